@@ -1,0 +1,59 @@
+# make setup | test | check | demo | protos. Each works alone on a fresh clone.
+PYTHON ?= python3
+BIN := .venv/bin
+BUF := node_modules/.bin/buf
+PROTOC := .venv-protos/bin/python -m grpc_tools.protoc
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test test-fast check format demo protos bench clean
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: .venv/.ready ## Make .venv with the programs, the SDK and the developers' tools
+
+.venv/.ready: pyproject.toml requirements/constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --constraint requirements/constraints.txt --editable '.[all]' --group dev
+	touch $@
+
+.venv-protos/.ready: requirements/protos.txt
+	$(PYTHON) -m venv .venv-protos
+	.venv-protos/bin/python -m pip install --quiet --requirement requirements/protos.txt
+	touch $@
+
+node_modules/.ready: package.json package-lock.json
+	npm ci --silent --no-audit --no-fund
+	touch $@
+
+test: setup ## Run all tests
+	$(BIN)/pytest
+
+test-fast: setup ## Run the tests that take no real processes
+	$(BIN)/pytest -m "not slow"
+
+demo: setup ## Start a local cluster, load 8,000 real embeddings, search them
+	$(BIN)/fanlight demo
+
+check: setup .venv-protos/.ready node_modules/.ready ## Lint, format, types, import contracts, buf, generated code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BUF) lint
+	$(BUF) breaking --against tests/golden/contract.binpb
+	@PATH="$(CURDIR)/.venv-protos/bin:$$PATH" sh tests/check_generated_code.sh
+
+format: setup ## Format and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+protos: .venv-protos/.ready ## Generate client/fanlight/v1 from protos/
+	PATH="$(CURDIR)/.venv-protos/bin:$$PATH" $(PROTOC) -I protos \
+		--python_out=client --grpc_python_out=client \
+		--mypy_out=quiet:client --mypy_grpc_out=quiet:client protos/fanlight/v1/*.proto
+
+clean: ## Remove what the targets above made
+	rm -rf .venv .venv-protos node_modules .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""Fanlight: a gRPC sharded vector search engine. This package is its client."""

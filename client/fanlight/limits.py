@@ -1,0 +1,41 @@
+"""The limits of a server, each with its reason. All can be configured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Interval
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a server accepts at the most; past a limit the error names it.
+
+    Attributes:
+        k: hits of one query. Retrieval feeds rankers with up to some thousands of candidates.
+        ef_search: candidates of one graph walk; its time grows with it.
+        hits: queries x k of one request, so that an answer fits a message.
+        batch_rows: rows of one write, read or search request.
+        message_bytes: one gRPC message, either way. gRPC's own default of 4 MiB is less than
+            1,500 vectors of 768 dimensions.
+        dim: elements of a vector; the largest public embedding models give 4,096 to 12,288.
+        id_bytes: UTF-8 bytes of a string id.
+        payload_bytes: UTF-8 bytes of one payload.
+        collections: collections of a cluster; each costs a thread and a database a shard.
+        in_flight: requests worked on at once; the next ones are refused at once, since
+            queueing them would only make all of them late.
+    """
+
+    k: Annotated[int, Interval(ge=1, le=100_000)] = 10_000
+    ef_search: Annotated[int, Interval(ge=1, le=100_000)] = 10_000
+    hits: Annotated[int, Interval(ge=1, le=4_000_000)] = 2_000_000
+    batch_rows: Annotated[int, Interval(ge=1, le=1_000_000)] = 65_536
+    message_bytes: Annotated[int, Interval(ge=65_536, le=1 << 30)] = 64 * MIB
+    dim: Annotated[int, Interval(ge=1, le=65_536)] = 16_384
+    id_bytes: Annotated[int, Interval(ge=1, le=4_096)] = 512
+    payload_bytes: Annotated[int, Interval(ge=2, le=16 * MIB)] = 64 * 1024
+    collections: Annotated[int, Interval(ge=1, le=10_000)] = 64
+    in_flight: Annotated[int, Interval(ge=1, le=100_000)] = 1_024

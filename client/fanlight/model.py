@@ -1,0 +1,296 @@
+"""The vocabulary that the SDK, the router and the shard server share.
+
+Laws: values are frozen; arrays handed over are never written to again; a larger score is
+always better. Nothing here knows the wire, the event loop, the clock or a file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import pairwise
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fanlight.errors import FanlightError, RowError
+
+Floats: TypeAlias = NDArray[np.float32]
+Rows: TypeAlias = NDArray[np.int64]
+# int64, or objects that are str (None where a hit is missing).
+IdColumn: TypeAlias = NDArray[np.int64] | NDArray[np.object_]
+# Scores of missing hits; ids of missing hits are -1 or None.
+NO_SCORE = np.float32(np.nan)
+NO_ID = -1
+
+# hnswlib's ALGO_PARAMS.md: M = 12-48 serves most uses, and 16 is its own default.
+DEFAULT_M = 16
+# hnswlib's ALGO_PARAMS.md; 200 is its own default.
+DEFAULT_EF_CONSTRUCTION = 200
+
+
+class Metric(StrEnum):
+    """How two vectors are scored; larger is better for each."""
+
+    COSINE = "cosine"
+    DOT = "dot"
+    L2 = "l2"
+
+
+class IdType(StrEnum):
+    """What the ids of a collection are."""
+
+    INT64 = "int64"
+    STRING = "string"
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionSpec:
+    """What a collection is; fixed when it is created.
+
+    Attributes:
+        name: 1 to 128 characters of [A-Za-z0-9_.-], the first a letter or a digit.
+        dim: elements of every vector.
+        metric: "cosine", "dot" or "l2" (whose score is the negated squared distance).
+        id_type: "int64" or "string".
+        m: links of a graph node on each upper level, twice as many on the lowest.
+        ef_construction: candidates kept while a graph is built.
+    """
+
+    name: str
+    dim: int
+    metric: Metric = Metric.COSINE
+    id_type: IdType = IdType.INT64
+    m: int = DEFAULT_M
+    ef_construction: int = DEFAULT_EF_CONSTRUCTION
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionInfo:
+    """A collection as it stands, on one shard or over all of them.
+
+    Attributes:
+        spec: what it is.
+        version: grows with every creation and deletion of the name; the highest wins.
+        items: live items.
+        unindexed_items: those of them that no graph holds yet (they are searched exactly).
+        segments: sealed segments.
+        deleted: True for the record of a deleted collection.
+    """
+
+    spec: CollectionSpec
+    version: int
+    items: int = 0
+    unindexed_items: int = 0
+    segments: int = 0
+    deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ShardFailure:
+    """A shard that did not contribute to an answer.
+
+    Attributes:
+        shard: its name, "shard-<index>".
+        error: why, as the class it would be raised with.
+    """
+
+    shard: str
+    error: FanlightError
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What an answer covers.
+
+    Attributes:
+        shards_total: shards that should have contributed.
+        shards_answered: shards that did.
+        items_total: live items on all of those shards, as last known; None when a failed
+            shard has never been seen.
+        items_covered: live items on the shards that answered.
+        failures: the shards that did not answer, and why.
+    """
+
+    shards_total: int
+    shards_answered: int
+    items_total: int | None
+    items_covered: int
+    failures: tuple[ShardFailure, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every shard answered."""
+        return self.shards_answered == self.shards_total
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRequest:
+    """n queries with the same parameters.
+
+    Attributes:
+        collection: where to search.
+        vectors: float32, (n, dim), C-contiguous; or None when `ids` is given.
+        ids: (n,) ids of stored items whose vectors are the queries; or None.
+        k: hits wanted for each query.
+        ef_search: candidates the graph walk keeps; None for the server's default.
+        exact: compare every item instead of walking the graph.
+        score_threshold: leave out hits that score less; None for no threshold.
+        with_payloads: attach the payload of each hit.
+        with_vectors: attach the vector of each hit.
+        min_coverage: least share of the shards that must answer, in [0, 1].
+    """
+
+    collection: str
+    vectors: Floats | None
+    k: int
+    ids: IdColumn | None = None
+    ef_search: int | None = None
+    exact: bool = False
+    score_threshold: float | None = None
+    with_payloads: bool = False
+    with_vectors: bool = False
+    min_coverage: float = 1.0
+
+
+def parse_payload(blob: bytes) -> dict[str, Any] | None:
+    """Parse the JSON of a payload; an empty blob is no payload."""
+    return json.loads(blob) if blob else None
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """The answer to n queries, best hit first, equal scores by ascending id.
+
+    Attributes:
+        ids: (n, k) int64, padded with -1; or objects (str), padded with None.
+        scores: (n, k) float32, padded with NaN; larger is better.
+        counts: (n,) int64: how many hits of each row are real.
+        coverage: which shards and how many items the answer covers.
+        errors: the queries that failed (their count is 0), by row; the others stand.
+        payload_blobs: JSON of each real hit, all queries flat; None when not asked for.
+        vectors: (n, k, dim) float32, padded with NaN; None when not asked for.
+    """
+
+    ids: IdColumn
+    scores: Floats
+    counts: Rows
+    coverage: Coverage
+    errors: Mapping[int, FanlightError] = field(default_factory=dict)
+    payload_blobs: Sequence[bytes] | None = None
+    vectors: Floats | None = None
+
+    @property
+    def payloads(self) -> list[list[dict[str, Any] | None]] | None:
+        """Parse the payloads: one list a query, one dict (or None) a hit; None if not asked for."""
+        if self.payload_blobs is None:
+            return None
+        bounds = np.concatenate(([0], np.cumsum(self.counts)))
+        return [
+            [parse_payload(blob) for blob in self.payload_blobs[start:stop]]
+            for start, stop in pairwise(bounds)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """Stored items as columns.
+
+    Attributes:
+        ids: (n,) the ids found, in the order asked.
+        vectors: (n, dim) float32, as they were put; None when not asked for.
+        payload_blobs: n JSON texts, empty for none; None when not asked for.
+        missing: the ids not found, in the order asked.
+    """
+
+    ids: IdColumn
+    vectors: Floats | None
+    payload_blobs: Sequence[bytes] | None
+    missing: IdColumn
+
+    @property
+    def payloads(self) -> list[dict[str, Any] | None] | None:
+        """Parse the payloads: one dict (or None) an item; None if not asked for."""
+        if self.payload_blobs is None:
+            return None
+        return [parse_payload(blob) for blob in self.payload_blobs]
+
+    def __len__(self) -> int:
+        """Count the items found."""
+        return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class ItemBatch:
+    """Items to write, as columns of equal length.
+
+    Attributes:
+        ids: (n,) ids.
+        vectors: (n, dim) float32, C-contiguous.
+        payload_blobs: n JSON texts, empty for none; None when no item has one.
+    """
+
+    ids: IdColumn
+    vectors: Floats
+    payload_blobs: Sequence[bytes] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UpsertResult:
+    """What became of a batch of items.
+
+    Attributes:
+        written: rows now stored.
+        errors: rows refused, ascending; they changed nothing.
+        superseded_rows: (s,) int64, ascending: rows left out because a later row of the
+            batch has the same id.
+    """
+
+    written: int
+    errors: tuple[RowError, ...]
+    superseded_rows: Rows
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteResult:
+    """What became of a batch of deletions.
+
+    Attributes:
+        deleted: items that existed and are gone.
+        errors: rows refused, ascending; they changed nothing.
+    """
+
+    deleted: int
+    errors: tuple[RowError, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a scroll.
+
+    Attributes:
+        items: the items of the page; `missing` is empty.
+        next_page_token: opaque; empty after the last page.
+    """
+
+    items: Items
+    next_page_token: bytes
+
+
+class Searcher(Protocol):
+    """What a segment, a head, a view and a shard offer alike."""
+
+    def search(self, request: SearchRequest) -> Hits:
+        """Answer the queries of `request`."""
+        ...
+
+
+class AsyncSearcher(Protocol):
+    """The same across a wire: a remote shard and the fan-out over all of them."""
+
+    async def search(self, request: SearchRequest) -> Hits:
+        """Answer the queries of `request`."""
+        ...

@@ -1,0 +1,76 @@
+"""The one merge: from blocks of scored hits to the best k.
+
+A shard merges its segments with it, a router its shards. Equal scores are ordered by
+ascending id, so an answer does not depend on which block came first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fanlight.ids import empty, id_type_of, sort_keys
+from fanlight.model import NO_SCORE, Floats, IdColumn, IdType, Rows
+
+
+@dataclass(frozen=True, slots=True)
+class TopK:
+    """Hits of n queries, best first.
+
+    Attributes:
+        ids: (n, w) int64 padded with -1, or objects padded with None.
+        scores: (n, w) float32, padded with NaN.
+        counts: (n,) int64: how many hits of each row are real; they come first.
+    """
+
+    ids: IdColumn
+    scores: Floats
+    counts: Rows
+
+
+def order_best_first(ids: IdColumn, scores: Floats) -> Rows:
+    """Order each row by descending score, then ascending id; NaN scores come last.
+
+    Args:
+        ids: (n, w).
+        scores: (n, w) float32.
+
+    Returns:
+        (n, w) int64 column numbers.
+    """
+    return np.lexsort((sort_keys(ids), -scores), axis=-1).astype(np.int64)
+
+
+def merge(blocks: Sequence[TopK], k: int, id_type: IdType, n: int) -> TopK:
+    """Merge blocks of hits for the same n queries into the best k of each.
+
+    Measured against a heap: 3 to 6 times faster from 1 query x 8 blocks x 10 hits upwards
+    (shared research notes, 2.9).
+
+    Args:
+        blocks: any number of blocks; widths may differ, and no id stands in two of them.
+        k: hits wanted.
+        id_type: type of the ids, for the case of no blocks.
+        n: number of queries, for the same case.
+
+    Returns:
+        Blocks of width k.
+    """
+    ids = np.concatenate([empty(id_type, (n, k)), *(block.ids for block in blocks)], axis=1)
+    padding = np.full((n, k), NO_SCORE, dtype=np.float32)
+    scores = np.concatenate([padding, *(block.scores for block in blocks)], axis=1)
+    order = order_best_first(ids, scores)[:, :k]
+    best = np.take_along_axis(scores, order, axis=1)
+    counts = np.count_nonzero(~np.isnan(best), axis=1).astype(np.int64)
+    return TopK(np.take_along_axis(ids, order, axis=1), best, counts)
+
+
+def cut(hits: TopK, score_threshold: float) -> TopK:
+    """Drop the hits that score less than the threshold."""
+    weak = ~(hits.scores >= score_threshold)
+    ids = hits.ids.copy()
+    ids[weak] = empty(id_type_of(ids), 1)[0]
+    scores = np.where(weak, NO_SCORE, hits.scores)
+    return TopK(ids, scores, np.count_nonzero(~weak, axis=1).astype(np.int64))

@@ -1,0 +1,206 @@
+"""What is refused before anything is touched, and with which words.
+
+The shard server checks every request here; the SDK leaves it to the server, so that there is
+one judge. Whole-request faults raise; faults of single rows are returned beside the rows that
+stand.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+
+from fanlight.errors import FanlightError, InvalidRequest, RowError
+from fanlight.ids import id_type_of
+from fanlight.limits import Limits
+from fanlight.model import (
+    CollectionSpec,
+    Floats,
+    IdColumn,
+    IdType,
+    ItemBatch,
+    Metric,
+    SearchRequest,
+)
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+# hnswlib accepts any m; below 2 a graph cannot branch, and past 128 it outweighs its vectors.
+_M_RANGE = (2, 128)
+_EF_CONSTRUCTION_RANGE = (4, 4_096)
+# Two vectors of this length have a dot product and a squared distance that fit float32.
+_LENGTH_MAX = 1e18
+
+
+def check_range(field: str, value: int, low: int, high: int) -> None:
+    """Refuse an integer outside [low, high]."""
+    if not low <= value <= high:
+        raise InvalidRequest.of_field(field, f"{low} to {high}", str(value))
+
+
+def check_spec(spec: CollectionSpec, limits: Limits) -> None:
+    """Refuse a collection that cannot be.
+
+    Raises:
+        InvalidRequest: names the parameter.
+    """
+    if not _NAME.fullmatch(spec.name):
+        expected = "1 to 128 of A-Z a-z 0-9 _ . - and a letter or digit first"
+        raise InvalidRequest.of_field("name", expected, repr(spec.name[:140]))
+    check_range("dim", spec.dim, 1, limits.dim)
+    check_range("m", spec.m, *_M_RANGE)
+    check_range("ef_construction", spec.ef_construction, *_EF_CONSTRUCTION_RANGE)
+
+
+def check_search(request: SearchRequest, spec: CollectionSpec, limits: Limits) -> None:
+    """Refuse a search whose parameters or shape are wrong.
+
+    Raises:
+        InvalidRequest: names the parameter.
+    """
+    check_search_parameters(request, limits)
+    if request.vectors is not None:
+        _check_dim("vectors", request.vectors, spec)
+    if request.ids is not None:
+        check_id_type(request.ids, spec)
+
+
+def check_search_parameters(request: SearchRequest, limits: Limits) -> None:
+    """Refuse what needs no knowledge of the collection to be refused: k, ef, batch, coverage."""
+    check_range("k", request.k, 1, limits.k)
+    if request.ef_search is not None:
+        check_range("ef_search", request.ef_search, 1, limits.ef_search)
+    queries = request.vectors if request.vectors is not None else request.ids
+    n = 0 if queries is None else len(queries)
+    check_range("queries", n, 1, limits.batch_rows)
+    if n * request.k > limits.hits:
+        expected = f"at most {limits.hits} hits a request (queries x k)"
+        raise InvalidRequest.of_field("k", expected, f"{n} x {request.k}")
+    check_min_coverage(request.min_coverage)
+    if request.score_threshold is not None and not np.isfinite(request.score_threshold):
+        raise InvalidRequest.of_field(
+            "score_threshold", "a finite number", str(request.score_threshold)
+        )
+
+
+def check_min_coverage(min_coverage: float) -> None:
+    """Refuse a share outside [0, 1]."""
+    if not 0 <= min_coverage <= 1:
+        raise InvalidRequest.of_field("min_coverage", "0 to 1", str(min_coverage))
+
+
+def check_batch(ids: IdColumn, limits: Limits) -> None:
+    """Refuse an empty or an overlong batch."""
+    check_range("ids", len(ids), 1, limits.batch_rows)
+
+
+def check_items(batch: ItemBatch, spec: CollectionSpec, limits: Limits) -> None:
+    """Refuse a batch whose columns do not fit the collection or each other.
+
+    Raises:
+        InvalidRequest: names the column.
+    """
+    check_batch(batch.ids, limits)
+    check_id_type(batch.ids, spec)
+    _check_dim("vectors", batch.vectors, spec)
+    for field, column in (("vectors", batch.vectors), ("payloads", batch.payload_blobs)):
+        if column is not None and len(column) != len(batch.ids):
+            raise InvalidRequest.of_field(field, f"{len(batch.ids)} rows", f"{len(column)}")
+
+
+def check_id_type(ids: IdColumn, spec: CollectionSpec) -> None:
+    """Refuse ids of the wrong type."""
+    if id_type_of(ids) is not spec.id_type:
+        raise InvalidRequest.of_field("ids", f"{spec.id_type} ids", f"{id_type_of(ids)} ids")
+
+
+def _check_dim(field: str, vectors: Floats, spec: CollectionSpec) -> None:
+    if vectors.shape[1] != spec.dim:
+        raise InvalidRequest.of_field(field, f"dimension {spec.dim}", f"{vectors.shape[1]}")
+
+
+def bad_id_rows(ids: IdColumn, limits: Limits) -> dict[int, FanlightError]:
+    """Find the string ids that are empty, too long or no valid UTF-8, by row."""
+    if id_type_of(ids) is IdType.INT64:
+        return {}
+    faults = ((row, _id_fault(value, limits)) for row, value in enumerate(ids))
+    expected = f"1 to {limits.id_bytes} bytes of UTF-8"
+    return {
+        row: InvalidRequest.of_field("ids", expected, got) for row, got in faults if got is not None
+    }
+
+
+def _id_fault(value: str, limits: Limits) -> str | None:
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        return "bytes that are no UTF-8"
+    return None if 1 <= size <= limits.id_bytes else f"{size} bytes"
+
+
+def bad_vector_rows(field: str, vectors: Floats, metric: Metric) -> dict[int, FanlightError]:
+    """Find the vectors that cannot be scored, by row.
+
+    A NaN or an infinity poisons a graph (measured: one NaN vector in 2,000 takes recall@10 from
+    1.000 to 0.966), and a zero vector has no direction, so no cosine.
+    """
+    finite = np.isfinite(vectors)
+    faults: dict[int, FanlightError] = {}
+    for row in np.flatnonzero(~finite.all(axis=1)).tolist():
+        at = int(np.argmin(finite[row]))
+        got = f"{vectors[row, at]} at position {at}"
+        faults[row] = InvalidRequest.of_field(field, "finite numbers", got)
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+    for row in np.flatnonzero(lengths > _LENGTH_MAX).tolist():
+        got = f"length {lengths[row]:.3g}"
+        faults[row] = InvalidRequest.of_field(field, f"length at most {_LENGTH_MAX:.0e}", got)
+    if metric is Metric.COSINE:
+        expected = "a vector of non-zero length (cosine)"
+        for row in np.flatnonzero(lengths == 0).tolist():
+            faults[row] = InvalidRequest.of_field(field, expected, "a zero vector")
+    return faults
+
+
+def bad_item_rows(batch: ItemBatch, spec: CollectionSpec, limits: Limits) -> tuple[RowError, ...]:
+    """Find the rows of a batch that must be refused, ascending; one error a row."""
+    faults = bad_payload_rows(batch, limits)
+    faults |= bad_vector_rows("vectors", batch.vectors, spec.metric)
+    faults |= bad_id_rows(batch.ids, limits)
+    return tuple(RowError(row, faults[row]) for row in sorted(faults))
+
+
+def bad_payload_rows(batch: ItemBatch, limits: Limits) -> dict[int, FanlightError]:
+    """Find the payloads that are too large or no JSON object, by row."""
+    expected = f"a JSON object of at most {limits.payload_bytes} bytes"
+    faults: dict[int, FanlightError] = {}
+    for row, blob in enumerate(batch.payload_blobs or ()):
+        got = _payload_fault(blob, limits) if blob else None
+        if got is not None:
+            faults[row] = InvalidRequest.of_field("payloads", expected, got)
+    return faults
+
+
+def _payload_fault(blob: bytes, limits: Limits) -> str | None:
+    if len(blob) > limits.payload_bytes:
+        return f"{len(blob)} bytes"
+    try:
+        value = json.loads(blob, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        return "text that is no JSON"
+    return None if isinstance(value, dict) else f"a JSON {_JSON_NAMES[type(value)]}"
+
+
+def _refuse_constant(name: str) -> None:
+    """Refuse NaN and Infinity, which Python's parser takes but JSON does not have."""
+    raise ValueError(name)
+
+
+_JSON_NAMES: dict[type, str] = {
+    list: "array",
+    str: "string",
+    int: "number",
+    float: "number",
+    bool: "boolean",
+    type(None): "null",
+}

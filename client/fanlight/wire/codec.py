@@ -1,0 +1,328 @@
+"""The one codec: Fanlight's values to protobuf messages and back.
+
+Every `from_x` undoes its `to_x`. Columns stay buffers: a matrix, an id column and a score
+column are one copy each, whatever their number of rows. Messages from outside are checked for
+their form here; whether the values make sense is `fanlight.validation`'s matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fanlight.errors import InvalidRequest
+from fanlight.ids import empty, id_type_of
+from fanlight.model import (
+    DEFAULT_EF_CONSTRUCTION,
+    DEFAULT_M,
+    NO_SCORE,
+    CollectionInfo,
+    CollectionSpec,
+    Floats,
+    Hits,
+    IdColumn,
+    IdType,
+    ItemBatch,
+    Items,
+    Metric,
+    SearchRequest,
+)
+from fanlight.v1 import collections_pb2, items_pb2, search_pb2
+from fanlight.v1 import types_pb2 as pb
+from fanlight.wire.status import from_coverage, from_error, to_coverage, to_error
+
+_DTYPES: dict[pb.Dtype.ValueType, np.dtype[np.generic]] = {
+    pb.DTYPE_F32: np.dtype("<f4"),
+    pb.DTYPE_F16: np.dtype("<f2"),
+    pb.DTYPE_I8: np.dtype("i1"),
+}
+_METRICS = {Metric.COSINE: pb.METRIC_COSINE, Metric.DOT: pb.METRIC_DOT, Metric.L2: pb.METRIC_L2}
+_ID_TYPES = {IdType.INT64: pb.ID_TYPE_INT64, IdType.STRING: pb.ID_TYPE_STRING}
+_METRIC_OF = {code: metric for metric, code in _METRICS.items()}
+_ID_TYPE_OF = {code: id_type for id_type, code in _ID_TYPES.items()}
+
+
+# --- columns ----------------------------------------------------------------------------------
+
+
+def to_matrix(vectors: NDArray[np.generic]) -> pb.Matrix:
+    """Put (n, dim) vectors on the wire; float16 and int8 stay, all else goes as float32."""
+    dtype = pb.DTYPE_F32
+    if vectors.dtype == np.float16:
+        dtype = pb.DTYPE_F16
+    elif vectors.dtype == np.int8:
+        dtype = pb.DTYPE_I8
+    rows, dim = vectors.shape
+    data = np.ascontiguousarray(vectors, dtype=_DTYPES[dtype]).tobytes()
+    return pb.Matrix(dtype=dtype, rows=rows, dim=dim, data=data)
+
+
+def from_matrix(message: pb.Matrix, field: str) -> Floats:
+    """Read vectors off the wire as float32, (rows, dim), C-contiguous, read-only.
+
+    Raises:
+        InvalidRequest: the element type is unknown or the buffer does not fit the shape.
+    """
+    dtype = _DTYPES.get(message.dtype)
+    if dtype is None:
+        raise InvalidRequest.of_field(field, "dtype f32, f16 or i8", f"dtype {message.dtype}")
+    wanted = message.rows * message.dim * dtype.itemsize
+    if len(message.data) != wanted:
+        expected = f"{wanted} bytes ({message.rows} x {message.dim} x {dtype.itemsize})"
+        raise InvalidRequest.of_field(field, expected, f"{len(message.data)} bytes")
+    flat = np.frombuffer(message.data, dtype=dtype)
+    return flat.reshape(message.rows, message.dim).astype(np.float32, copy=False)
+
+
+def to_blobs(blobs: Sequence[bytes]) -> pb.Blobs:
+    """Put byte strings on the wire."""
+    offsets = np.zeros(len(blobs) + 1, dtype="<u4")
+    np.cumsum([len(blob) for blob in blobs], out=offsets[1:])
+    return pb.Blobs(data=b"".join(blobs), offsets=offsets.tobytes())
+
+
+def from_blobs(message: pb.Blobs, field: str) -> list[bytes]:
+    """Read byte strings off the wire.
+
+    Raises:
+        InvalidRequest: the offsets do not cut the buffer.
+    """
+    if not message.offsets and not message.data:
+        return []
+    if not message.offsets or len(message.offsets) % 4:
+        raise InvalidRequest.of_field(field, "offsets of 4 bytes each", f"{len(message.offsets)}")
+    offsets = np.frombuffer(message.offsets, dtype="<u4").astype(np.int64)
+    size = len(message.data)
+    if offsets[0] != 0 or offsets[-1] != size or (np.diff(offsets) < 0).any():
+        raise InvalidRequest.of_field(field, f"ascending offsets from 0 to {size}", "others")
+    bounds, data = offsets.tolist(), message.data
+    return [data[a:b] for a, b in pairwise(bounds)]
+
+
+def to_ids(ids: IdColumn) -> pb.Ids:
+    """Put an id column on the wire."""
+    if id_type_of(ids) is IdType.INT64:
+        return pb.Ids(int64s=ids.astype("<i8", copy=False).tobytes())
+    blobs = [value.encode("utf-8", "surrogateescape") for value in ids]
+    return pb.Ids(strings=to_blobs(blobs))
+
+
+def from_ids(message: pb.Ids, field: str) -> IdColumn:
+    """Read an id column off the wire; bytes that are no UTF-8 become surrogate escapes.
+
+    Raises:
+        InvalidRequest: the column is absent or its buffers are malformed.
+    """
+    kind = message.WhichOneof("column")
+    if kind == "int64s":
+        if len(message.int64s) % 8:
+            got = f"{len(message.int64s)} bytes"
+            raise InvalidRequest.of_field(field, "8 bytes an id", got)
+        return np.frombuffer(message.int64s, dtype="<i8").astype(np.int64, copy=False)
+    if kind is None:
+        raise InvalidRequest.of_field(field, "int64 or string ids", "none")
+    blobs = from_blobs(message.strings, field)
+    column = np.empty(len(blobs), dtype=object)
+    column[:] = [blob.decode("utf-8", "surrogateescape") for blob in blobs]
+    return column
+
+
+# --- collections ------------------------------------------------------------------------------
+
+
+def to_spec(spec: CollectionSpec) -> collections_pb2.CollectionSpec:
+    """Put a collection's parameters on the wire."""
+    return collections_pb2.CollectionSpec(
+        name=spec.name,
+        dim=spec.dim,
+        metric=_METRICS[spec.metric],
+        id_type=_ID_TYPES[spec.id_type],
+        m=spec.m,
+        ef_construction=spec.ef_construction,
+    )
+
+
+def from_spec(message: collections_pb2.CollectionSpec) -> CollectionSpec:
+    """Read a collection's parameters off the wire; absent ones get their defaults.
+
+    Raises:
+        InvalidRequest: an enum has a number that this version does not know.
+    """
+    metric = message.metric or pb.METRIC_COSINE
+    id_type = message.id_type or pb.ID_TYPE_INT64
+    if metric not in _METRIC_OF:
+        raise InvalidRequest.of_field("metric", "cosine, dot or l2", str(metric))
+    if id_type not in _ID_TYPE_OF:
+        raise InvalidRequest.of_field("id_type", "int64 or string", str(id_type))
+    return CollectionSpec(
+        name=message.name,
+        dim=message.dim,
+        metric=_METRIC_OF[metric],
+        id_type=_ID_TYPE_OF[id_type],
+        m=message.m if message.HasField("m") else DEFAULT_M,
+        ef_construction=message.ef_construction
+        if message.HasField("ef_construction")
+        else DEFAULT_EF_CONSTRUCTION,
+    )
+
+
+def to_info(info: CollectionInfo) -> collections_pb2.Collection:
+    """Put a collection's state on the wire."""
+    return collections_pb2.Collection(
+        spec=to_spec(info.spec),
+        version=info.version,
+        items=info.items,
+        unindexed_items=info.unindexed_items,
+        segments=info.segments,
+        deleted=info.deleted,
+    )
+
+
+def from_info(message: collections_pb2.Collection) -> CollectionInfo:
+    """Read a collection's state off the wire."""
+    return CollectionInfo(
+        spec=from_spec(message.spec),
+        version=message.version,
+        items=message.items,
+        unindexed_items=message.unindexed_items,
+        segments=message.segments,
+        deleted=message.deleted,
+    )
+
+
+# --- items ------------------------------------------------------------------------------------
+
+
+def to_upsert(collection: str, batch: ItemBatch) -> items_pb2.UpsertItemsRequest:
+    """Put a batch of items on the wire."""
+    payloads = None if batch.payload_blobs is None else to_blobs(batch.payload_blobs)
+    return items_pb2.UpsertItemsRequest(
+        collection=collection,
+        ids=to_ids(batch.ids),
+        vectors=to_matrix(batch.vectors),
+        payloads=payloads,
+    )
+
+
+def from_upsert(message: items_pb2.UpsertItemsRequest) -> ItemBatch:
+    """Read a batch of items off the wire.
+
+    Raises:
+        InvalidRequest: a column is malformed.
+    """
+    payloads = from_blobs(message.payloads, "payloads") if message.HasField("payloads") else None
+    return ItemBatch(
+        ids=from_ids(message.ids, "ids"),
+        vectors=from_matrix(message.vectors, "vectors"),
+        payload_blobs=payloads,
+    )
+
+
+def to_items(items: Items) -> tuple[pb.Ids, pb.Matrix | None, pb.Blobs | None]:
+    """Put the columns of stored items on the wire."""
+    vectors = None if items.vectors is None else to_matrix(items.vectors)
+    payloads = None if items.payload_blobs is None else to_blobs(items.payload_blobs)
+    return to_ids(items.ids), vectors, payloads
+
+
+def from_items(message: items_pb2.GetItemsResponse | items_pb2.ScrollItemsResponse) -> Items:
+    """Read the columns of stored items off the wire."""
+    ids = from_ids(message.ids, "ids")
+    missing = empty(id_type_of(ids))
+    if isinstance(message, items_pb2.GetItemsResponse):
+        missing = from_ids(message.missing, "missing")
+    return Items(
+        ids=ids,
+        vectors=from_matrix(message.vectors, "vectors") if message.HasField("vectors") else None,
+        payload_blobs=from_blobs(message.payloads, "payloads")
+        if message.HasField("payloads")
+        else None,
+        missing=missing,
+    )
+
+
+# --- search -----------------------------------------------------------------------------------
+
+
+def to_search(request: SearchRequest) -> search_pb2.SearchRequest:
+    """Put a search on the wire."""
+    return search_pb2.SearchRequest(
+        collection=request.collection,
+        vectors=None if request.vectors is None else to_matrix(request.vectors),
+        ids=None if request.ids is None else to_ids(request.ids),
+        k=request.k,
+        ef_search=request.ef_search,
+        exact=request.exact or None,
+        score_threshold=request.score_threshold,
+        with_payloads=request.with_payloads or None,
+        with_vectors=request.with_vectors or None,
+        min_coverage=None if request.min_coverage == 1.0 else request.min_coverage,
+    )
+
+
+def from_search(message: search_pb2.SearchRequest) -> SearchRequest:
+    """Read a search off the wire.
+
+    Raises:
+        InvalidRequest: no queries, or a malformed column.
+    """
+    kind = message.WhichOneof("queries")
+    if kind is None:
+        raise InvalidRequest.of_field("queries", "vectors or ids", "neither")
+    return SearchRequest(
+        collection=message.collection,
+        vectors=from_matrix(message.vectors, "vectors") if kind == "vectors" else None,
+        ids=from_ids(message.ids, "ids") if kind == "ids" else None,
+        k=message.k,
+        ef_search=message.ef_search if message.HasField("ef_search") else None,
+        exact=message.exact,
+        score_threshold=message.score_threshold if message.HasField("score_threshold") else None,
+        with_payloads=message.with_payloads,
+        with_vectors=message.with_vectors,
+        min_coverage=message.min_coverage if message.HasField("min_coverage") else 1.0,
+    )
+
+
+def to_hits(hits: Hits) -> search_pb2.SearchResponse:
+    """Put hits on the wire, without their padding."""
+    real = np.arange(hits.scores.shape[1]) < hits.counts[:, None]
+    vectors = None if hits.vectors is None else to_matrix(hits.vectors[real])
+    payloads = None if hits.payload_blobs is None else to_blobs(hits.payload_blobs)
+    return search_pb2.SearchResponse(
+        counts=hits.counts.astype("<u4").tobytes(),
+        ids=to_ids(hits.ids[real]),
+        scores=hits.scores[real].astype("<f4", copy=False).tobytes(),
+        errors=[pb.RowError(row=row, error=to_error(e)) for row, e in sorted(hits.errors.items())],
+        coverage=to_coverage(hits.coverage),
+        payloads=payloads,
+        vectors=vectors,
+    )
+
+
+def from_hits(message: search_pb2.SearchResponse, k: int) -> Hits:
+    """Read hits off the wire and pad them to k a query."""
+    counts = np.frombuffer(message.counts, dtype="<u4").astype(np.int64)
+    flat_ids = from_ids(message.ids, "ids")
+    shape = (len(counts), k)
+    real = np.arange(k) < counts[:, None]
+    ids, scores = empty(id_type_of(flat_ids), shape), np.full(shape, NO_SCORE, dtype=np.float32)
+    ids[real] = flat_ids
+    scores[real] = np.frombuffer(message.scores, dtype="<f4")
+    vectors = None
+    if message.HasField("vectors"):
+        flat = from_matrix(message.vectors, "vectors")
+        vectors = np.full((*shape, flat.shape[1]), np.nan, dtype=np.float32)
+        vectors[real] = flat
+    payloads = from_blobs(message.payloads, "payloads") if message.HasField("payloads") else None
+    return Hits(
+        ids=ids,
+        scores=scores,
+        counts=counts,
+        coverage=from_coverage(message.coverage),
+        errors={e.row: from_error(e.error) for e in message.errors},
+        payload_blobs=payloads,
+        vectors=vectors,
+    )
