@@ -34,7 +34,8 @@ def by_vector(
         The request to search with, and the queries whose id is not found, by row. Such a query
         has a NaN vector, so that the searchers refuse it as well.
     """
-    assert request.ids is not None and found.vectors is not None
+    assert request.ids is not None
+    assert found.vectors is not None
     row_of = rows_by_id(found.ids)
     rows = [row_of.get(value) for value in request.ids.tolist()]
     vectors = np.full((len(rows), found.vectors.shape[1]), np.nan, dtype=np.float32)

@@ -1,0 +1,37 @@
+"""How a shard builds and keeps its index. Safe to change on restart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Interval
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexConfig:
+    """Sizes and shares that steer sealing, building and merging.
+
+    Attributes:
+        head_bytes: bytes of float32 vectors in the head before it is sealed. Every search
+            scans the head; 4 MiB take about 0.3 ms of one core.
+        unindexed_bytes: bytes of vectors without a graph (head and sealed blocks) past which
+            writes wait for the builder. It bounds how much slower searches get during ingest.
+        build_threads: threads that build graphs, at low priority; 0 for half of the cores.
+        segments_max: segments at rest; more are merged.
+        dead_share_max: share of dead rows past which a segment is rebuilt without them.
+        idle_s: seconds without a write after which the head is sealed and indexed, so that
+            searches at rest scan little.
+        idle_rows_min: rows below which an idle head is left as it is: scanning so few is
+            faster than walking a graph.
+    """
+
+    head_bytes: Annotated[int, Interval(ge=4096, le=1 << 30)] = 4 * MIB
+    unindexed_bytes: Annotated[int, Interval(ge=4096, le=1 << 36)] = 64 * MIB
+    build_threads: Annotated[int, Interval(ge=0, le=256)] = 0
+    segments_max: Annotated[int, Interval(ge=1, le=64)] = 2
+    dead_share_max: Annotated[float, Interval(gt=0, le=1)] = 0.2
+    idle_s: Annotated[float, Interval(ge=0, le=86_400)] = 2.0
+    idle_rows_min: Annotated[int, Interval(ge=1, le=1_000_000)] = 512
