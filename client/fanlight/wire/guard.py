@@ -1,0 +1,231 @@
+"""The one interceptor: what happens around every call of a Fanlight service.
+
+Laws: a call is admitted, decoded, answered and translated here, so servicers only decode
+columns, call and encode. A malformed message is INVALID_ARGUMENT. What is not a FanlightError
+is a bug: it is logged once under an id, and the caller learns the id alone. Other services
+(health, reflection) pass untouched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import structlog
+from google.protobuf.message import DecodeError
+
+from fanlight.errors import FanlightError, InternalError, InvalidRequest, NotReady, Overloaded
+from fanlight.limits import Limits
+from fanlight.wire.status import ERROR_KEY, status_of, to_error
+
+OUR_SERVICES = "/fanlight."
+# Long enough for the calls under way to make room, short enough to go unnoticed.
+_RETRY_AFTER_S = 0.05
+
+_LOADING = "the server is loading"
+_DRAINING = "the server is draining"
+
+# gRPC leaves the types of messages to the generated code; here they are bytes or any message.
+_Context = grpc.aio.ServicerContext[Any, Any]
+_Handler = grpc.RpcMethodHandler[Any, Any]
+_Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[_Handler | None]]
+
+_log = structlog.get_logger("fanlight.wire")
+
+_MAKE_HANDLER = {
+    # (request is a stream, response is a stream)
+    (False, False): grpc.unary_unary_rpc_method_handler,
+    (False, True): grpc.unary_stream_rpc_method_handler,
+    (True, False): grpc.stream_unary_rpc_method_handler,
+    (True, True): grpc.stream_stream_rpc_method_handler,
+}
+
+
+def for_caller(error: BaseException, call: str) -> FanlightError:
+    """Tell what a caller may see of an error; the text of a bug goes to the log instead."""
+    if isinstance(error, FanlightError):
+        return error
+    error_id = secrets.token_hex(4)
+    _log.error("internal error", id=error_id, call=call, exc_info=error)
+    return InternalError(f"internal error {error_id}; the server's log says more under this id")
+
+
+class Guard(grpc.aio.ServerInterceptor):
+    """Wraps the handlers of our services. Used from one event loop only."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._wrapped: dict[str, _Handler] = {}
+        self._streams: set[_Requests] = set()
+        self._in_flight = 0
+        self._refusal: str | None = _LOADING
+
+    def admit(self, refusal: str | None) -> None:
+        """Refuse all calls from now on with NotReady and this reason, or admit them (None)."""
+        self._refusal = refusal
+
+    def drain(self) -> None:
+        """Refuse new calls, and end the requests of streams so that they can finish."""
+        self.admit(_DRAINING)
+        for stream in self._streams:
+            stream.cut()
+
+    async def intercept_service(
+        self, continuation: _Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> _Handler | None:
+        """Find the handler of a call and wrap it; gRPC asks once a call."""
+        name = handler_call_details.method
+        wrapped = self._wrapped.get(name)
+        if wrapped is None:
+            handler = await continuation(handler_call_details)
+            if handler is None or not name.startswith(OUR_SERVICES):
+                return handler
+            wrapped = self._wrapped[name] = self._wrap(_Method.of(name, handler))
+        return wrapped
+
+    def _wrap(self, method: _Method) -> _Handler:
+        answer = self._answer_stream if method.response_streaming else self._answer_one
+
+        async def behaviour(received: Any, context: _Context) -> bytes | None:
+            async with self._call(method, context):
+                if not method.request_streaming:
+                    return await answer(method, method.decoded(received), context)
+                with self._requests(method, received) as requests:
+                    return await answer(method, requests, context)
+
+        kind = (method.request_streaming, method.response_streaming)
+        return _MAKE_HANDLER[kind](behaviour)
+
+    @contextmanager
+    def _requests(self, method: _Method, received: AsyncIterable[bytes]) -> Iterator[_Requests]:
+        """Keep the requests of a stream where `drain` finds them."""
+        requests = _Requests(method, received)
+        self._streams.add(requests)
+        try:
+            yield requests
+            if requests.is_cut:
+                raise NotReady(_DRAINING)
+        finally:
+            self._streams.discard(requests)
+
+    async def _answer_one(self, method: _Method, request: Any, context: _Context) -> bytes:
+        return self._encoded(method, await method.behaviour(request, context))
+
+    async def _answer_stream(self, method: _Method, request: Any, context: _Context) -> None:
+        async with aclosing(method.behaviour(request, context)) as responses:
+            async for response in responses:
+                await context.write(self._encoded(method, response))
+
+    def _encoded(self, method: _Method, response: Any) -> bytes:
+        blob = method.encode(response)
+        if len(blob) > self._limits.message_bytes:
+            raise Overloaded(
+                f"the answer has {len(blob)} bytes, more than the limit of "
+                f"{self._limits.message_bytes} (message_bytes); ask for less at once"
+            )
+        return blob
+
+    @asynccontextmanager
+    async def _call(self, method: _Method, context: _Context) -> AsyncIterator[None]:
+        """Admit a call, count it, and translate what it raises."""
+        try:
+            self._check_admission()
+            self._in_flight += 1
+            try:
+                yield
+            finally:
+                self._in_flight -= 1
+        except grpc.aio.AbortError:
+            raise
+        except Exception as error:
+            await _abort(context, for_caller(error, method.name))
+
+    def _check_admission(self) -> None:
+        if self._refusal is not None:
+            raise NotReady(self._refusal, retry_after_s=1.0)
+        if self._in_flight >= self._limits.in_flight:
+            raise Overloaded(
+                f"{self._in_flight} calls are under way, which is the limit (in_flight)",
+                retry_after_s=_RETRY_AFTER_S,
+            )
+
+
+async def _abort(context: _Context, error: FanlightError) -> None:
+    detail = to_error(error).SerializeToString()
+    await context.abort(status_of(error), error.message, ((ERROR_KEY, detail),))
+
+
+@dataclass(frozen=True, slots=True)
+class _Method:
+    """One RPC as its servicer was registered."""
+
+    name: str
+    behaviour: Callable[..., Any]
+    decode: Callable[[bytes], Any]
+    encode: Callable[[Any], bytes]
+    request_streaming: bool
+    response_streaming: bool
+
+    @classmethod
+    def of(cls, name: str, handler: Any) -> _Method:
+        """Take a handler of the generated code apart."""
+        behaviours = (
+            handler.unary_unary,
+            handler.unary_stream,
+            handler.stream_unary,
+            handler.stream_stream,
+        )
+        return cls(
+            name=name,
+            behaviour=next(behaviour for behaviour in behaviours if behaviour is not None),
+            decode=handler.request_deserializer,
+            encode=handler.response_serializer,
+            request_streaming=bool(handler.request_streaming),
+            response_streaming=bool(handler.response_streaming),
+        )
+
+    def decoded(self, blob: bytes) -> Any:
+        """Parse one request; InvalidRequest when it is no message of the method's type."""
+        try:
+            return self.decode(blob)
+        except DecodeError:
+            message = "the request is no valid protobuf message of its type"
+            raise InvalidRequest(message) from None
+
+
+class _Requests:
+    """The decoded requests of one stream, until the client or a drain ends them."""
+
+    def __init__(self, method: _Method, received: AsyncIterable[bytes]) -> None:
+        self._method = method
+        self._received = aiter(received)
+        self._reader: asyncio.Task[Any] | None = None
+        self.is_cut = False
+
+    def cut(self) -> None:
+        """End the stream: the reader that waits for a request finds that there are no more."""
+        self.is_cut = True
+        if self._reader is not None:
+            self._reader.cancel()
+
+    def __aiter__(self) -> _Requests:
+        return self
+
+    async def __anext__(self) -> Any:
+        if self.is_cut:
+            raise StopAsyncIteration
+        reader = self._reader = asyncio.current_task()
+        try:
+            return self._method.decoded(await anext(self._received))
+        except asyncio.CancelledError:
+            # A cancellation that the drain did not ask for, or not alone, goes on.
+            if not self.is_cut or reader is None or reader.uncancel() > 0:
+                raise
+            raise StopAsyncIteration from None
+        finally:
+            self._reader = None
