@@ -75,10 +75,14 @@ def load(cls: type[T], path: Path | None, overrides: Sequence[str] = ()) -> T:
     return _validated(cls, _completed(cls, document, {}, ""))
 
 
+def as_mapping(config: object) -> dict[str, Any]:
+    """Turn a configuration into plain values."""
+    return cast(dict[str, Any], TypeAdapter(type(config)).dump_python(config, mode="json"))
+
+
 def dump(config: object) -> str:
     """Write a configuration as the YAML that loads it."""
-    values = TypeAdapter(type(config)).dump_python(config, mode="json")
-    return yaml.safe_dump(values, sort_keys=False)
+    return yaml.safe_dump(as_mapping(config), sort_keys=False)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -128,12 +132,12 @@ def _completed(cls: type, given: object, defaults: Mapping[str, Any], at: str) -
     values = {**defaults, **given}
     for name, kind in get_type_hints(cls).items():
         if is_dataclass(kind):
-            inherited = defaults.get(name, _as_mapping(known[name]))
+            inherited = defaults.get(name, _section_defaults(known[name]))
             values[name] = _completed(cast(type, kind), given.get(name), inherited, prefix + name)
     return values
 
 
-def _as_mapping(default: object) -> Mapping[str, Any]:
+def _section_defaults(default: object) -> Mapping[str, Any]:
     return asdict(default) if is_dataclass(default) and not isinstance(default, type) else {}
 
 

@@ -23,7 +23,7 @@ from typing import Protocol, TypeVar
 import grpc
 import structlog
 
-from fanlight.config import ConfigError, ListenConfig, LogConfig, dump, load
+from fanlight.config import ConfigError, ListenConfig, LogConfig, as_mapping, dump, load
 from fanlight.errors import FanlightError
 from fanlight.limits import Limits
 from fanlight.wire.serving import Shell, address
@@ -99,7 +99,8 @@ def run(
             sys.stdout.write(dump(config))
             return 0
         configure_log(config.log)
-        _log.info("starting", program=name, version=VERSION, pid=os.getpid(), config=dump(config))
+        values = as_mapping(config)
+        _log.info("starting", program=name, version=VERSION, pid=os.getpid(), config=values)
         asyncio.run(_live(config, make, arguments.port_file, arguments.exit_with_parent))
     except FanlightError as error:
         sys.stderr.write(f"{name}: {error}\n")

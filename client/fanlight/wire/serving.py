@@ -90,11 +90,14 @@ class Shell:
             await self._health.set(name, state)
 
     def _bind(self, listen: ListenConfig) -> int:
-        try:
-            return self.grpc.add_insecure_port(address(listen.host, listen.port))
-        except RuntimeError:
-            where = address(listen.host, listen.port)
-            raise CannotListen(f"cannot listen on {where}: {_reason(listen)}") from None
+        where = address(listen.host, listen.port)
+        reason = _bind_error(listen)
+        if reason is None:
+            try:
+                return self.grpc.add_insecure_port(where)
+            except RuntimeError:
+                reason = "address already in use"
+        raise CannotListen(f"cannot listen on {where}: {reason}")
 
 
 def address(host: str, port: int) -> str:
@@ -109,11 +112,11 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _reason(listen: ListenConfig) -> str:
-    """Ask the system why an address cannot be bound, since gRPC does not say."""
+def _bind_error(listen: ListenConfig) -> str | None:
+    """Ask the system why an address cannot be bound, since gRPC does not pass it on."""
     family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
     try:
         with socket.create_server((listen.host, listen.port), family=family):
-            return "the port was in use a moment ago; try again"
+            return None
     except OSError as error:
-        return (error.strerror or "no such address").lower()
+        return (error.strerror or "no such address").partition(" (")[0].lower()
