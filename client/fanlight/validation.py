@@ -31,6 +31,8 @@ _M_RANGE = (2, 128)
 _EF_CONSTRUCTION_RANGE = (4, 4_096)
 # Two vectors of this length have a dot product and a squared distance that fit float32.
 _LENGTH_MAX = 1e18
+# Below it float32 products with a unit vector lose their digits to underflow.
+_DIRECTION_LENGTH_MIN = 1e-18
 
 
 def check_range(field: str, value: int, low: int, high: int) -> None:
@@ -104,6 +106,11 @@ def check_items(batch: ItemBatch, spec: CollectionSpec, limits: Limits) -> None:
     check_batch(batch.ids, limits)
     check_id_type(batch.ids, spec)
     _check_dim("vectors", batch.vectors, spec)
+    check_columns(batch)
+
+
+def check_columns(batch: ItemBatch) -> None:
+    """Refuse columns that are shorter or longer than that of the ids."""
     for field, column in (("vectors", batch.vectors), ("payloads", batch.payload_blobs)):
         if column is not None and len(column) != len(batch.ids):
             raise InvalidRequest.of_field(field, f"{len(batch.ids)} rows", f"{len(column)}")
@@ -156,9 +163,10 @@ def bad_vector_rows(field: str, vectors: Floats, metric: Metric) -> dict[int, Fa
         got = f"length {lengths[row]:.3g}"
         faults[row] = InvalidRequest.of_field(field, f"length at most {_LENGTH_MAX:.0e}", got)
     if metric is Metric.COSINE:
-        expected = "a vector of non-zero length (cosine)"
-        for row in np.flatnonzero(lengths == 0).tolist():
-            faults[row] = InvalidRequest.of_field(field, expected, "a zero vector")
+        expected = f"length at least {_DIRECTION_LENGTH_MIN:.0e} (cosine)"
+        for row in np.flatnonzero(lengths < _DIRECTION_LENGTH_MIN).tolist():
+            got = f"length {lengths[row]:.3g}" if lengths[row] else "a zero vector"
+            faults[row] = InvalidRequest.of_field(field, expected, got)
     return faults
 
 

@@ -1,0 +1,296 @@
+"""The collections of one shard, and whose shard it is.
+
+Laws: a collection exists when its row in catalog.db says so; the highest version of a name
+wins, and a deletion is a version too. The data directory belongs to one process, and to one
+place of one shard map for ever.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fanlight.errors import AlreadyExists, Corruption, FanlightError, NotFound, Overloaded
+from fanlight.limits import Limits
+from fanlight.model import CollectionInfo, CollectionSpec, IdType, Metric
+from fanlight.placement import ShardIdentity
+from fanlight.validation import check_spec
+from fanlight_server.builder import Builder
+from fanlight_server.collection import Collection
+from fanlight_server.index.settings import IndexConfig, SearchConfig
+from fanlight_server.keeper import SegmentKeeper
+from fanlight_server.storage.files import DirectoryLock, make_directory, sync_directory
+
+_log = logging.getLogger(__name__)
+
+FORMAT_VERSION = 1
+
+_SCHEMA = f"""
+BEGIN IMMEDIATE;
+CREATE TABLE identity (cluster TEXT NOT NULL, shard INTEGER NOT NULL, shards INTEGER NOT NULL);
+CREATE TABLE collections (
+  name TEXT PRIMARY KEY,
+  version INTEGER NOT NULL,
+  deleted INTEGER NOT NULL,
+  spec TEXT NOT NULL
+);
+PRAGMA user_version = {FORMAT_VERSION};
+COMMIT;
+"""
+
+
+class WrongData(FanlightError):
+    """The data directory belongs to another shard than the one configured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What catalog.db says of a name."""
+
+    spec: CollectionSpec
+    version: int
+    deleted: bool
+
+
+class Catalog:
+    """See the module. Safe for many threads."""
+
+    def __init__(
+        self,
+        path: Path,
+        identity: ShardIdentity,
+        limits: Limits,
+        index_config: IndexConfig,
+        search_config: SearchConfig,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Open a data directory, or create it, and load its collections.
+
+        Raises:
+            DirectoryInUse: another process owns the directory.
+            WrongData: the directory is another shard's.
+            Corruption: a database is damaged or of another format version.
+        """
+        # constant after construction
+        self.identity = identity
+        self._path = path / "collections"
+        self._limits = limits
+        self._index_config = index_config
+        self._search_config = search_config
+        make_directory(self._path)
+        self._directory_lock = DirectoryLock(path)
+        # guards the records, the database and the publication of `_collections`
+        self._lock = threading.Lock()
+        self._db = _open_database(path / "catalog.db", identity)
+        self._records = _read_records(self._db)
+        # replaced whole, never changed
+        self._collections = self._open_all()
+        self._builder = Builder(self._keepers, index_config, now)
+
+    def _open_all(self) -> dict[str, Collection]:
+        live = {name: record for name, record in self._records.items() if not record.deleted}
+        wanted = {_directory_name(name, record.version) for name, record in live.items()}
+        for path in self._path.iterdir():
+            if path.name not in wanted:
+                shutil.rmtree(path)
+        return {name: self._open(record) for name, record in live.items()}
+
+    def _open(self, record: Record) -> Collection:
+        return Collection(
+            self._path / _directory_name(record.spec.name, record.version),
+            record.spec,
+            record.version,
+            self._limits,
+            self._index_config,
+            self._search_config,
+        )
+
+    def _keepers(self) -> list[SegmentKeeper]:
+        return [collection.keeper for collection in self._collections.values()]
+
+    def get(self, name: str) -> Collection:
+        """Find a collection.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        try:
+            return self._collections[name]
+        except KeyError:
+            raise NotFound(
+                f"collection: there is none named {name!r}", field="collection"
+            ) from None
+
+    def describe(self, *, with_deleted: bool = False) -> list[CollectionInfo]:
+        """Describe all collections, by name; with the records of deleted ones if wanted."""
+        with self._lock:
+            records, collections = dict(self._records), self._collections
+        infos = [
+            CollectionInfo(record.spec, record.version, deleted=True)
+            if record.deleted
+            else collections[name].info()
+            for name, record in sorted(records.items())
+        ]
+        return [info for info in infos if with_deleted or not info.deleted]
+
+    def create(self, spec: CollectionSpec, version: int | None = None) -> CollectionInfo:
+        """Create a collection; one with the same parameters is returned as it is.
+
+        Args:
+            spec: its parameters.
+            version: set by a router. A higher one than the collection here has means that this
+                shard missed a deletion: what it holds under the name is dropped.
+
+        Raises:
+            InvalidRequest: the parameters are out of range.
+            AlreadyExists: there is one with other parameters, or a higher version is known.
+            Overloaded: the shard holds as many collections as it may.
+        """
+        check_spec(spec, self._limits)
+        with self._lock:
+            record = self._records.get(spec.name)
+            newest = 0 if record is None else record.version
+            if record is not None and (version is None or version <= newest):
+                if not record.deleted and record.spec == spec:
+                    return self._collections[spec.name].info()
+                if not record.deleted or version is not None:
+                    raise _already_exists(record)
+            if record is None and len(self._collections) >= self._limits.collections:
+                message = f"collections: the limit of {self._limits.collections} is reached"
+                raise Overloaded(message, field="collections")
+            self._drop(spec.name)
+            record = Record(spec, newest + 1 if version is None else version, deleted=False)
+            self._write(record)
+            collection = self._open(record)
+            self._collections = self._collections | {spec.name: collection}
+            return collection.info()
+
+    def delete(self, name: str, version: int | None = None) -> None:
+        """Delete a collection and its items.
+
+        Args:
+            name: its name.
+            version: set by a router; the deletion is recorded with it even when the collection
+                is not here, and ignored when this shard knows a higher one.
+
+        Raises:
+            NotFound: there is none (and no version was given).
+        """
+        with self._lock:
+            record = self._records.get(name)
+            if version is None and (record is None or record.deleted):
+                raise NotFound(f"collection: there is none named {name!r}", field="name")
+            newest = 0 if record is None else record.version
+            if version is not None and version <= newest:
+                return
+            spec = CollectionSpec(name, dim=1) if record is None else record.spec
+            self._write(Record(spec, newest + 1 if version is None else version, deleted=True))
+            self._drop(name)
+
+    def _drop(self, name: str) -> None:
+        """Take a collection away, if it is here, and remove its files."""
+        collection = self._collections.get(name)
+        if collection is None:
+            return
+        self._collections = {n: c for n, c in self._collections.items() if n != name}
+        collection.close()
+        shutil.rmtree(self._path / _directory_name(name, collection.version))
+
+    def _write(self, record: Record) -> None:
+        spec = record.spec
+        parameters = {
+            "dim": spec.dim,
+            "metric": spec.metric.value,
+            "id_type": spec.id_type.value,
+            "m": spec.m,
+            "ef_construction": spec.ef_construction,
+        }
+        self._db.execute(
+            "INSERT OR REPLACE INTO collections VALUES (?, ?, ?, ?)",
+            (spec.name, record.version, record.deleted, json.dumps(parameters)),
+        )
+        self._records = self._records | {spec.name: record}
+
+    def close(self) -> None:
+        """Finish queued writes, stop builds, close all files; idempotent."""
+        with self._lock:
+            collections = list(self._collections.values())
+            for collection in collections:
+                collection.keeper.stop()
+            self._builder.close()
+            for collection in collections:
+                collection.close()
+            self._collections = {}
+            self._db.close()
+            self._directory_lock.release()
+
+
+def _directory_name(name: str, version: int) -> str:
+    return f"{name}@{version}"
+
+
+def _already_exists(record: Record) -> AlreadyExists:
+    spec = record.spec
+    if record.deleted:
+        return AlreadyExists(f"name: {spec.name!r} was deleted at version {record.version}")
+    return AlreadyExists(
+        f"name: a collection {spec.name!r} exists with dim={spec.dim}, metric={spec.metric}, "
+        f"id_type={spec.id_type}, m={spec.m}, ef_construction={spec.ef_construction}",
+        field="name",
+    )
+
+
+def _open_database(path: Path, identity: ShardIdentity) -> sqlite3.Connection:
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            db.executescript(_SCHEMA)
+            sync_directory(path.parent)
+        elif version != FORMAT_VERSION:
+            raise Corruption(f"{path.name}: format version {version}, expected {FORMAT_VERSION}")
+        _check_identity(db, identity)
+    except sqlite3.DatabaseError as error:
+        db.close()
+        raise Corruption(f"{path.name}: the database cannot be read or written") from error
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _check_identity(db: sqlite3.Connection, identity: ShardIdentity) -> None:
+    ours = (identity.cluster, identity.index, identity.count)
+    stored = db.execute("SELECT cluster, shard, shards FROM identity").fetchone()
+    if stored is None:
+        db.execute("INSERT INTO identity VALUES (?, ?, ?)", ours)
+    elif stored != ours:
+        raise WrongData(
+            f"data: the directory holds shard {stored[1]} of {stored[2]} of cluster "
+            f"{stored[0]!r}, configured is shard {ours[1]} of {ours[2]} of cluster {ours[0]!r}"
+        )
+
+
+def _read_records(db: sqlite3.Connection) -> dict[str, Record]:
+    records = {}
+    for name, version, deleted, text in db.execute("SELECT * FROM collections"):
+        stored = json.loads(text)
+        spec = CollectionSpec(
+            name,
+            stored["dim"],
+            Metric(stored["metric"]),
+            IdType(stored["id_type"]),
+            stored["m"],
+            stored["ef_construction"],
+        )
+        records[name] = Record(spec, version, bool(deleted))
+    return records

@@ -1,0 +1,308 @@
+"""The part of one collection that this shard holds: checks, store, index.
+
+Laws: a write is acknowledged when it is on disk and in the view. A search takes one view and
+never waits for a write or a build. Requests are judged here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from fanlight.errors import RowError
+from fanlight.hits import attach, by_vector, real_ids, without_own
+from fanlight.ids import empty, last_occurrences
+from fanlight.limits import Limits
+from fanlight.model import (
+    NO_SCORE,
+    CollectionInfo,
+    CollectionSpec,
+    Coverage,
+    DeleteResult,
+    Floats,
+    Hits,
+    IdColumn,
+    IdType,
+    ItemBatch,
+    Items,
+    Page,
+    Rows,
+    SearchRequest,
+    UpsertResult,
+)
+from fanlight.topk import TopK, cut
+from fanlight.validation import (
+    bad_id_rows,
+    bad_item_rows,
+    bad_vector_rows,
+    check_batch,
+    check_id_type,
+    check_items,
+    check_range,
+    check_search,
+)
+from fanlight_server.index.index import Index
+from fanlight_server.index.scoring import Queries
+from fanlight_server.index.settings import IndexConfig, SearchConfig
+from fanlight_server.keeper import SegmentKeeper
+from fanlight_server.paging import from_token, to_token
+from fanlight_server.storage.files import make_directory
+from fanlight_server.storage.store import Change, Store, StoredItem
+from fanlight_server.storage.writer import GroupWriter
+
+Answer = UpsertResult | DeleteResult
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Valid rows to upsert (with vectors) or ids to delete (without).
+
+    Attributes:
+        ids: (n,) ids, each once.
+        vectors: (n, dim) float32, or None.
+        payload_blobs: n JSON texts, or None.
+        answer: makes the answer from the number of items that the write removed.
+    """
+
+    ids: IdColumn
+    vectors: Floats | None
+    payload_blobs: Sequence[bytes] | None
+    answer: Callable[[int], Answer]
+
+
+class Collection:
+    """See the module. Safe for many threads."""
+
+    def __init__(
+        self,
+        path: Path,
+        spec: CollectionSpec,
+        version: int,
+        limits: Limits,
+        index_config: IndexConfig,
+        search_config: SearchConfig,
+    ) -> None:
+        """Open the collection in a directory, or create it there.
+
+        Raises:
+            Corruption: the store is damaged. (A damaged segment is rebuilt instead.)
+        """
+        # constant after construction
+        self.spec = spec
+        self.version = version
+        self._limits = limits
+        self._search_config = search_config
+        segments = path / "segments"
+        make_directory(segments)
+        # own synchronisation
+        self._store = Store(path / "items.db", spec.dim, spec.id_type)
+        self._index = Index(spec, index_config)
+        self.keeper = SegmentKeeper(self._index, self._store, segments, spec, index_config)
+        self.keeper.recover()
+        # used by the writer thread alone
+        self._seq = self._store.last_seq()
+        self._writer: GroupWriter[Write, Answer] = GroupWriter(
+            f"writer-{spec.name}", self._apply, self.keeper.wait_for_room
+        )
+
+    # --- reading ------------------------------------------------------------------------------
+
+    def info(self) -> CollectionInfo:
+        """Describe the collection as it stands on this shard."""
+        view = self._index.view
+        return CollectionInfo(
+            spec=self.spec,
+            version=self.version,
+            items=view.live,
+            unindexed_items=view.unindexed,
+            segments=len(view.segments),
+        )
+
+    def count(self) -> int:
+        """Count the live items."""
+        return self._index.view.live
+
+    def search(self, request: SearchRequest) -> Hits:
+        """Answer the queries of `request`; a bad query fails alone, in `Hits.errors`.
+
+        Raises:
+            InvalidRequest: the request as a whole is wrong.
+        """
+        check_search(request, self.spec, self._limits)
+        hits = self._search_by_id(request) if request.vectors is None else self._search(request)
+        if not (request.with_payloads or request.with_vectors):
+            return hits
+        winners = self._read(real_ids(hits), request.with_vectors, request.with_payloads)
+        return attach(hits, winners)
+
+    def _search_by_id(self, request: SearchRequest) -> Hits:
+        assert request.ids is not None
+        searched, errors = by_vector(request, self._read(request.ids, True, False))
+        return without_own(self._search(searched), request.ids, errors, request.k)
+
+    def _search(self, request: SearchRequest) -> Hits:
+        assert request.vectors is not None
+        view = self._index.view
+        coverage = Coverage(1, 1, view.live, view.live)
+        errors = bad_vector_rows("vectors", request.vectors, self.spec.metric)
+        good = np.setdiff1d(np.arange(len(request.vectors)), list(errors))
+        ef = None if request.exact else request.ef_search or self._search_config.ef_search_default
+        vectors = request.vectors[good] if errors else request.vectors
+        queries = Queries.prepare(self.spec.metric, vectors)
+        top = view.search(queries, request.k, ef, self._search_config.worker_threads)
+        if request.score_threshold is not None:
+            top = cut(top, request.score_threshold)
+        if errors:
+            top = _spread(top, good, len(request.vectors), self.spec.id_type)
+        return Hits(top.ids, top.scores, top.counts, coverage, errors)
+
+    def get(self, ids: IdColumn, *, with_vectors: bool = True, with_payloads: bool = True) -> Items:
+        """Read items by id, in the order asked; an id asked for twice is answered twice.
+
+        Raises:
+            InvalidRequest: the ids are of the wrong type or too many.
+            Corruption: a stored row fails its checksum.
+        """
+        check_batch(ids, self._limits)
+        check_id_type(ids, self.spec)
+        return self._read(ids, with_vectors, with_payloads)
+
+    def _read(self, ids: IdColumn, with_vectors: bool, with_payloads: bool) -> Items:
+        found = {item.id: item for item in self._store.get(self._valid(ids)[0])}
+        present = np.fromiter((value in found for value in ids.tolist()), bool, len(ids))
+        items = [found[value] for value in ids[present].tolist()]
+        return self._items(items, ids[~present], with_vectors, with_payloads)
+
+    def scroll(
+        self,
+        page_size: int,
+        page_token: bytes,
+        *,
+        with_vectors: bool = True,
+        with_payloads: bool = True,
+    ) -> Page:
+        """Read items by ascending id, a page at a time.
+
+        Args:
+            page_size: items of the page.
+            page_token: that of the page before, or empty.
+
+        Raises:
+            InvalidRequest: the token is not from this collection, or the size out of range.
+        """
+        check_range("page_size", page_size, 1, self._limits.batch_rows)
+        after = from_token(page_token, self.spec.id_type)
+        found = self._store.page(after, page_size + 1)
+        shown = found[:page_size]
+        token = to_token(shown[-1].id) if len(found) > page_size else b""
+        items = self._items(shown, empty(self.spec.id_type), with_vectors, with_payloads)
+        return Page(items, token)
+
+    def _items(
+        self,
+        items: list[StoredItem],
+        missing: IdColumn,
+        with_vectors: bool,
+        with_payloads: bool,
+    ) -> Items:
+        ids = empty(self.spec.id_type, len(items))
+        ids[:] = [item.id for item in items]
+        vectors = None
+        if with_vectors:
+            flat = np.frombuffer(b"".join(item.vector for item in items), dtype="<f4")
+            vectors = flat.reshape(len(items), self.spec.dim)
+        payloads = [item.payload for item in items] if with_payloads else None
+        return Items(ids, vectors, payloads, missing)
+
+    # --- writing ------------------------------------------------------------------------------
+
+    def upsert(self, batch: ItemBatch) -> Future[UpsertResult]:
+        """Write items; a refused row changes nothing and does not stop the others.
+
+        Returns:
+            A future that completes when the rows are on disk and visible.
+
+        Raises:
+            InvalidRequest: the batch as a whole is wrong.
+            Overloaded: too much waits to be written.
+            NotReady: the collection takes no writes any more.
+        """
+        check_items(batch, self.spec, self._limits)
+        errors = bad_item_rows(batch, self.spec, self._limits)
+        good = np.setdiff1d(np.arange(len(batch.ids)), [error.row for error in errors])
+        kept, superseded = last_occurrences(batch.ids[good])
+        rows = good[kept]
+        result = UpsertResult(len(rows), errors, good[superseded])
+        payloads = batch.payload_blobs
+        if payloads is not None:
+            payloads = [payloads[row] for row in rows.tolist()]
+        write = Write(batch.ids[rows], batch.vectors[rows], payloads, lambda _: result)
+        return cast(Future[UpsertResult], self._submit(write))
+
+    def delete(self, ids: IdColumn) -> Future[DeleteResult]:
+        """Delete items; unknown ids are no error.
+
+        Returns:
+            A future that completes when the deletions are on disk and visible.
+
+        Raises:
+            InvalidRequest, Overloaded, NotReady: as for `upsert`.
+        """
+        check_batch(ids, self._limits)
+        check_id_type(ids, self.spec)
+        valid, errors = self._valid(ids)
+        unique = valid[last_occurrences(valid)[0]]
+        write = Write(unique, None, None, lambda killed: DeleteResult(killed, errors))
+        return cast(Future[DeleteResult], self._submit(write))
+
+    def _valid(self, ids: IdColumn) -> tuple[IdColumn, tuple[RowError, ...]]:
+        """Leave out the ids that cannot be stored, and say why."""
+        faults = bad_id_rows(ids, self._limits)
+        valid = np.ones(len(ids), dtype=np.bool_)
+        valid[list(faults)] = False
+        return ids[valid], tuple(RowError(row, faults[row]) for row in sorted(faults))
+
+    def _submit(self, write: Write) -> Future[Answer]:
+        self.keeper.check_writable()
+        blobs = write.payload_blobs or ()
+        vectors = 0 if write.vectors is None else write.vectors.nbytes
+        return self._writer.submit(write, vectors + sum(map(len, blobs)) + 64 * len(write.ids))
+
+    def _apply(self, writes: Sequence[Write]) -> list[Answer]:
+        """Make writes durable, then visible."""
+        changes, seq = [], self._seq + 1
+        for write in writes:
+            changes.append(Change(write.ids, seq, write.vectors, write.payload_blobs))
+            seq += len(write.ids)
+        self._store.write(changes)
+        self._seq = seq - 1
+        killed = [self._show(change) for change in changes]
+        return [write.answer(n) for write, n in zip(writes, killed, strict=True)]
+
+    def _show(self, change: Change) -> int:
+        if not len(change.ids):
+            return 0
+        if change.vectors is None:
+            return self._index.delete(change.ids, change.first_seq)
+        self._index.upsert(change.ids, change.first_seq, change.vectors)
+        return 0
+
+    def close(self) -> None:
+        """Finish queued writes, stop builds and close the store; idempotent."""
+        self.keeper.stop()
+        self._writer.close()
+        self._store.close()
+
+
+def _spread(top: TopK, rows: Rows, n: int, id_type: IdType) -> TopK:
+    """Put the answers of the good queries back among all n."""
+    ids = empty(id_type, (n, top.ids.shape[1]))
+    scores = np.full(ids.shape, NO_SCORE, dtype=np.float32)
+    counts = np.zeros(n, dtype=np.int64)
+    ids[rows], scores[rows], counts[rows] = top.ids, top.scores, top.counts
+    return TopK(ids, scores, counts)

@@ -1,0 +1,223 @@
+"""The index of one collection on one shard: takes changes, shows views, builds segments.
+
+Laws: readers take `view` once and never wait. One thread (the collection's writer) applies
+changes, one (the shard's builder) builds; `_lock` keeps their publications apart and is held
+only for as long as arrays are swapped. Nothing here is the truth: the store is.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from fanlight.model import CollectionSpec, Floats, IdColumn, Rows
+from fanlight_server.index import graph, segment_file
+from fanlight_server.index.block import DEAD_SEQ, concatenate
+from fanlight_server.index.head import Head
+from fanlight_server.index.policy import SegmentSize, choose
+from fanlight_server.index.scoring import walked_form
+from fanlight_server.index.segment import Segment
+from fanlight_server.index.settings import IndexConfig
+from fanlight_server.index.view import Part, View
+
+_HEAD_ROWS_MIN = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """A segment to be built.
+
+    Attributes:
+        sources: the parts it replaces, as they were when the build was planned.
+        kept: rows of their concatenation that go in.
+        base: segment whose graph is extended: the first source; None to start afresh.
+        seq: every live item with a seq up to this is in a segment once this one is published.
+    """
+
+    sources: tuple[Part, ...]
+    kept: Rows
+    base: Segment | None
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A segment that is on disk and opened.
+
+    Attributes:
+        build: what it was built from.
+        segment: the segment; None when no row of the sources was live.
+        origin: (rows,) int64: for each of its rows, the row in the sources' concatenation.
+    """
+
+    build: Build
+    segment: Segment | None
+    origin: Rows
+
+
+class Index:
+    """See the module."""
+
+    def __init__(self, spec: CollectionSpec, config: IndexConfig) -> None:
+        """Make an empty index."""
+        # constant after construction
+        self._spec = spec
+        self._config = config
+        self._row_bytes = 4 * spec.dim
+        self._head_rows = max(_HEAD_ROWS_MIN, config.head_bytes // self._row_bytes)
+        self._unindexed_rows_max = max(
+            2 * self._head_rows, config.unindexed_bytes // self._row_bytes
+        )
+        # guards the head and the publication of views
+        self._lock = threading.Lock()
+        self._room = threading.Condition(self._lock)
+        self._head = self._new_head()
+        self._view = View((Part(self._head, self._head.block()),), spec.id_type, 0)
+
+    def _new_head(self) -> Head:
+        return Head(self._head_rows, self._spec.dim, self._spec.id_type)
+
+    @property
+    def view(self) -> View:
+        """Show the state as of now; it never changes."""
+        return self._view
+
+    # --- changes: the writer's thread ---------------------------------------------------------
+
+    def upsert(self, ids: IdColumn, first_seq: int, vectors: Floats) -> None:
+        """Make rows visible; the items that had these ids are dead at the same moment.
+
+        Args:
+            ids: (n,) ids, each once.
+            first_seq: seq of the first row; the next ones follow.
+            vectors: (n, dim) float32.
+        """
+        with self._lock:
+            view, _ = self._view.without(ids)
+            seqs = np.arange(first_seq, first_seq + len(ids), dtype=np.int64)
+            self._view = self._appended(view, ids, seqs, vectors)
+
+    def delete(self, ids: IdColumn, first_seq: int) -> int:
+        """Make items invisible; tell how many there were."""
+        with self._lock:
+            view, killed = self._view.without(ids)
+            self._view = replace(view, seq=first_seq + len(ids) - 1)
+        return killed
+
+    def restore(self, segments: list[tuple[Segment, Rows]], seq: int) -> None:
+        """Start from segments read from disk, each with its dead rows (recovery)."""
+        with self._lock:
+            parts = [Part(segment, segment.block) for segment, _ in segments]
+            marked = [
+                part.without(dead) if len(dead) else part
+                for part, (_, dead) in zip(parts, segments, strict=True)
+            ]
+            self._view = View((*marked, *self._view.parts), self._spec.id_type, seq)
+
+    def append(self, ids: IdColumn, seqs: Rows, vectors: Floats) -> None:
+        """Add rows whose ids are not in the index (recovery)."""
+        with self._lock:
+            seq = self._view.seq
+            self._view = replace(self._appended(self._view, ids, seqs, vectors), seq=seq)
+
+    def _appended(self, view: View, ids: IdColumn, seqs: Rows, vectors: Floats) -> View:
+        """Append rows to the head; a head that is full is sealed and a new one follows."""
+        parts, at = list(view.parts), 0
+        while at < len(ids):
+            if not self._head.room:
+                self._head = self._new_head()
+                parts.append(Part(self._head, self._head.block()))
+            rows = slice(at, at + self._head.room)
+            self._head.append(ids[rows], seqs[rows], vectors[rows])
+            parts[-1] = parts[-1].grown(self._head.block())
+            at = rows.stop
+        return replace(view, parts=tuple(parts), seq=int(seqs[-1]))
+
+    def wait_for_room(self, stopped: Callable[[], bool]) -> None:
+        """Wait until the rows without a graph are few enough to take more, or until stopped."""
+        with self._room:
+            self._room.wait_for(lambda: stopped() or self._has_room())
+
+    def _has_room(self) -> bool:
+        return sum(len(part.block) for part in self._view.sealed) < self._unindexed_rows_max
+
+    def wake(self) -> None:
+        """Let a waiting writer look at its stop signal."""
+        with self._room:
+            self._room.notify_all()
+
+    # --- building: the builder's thread -------------------------------------------------------
+
+    def seal(self, rows_min: int) -> bool:
+        """Seal the head if it has at least `rows_min` live rows."""
+        with self._lock:
+            if self._view.parts[-1].live < rows_min:
+                return False
+            self._head = self._new_head()
+            parts = (*self._view.parts, Part(self._head, self._head.block()))
+            self._view = replace(self._view, parts=parts)
+        return True
+
+    def plan(self) -> Build | None:
+        """Decide what to build next; None when there is nothing to do."""
+        view = self._view
+        segments, sealed = view.segments, view.sealed
+        sizes = [SegmentSize(len(part.block), part.n_dead) for part in segments]
+        plan = choose(sizes, sum(len(part.block) for part in sealed), self._config)
+        if plan is None:
+            return None
+        sources = tuple(segments[i] for i in plan.segments) + (sealed if plan.sealed else ())
+        alive = ~np.concatenate([part.dead_rows() for part in sources])
+        first = sources[0].source
+        base = first if plan.extend and isinstance(first, Segment) else None
+        if base is not None:
+            alive[: len(base)] = True
+        left = view.parts[-1].block if plan.sealed or not sealed else sealed[0].block
+        seq = int(left.seqs[0]) - 1 if len(left) else view.seq
+        return Build(sources, np.flatnonzero(alive), base, seq)
+
+    def execute(
+        self, build: Build, path: Path, *, threads: int, stopped: Callable[[], bool]
+    ) -> Built:
+        """Build a segment, write it and open it.
+
+        Raises:
+            BuildStopped: `stopped` said so; nothing remains.
+        """
+        if not len(build.kept):
+            return Built(build, None, build.kept)
+        spec = self._spec
+        rows = concatenate([part.block for part in build.sources], spec.dim, spec.id_type)
+        dead = np.concatenate([part.dead_rows() for part in build.sources])
+        rows = replace(rows, seqs=np.where(dead, DEAD_SEQ, rows.seqs)).take(build.kept)
+        base = None if build.base is None else build.base.graph_arrays
+        walked = walked_form(spec.metric, rows.vectors, rows.lengths)
+        arrays, order = graph.build(spec, walked, base, threads=threads, stopped=stopped)
+        content = segment_file.SegmentContent(rows.take(order), arrays)
+        segment_file.write(path, spec, content)
+        segment = Segment(path, spec)
+        _ = segment.lookup  # made here rather than under the lock
+        return Built(build, segment, build.kept[order])
+
+    def publish(self, built: Built) -> None:
+        """Put a built segment in the place of its sources.
+
+        Rows that died while it was built die in it as well.
+        """
+        sources = {id(part.source) for part in built.build.sources}
+        with self._room:
+            others = tuple(p for p in self._view.parts if id(p.source) not in sources)
+            new = () if built.segment is None else (self._with_current_dead(built, built.segment),)
+            self._view = replace(self._view, parts=new + others)
+            self._room.notify_all()
+
+    def _with_current_dead(self, built: Built, segment: Segment) -> Part:
+        current = {id(part.source): part for part in self._view.parts}
+        sources = (current[id(part.source)] for part in built.build.sources)
+        dead = np.concatenate([part.dead_rows() for part in sources])[built.origin]
+        part = Part(segment, segment.block)
+        return part.without(np.flatnonzero(dead)) if dead.any() else part

@@ -1,0 +1,192 @@
+"""The segment file: written once, mapped, checked whole before use. See docs/format.md."""
+
+from __future__ import annotations
+
+import json
+import mmap
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fanlight.errors import Corruption
+from fanlight.ids import empty, id_type_of
+from fanlight.model import CollectionSpec, IdColumn, IdType
+from fanlight_server.index.block import Block
+from fanlight_server.index.graph import GraphArrays
+from fanlight_server.storage.files import publish
+
+# On disk, do not change; see docs/format.md.
+MAGIC = b"FANLSEG\n"
+VERSION = 1
+_ALIGNMENT = 64
+_PREFIX = struct.Struct("<8sIII")
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentContent:
+    """What a segment file holds.
+
+    Attributes:
+        block: its rows.
+        graph: the graph over them.
+    """
+
+    block: Block
+    graph: GraphArrays
+
+
+def write(path: Path, spec: CollectionSpec, content: SegmentContent) -> None:
+    """Write a segment file durably; it appears whole or not at all."""
+    publish(path, _serialise(spec, content))
+
+
+def _serialise(spec: CollectionSpec, content: SegmentContent) -> Iterator[bytes | memoryview]:
+    parts = _to_parts(content)
+    header = _parameters(spec) | {
+        "rows": len(content.block),
+        "entry_point": content.graph.entry_point,
+        "top_level": content.graph.top_level,
+    }
+    table = [
+        {"name": name, "bytes": array.nbytes, "crc32": zlib.crc32(array.data)}
+        for name, array in parts.items()
+    ]
+    head, offsets = _laid_out(header, table)
+    yield head
+    at = len(head)
+    for array, offset in zip(parts.values(), offsets, strict=True):
+        yield bytes(offset - at)
+        yield array.data
+        at = offset + array.nbytes
+
+
+def _laid_out(header: dict[str, Any], table: list[dict[str, Any]]) -> tuple[bytes, list[int]]:
+    """Give each part its offset; the header's own length depends on them, so it is padded."""
+    room = len(json.dumps(header | {"parts": [part | {"offset": 1 << 60} for part in table]}))
+    at, offsets = _PREFIX.size + room, []
+    for part in table:
+        at += -at % _ALIGNMENT
+        offsets.append(at)
+        at += part["bytes"]
+    placed = [part | {"offset": offset} for part, offset in zip(table, offsets, strict=True)]
+    text = json.dumps(header | {"parts": placed}).ljust(room).encode()
+    return _PREFIX.pack(MAGIC, VERSION, len(text), zlib.crc32(text)) + text, offsets
+
+
+def _parameters(spec: CollectionSpec) -> dict[str, Any]:
+    return {
+        "metric": spec.metric.value,
+        "dim": spec.dim,
+        "id_type": spec.id_type.value,
+        "m": spec.m,
+        "ef_construction": spec.ef_construction,
+    }
+
+
+def _to_parts(content: SegmentContent) -> dict[str, Array]:
+    block, graph = content.block, content.graph
+    parts = _ids_to_parts(block.ids) | {
+        "seqs": block.seqs.astype("<i8", copy=False),
+        "vectors": block.vectors.astype("<f4", copy=False),
+        "lengths": block.lengths.astype("<f8", copy=False),
+        "links": graph.links.astype("<u4", copy=False),
+        "levels": graph.levels,
+        "upper": graph.upper.astype("<u4", copy=False),
+    }
+    return {name: np.ascontiguousarray(array) for name, array in parts.items()}
+
+
+def _ids_to_parts(ids: IdColumn) -> dict[str, Array]:
+    if id_type_of(ids) is IdType.INT64:
+        return {"ids": ids.astype("<i8", copy=False)}
+    blobs = [value.encode() for value in ids]
+    offsets = np.zeros(len(blobs) + 1, dtype="<u8")
+    np.cumsum([len(blob) for blob in blobs], out=offsets[1:])
+    return {"id_offsets": offsets, "id_bytes": np.frombuffer(b"".join(blobs), dtype=np.uint8)}
+
+
+def read(path: Path, spec: CollectionSpec) -> SegmentContent:
+    """Map a segment file and check every byte of it.
+
+    Returns:
+        Read-only arrays over the mapped file; unlinking the file leaves them valid.
+
+    Raises:
+        Corruption: the file is missing, damaged, of another version or of another collection.
+    """
+    try:
+        with path.open("rb") as file:
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        header = _checked_header(data)
+        for name, value in _parameters(spec).items():
+            if header[name] != value:
+                raise Corruption(f"{path}: {name} is {header[name]}, the collection has {value}")
+        parts = {part["name"]: _checked_part(data, part) for part in header["parts"]}
+        return _from_parts(spec, header, parts)
+    except Corruption as error:
+        raise Corruption(f"{path.name}: {error.message}") from None
+    except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
+        raise Corruption(f"{path.name}: not a readable segment file") from error
+
+
+def _checked_header(data: mmap.mmap) -> dict[str, Any]:
+    magic, version, length, crc = _PREFIX.unpack(data[: _PREFIX.size])
+    if magic != MAGIC:
+        raise Corruption("no segment file")
+    if version != VERSION:
+        raise Corruption(f"format version {version}, expected {VERSION}")
+    text = data[_PREFIX.size : _PREFIX.size + length]
+    if len(text) != length or zlib.crc32(text) != crc:
+        raise Corruption("the header fails its checksum")
+    header: dict[str, Any] = json.loads(text)
+    return header
+
+
+def _checked_part(data: mmap.mmap, part: dict[str, Any]) -> NDArray[np.uint8]:
+    start, size = part["offset"], part["bytes"]
+    view = np.frombuffer(data, dtype=np.uint8, count=size, offset=start)
+    if zlib.crc32(view.data) != part["crc32"]:
+        raise Corruption(f"the part {part['name']!r} fails its checksum")
+    return view
+
+
+def _from_parts(
+    spec: CollectionSpec, header: dict[str, Any], parts: dict[str, NDArray[np.uint8]]
+) -> SegmentContent:
+    rows = header["rows"]
+    block = Block(
+        ids=_ids_from_parts(spec, parts),
+        seqs=parts["seqs"].view("<i8"),
+        vectors=parts["vectors"].view("<f4").reshape(rows, spec.dim),
+        lengths=parts["lengths"].view("<f8"),
+    )
+    graph = GraphArrays(
+        links=parts["links"].view("<u4").reshape(rows, 1 + 2 * spec.m),
+        levels=parts["levels"],
+        upper=parts["upper"].view("<u4").reshape(-1, 1 + spec.m),
+        entry_point=header["entry_point"],
+        top_level=header["top_level"],
+    )
+    sizes = {len(block.ids), len(block.seqs), len(block.lengths), len(graph.levels)}
+    if sizes != {rows} or int(graph.levels.sum()) != len(graph.upper):
+        raise Corruption("the parts contradict each other")
+    return SegmentContent(block, graph)
+
+
+def _ids_from_parts(spec: CollectionSpec, parts: dict[str, NDArray[np.uint8]]) -> IdColumn:
+    if spec.id_type is IdType.INT64:
+        return parts["ids"].view("<i8")
+    offsets = parts["id_offsets"].view("<u8").tolist()
+    data = parts["id_bytes"].tobytes()
+    ids = empty(IdType.STRING, len(offsets) - 1)
+    ids[:] = [data[a:b].decode() for a, b in pairwise(offsets)]
+    return ids

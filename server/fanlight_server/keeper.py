@@ -1,0 +1,191 @@
+"""Keeps the segment files of one collection: recovers, seals, builds and publishes them.
+
+Laws: the list of segments in the store is the truth; a file that is not in it is waste. The
+order of a publication is: file durable, list durable, view swapped, old files removed. Called
+by one thread at a time (first the one that opens the collection, then the shard's builder),
+except where a method says otherwise.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from fanlight.errors import Corruption, NotReady
+from fanlight.model import CollectionSpec, Rows
+from fanlight_server.index.graph import BuildStopped
+from fanlight_server.index.index import Index
+from fanlight_server.index.segment import Segment
+from fanlight_server.index.settings import IndexConfig
+from fanlight_server.storage.store import Log, Store
+
+_log = logging.getLogger(__name__)
+
+# Rows read from the store at a time during recovery.
+_RECOVERY_ROWS = 4_096
+
+
+class SegmentKeeper:
+    """See the module."""
+
+    def __init__(
+        self,
+        index: Index,
+        store: Store,
+        directory: Path,
+        spec: CollectionSpec,
+        config: IndexConfig,
+    ) -> None:
+        """Take charge of a directory of segments; call `recover` before anything else."""
+        # constant after construction
+        self._index = index
+        self._store = store
+        self._directory = directory
+        self._spec = spec
+        self._config = config
+        # own synchronisation
+        self._stopped = threading.Event()
+        # held while a segment is built
+        self._building = threading.Lock()
+        # used by one thread at a time
+        self._next_number = 1
+        self._seq_last_seen = -1
+        # set once, read by all threads
+        self._fault: str | None = None
+
+    # --- any thread ---------------------------------------------------------------------------
+
+    def check_writable(self) -> None:
+        """Refuse a write after the builder failed: rows without a graph would pile up.
+
+        Raises:
+            NotReady: says why.
+        """
+        if self._fault is not None:
+            raise NotReady(self._fault, retry_after_s=10.0)
+
+    def wait_for_room(self) -> None:
+        """Wait until the builder has caught up enough to take more rows."""
+        self._index.wait_for_room(lambda: self._stopped.is_set() or self._fault is not None)
+
+    def fail(self, reason: str) -> None:
+        """Refuse writes from now on; searches go on."""
+        self._fault = reason
+        self._index.wake()
+
+    def stop(self) -> None:
+        """Abandon a build under way, start no other, and return when none is under way."""
+        self._stopped.set()
+        self._index.wake()
+        with self._building:
+            pass
+
+    @property
+    def unindexed_bytes(self) -> int:
+        """Tell how many bytes of vectors wait for a graph."""
+        return self._index.view.unindexed * 4 * self._spec.dim
+
+    # --- recovery -----------------------------------------------------------------------------
+
+    def recover(self) -> None:
+        """Load the segments and put what no segment holds into the head.
+
+        Raises:
+            Corruption: the store is damaged. (A damaged segment is dropped with a warning, and
+                its items are indexed again.)
+        """
+        listed = self._store.segments()
+        opened = [segment for name, _ in listed if (segment := self._open(name)) is not None]
+        kept = {segment.name for segment in opened}
+        damaged = [name for name, _ in listed if name not in kept]
+        self._store.replace_segments(damaged, [])
+        self._remove_unlisted(kept)
+        since = 0 if damaged or not listed else min(seq for _, seq in listed)
+        log = self._store.log_after(since)
+        segments, indexed = self._match(opened, log)
+        self._index.restore(segments, self._store.last_seq())
+        self._append(log, np.flatnonzero(~log.deleted & ~indexed))
+
+    def _open(self, name: str) -> Segment | None:
+        try:
+            return Segment(self._directory / name, self._spec)
+        except Corruption as error:
+            _log.warning("segment dropped, it will be rebuilt: %s", error)
+            return None
+
+    def _remove_unlisted(self, listed: set[str]) -> None:
+        for path in sorted(self._directory.iterdir()):
+            self._next_number = max(self._next_number, _number_of(path) + 1)
+            if path.name not in listed:
+                path.unlink()
+
+    def _match(
+        self, opened: list[Segment], log: Log
+    ) -> tuple[list[tuple[Segment, Rows]], np.ndarray[tuple[int], np.dtype[np.bool_]]]:
+        """Find the dead rows of each segment, and which changes a segment already holds."""
+        indexed = np.zeros(len(log.ids), dtype=np.bool_)
+        matched = []
+        for segment in opened:
+            rows = segment.lookup.rows_of(log.ids)
+            current = (rows >= 0) & ~log.deleted & (segment.block.seqs[rows] == log.seqs)
+            indexed |= current
+            dead = np.zeros(len(segment), dtype=np.bool_)
+            dead[rows[(rows >= 0) & ~current]] = True
+            dead |= segment.block.seqs < 0
+            matched.append((segment, np.flatnonzero(dead)))
+        return matched, indexed
+
+    def _append(self, log: Log, changes: Rows) -> None:
+        """Read items from the store, in the order of their seqs, into the head."""
+        for start in range(0, len(changes), _RECOVERY_ROWS):
+            part = changes[start : start + _RECOVERY_ROWS]
+            vector_of = {item.id: item.vector for item in self._store.get(log.ids[part])}
+            flat = b"".join(vector_of[value] for value in log.ids[part].tolist())
+            vectors = np.frombuffer(flat, dtype="<f4").reshape(len(part), self._spec.dim)
+            self._index.append(log.ids[part], log.seqs[part], vectors)
+
+    # --- building -----------------------------------------------------------------------------
+
+    def seal_if_idle(self) -> None:
+        """Seal the head when nothing was written since the last call."""
+        seq = self._index.view.seq
+        if seq == self._seq_last_seen:
+            self._index.seal(self._config.idle_rows_min)
+        self._seq_last_seen = seq
+
+    def build_next(self, threads: int) -> bool:
+        """Build and publish one segment if one is due; tell whether one was."""
+        with self._building:
+            return self._build_next(threads)
+
+    def _build_next(self, threads: int) -> bool:
+        build = None if self._stopped.is_set() or self._fault else self._index.plan()
+        if build is None:
+            return False
+        path = self._directory / f"{self._next_number:08d}.seg"
+        self._next_number += 1
+        try:
+            built = self._index.execute(build, path, threads=threads, stopped=self._stopped.is_set)
+        except BuildStopped:
+            return False
+        replaced = [p.source.name for p in build.sources if isinstance(p.source, Segment)]
+        added = [] if built.segment is None else [(path.name, build.seq)]
+        self._store.replace_segments(replaced, added)
+        self._index.publish(built)
+        for name in replaced:
+            (self._directory / name).unlink(missing_ok=True)
+        _log.info(
+            "segment built: collection %s, %d rows, replaces %d segments",
+            self._spec.name,
+            len(build.kept),
+            len(replaced),
+        )
+        return True
+
+
+def _number_of(path: Path) -> int:
+    stem = path.name.partition(".")[0]
+    return int(stem) if stem.isdecimal() else 0

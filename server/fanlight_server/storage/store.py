@@ -1,0 +1,297 @@
+"""The items of one collection on one shard, in SQLite: the truth that all else derives from.
+
+Laws: a change is durable when `write` returns. Every row read is compared with its checksum.
+Sequence numbers only grow. See docs/format.md. No thread but the collection's writer calls
+`write`; everything else may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import queue
+import sqlite3
+import struct
+import threading
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fanlight.errors import Corruption, NotReady, Overloaded
+from fanlight.ids import empty
+from fanlight.model import Floats, IdColumn, IdType, Rows
+
+FORMAT_VERSION = 1
+# SQLite's default limit of host parameters in one statement is 32,766 since 3.32.
+_PARAMETERS_MAX = 10_000
+# A checkpoint copies the WAL into the database with two fsyncs; 32 MiB of WAL make it rare
+# enough to vanish beside the writes.
+_WAL_PAGES = 2_000
+_PAGE_BYTES = 16_384
+
+_SCHEMA = """
+CREATE TABLE items (
+  id {id_type} PRIMARY KEY,
+  seq INTEGER NOT NULL,
+  deleted INTEGER NOT NULL,
+  crc INTEGER NOT NULL,
+  vector BLOB,
+  payload BLOB
+);
+CREATE UNIQUE INDEX items_by_seq ON items (seq, deleted);
+CREATE TABLE segments (name TEXT PRIMARY KEY, seq INTEGER NOT NULL);
+PRAGMA user_version = {version};
+"""
+_PUT = """
+INSERT INTO items (id, seq, deleted, crc, vector, payload) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, deleted = excluded.deleted,
+  crc = excluded.crc, vector = excluded.vector, payload = excluded.payload
+"""
+_COLUMNS = "id, seq, deleted, crc, vector, payload"
+
+Row = tuple[Any, int, int, int, bytes | None, bytes | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Consecutive changes of one kind.
+
+    Attributes:
+        ids: (n,) the ids changed, each once.
+        first_seq: seq of the first; the next ones follow.
+        vectors: (n, dim) float32; None for deletions.
+        payload_blobs: n JSON texts, empty for none; None when no item has one.
+    """
+
+    ids: IdColumn
+    first_seq: int
+    vectors: Floats | None = None
+    payload_blobs: Sequence[bytes] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """What changed after some seq: the last change of each id, by seq.
+
+    Attributes:
+        ids: (n,) ids.
+        seqs: (n,) int64, ascending.
+        deleted: (n,) bool.
+    """
+
+    ids: IdColumn
+    seqs: Rows
+    deleted: np.ndarray[tuple[int], np.dtype[np.bool_]]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredItem:
+    """One live item.
+
+    Attributes:
+        id: int or str.
+        seq: seq of its last change.
+        vector: dim x float32 as bytes.
+        payload: JSON text, empty for none.
+    """
+
+    id: Any
+    seq: int
+    vector: bytes
+    payload: bytes
+
+
+class Store:
+    """One items.db."""
+
+    def __init__(self, path: Path, dim: int, id_type: IdType) -> None:
+        """Open the database, or create it.
+
+        Raises:
+            Corruption: it is no database of this format.
+        """
+        # constant after construction
+        self._path = path
+        self._vector_bytes = 4 * dim
+        self._id_type = id_type
+        # used by the writer thread alone
+        self._writer = self._connect()
+        # own synchronisation
+        self._idle_readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
+        self._closed = threading.Event()
+        with _sqlite_errors(path):
+            self._prepare()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._path, isolation_level=None, check_same_thread=False, timeout=60.0
+        )
+        connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+        return connection
+
+    def _prepare(self) -> None:
+        db = self._writer
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            id_type = "TEXT" if self._id_type is IdType.STRING else "INTEGER"
+            schema = _SCHEMA.format(id_type=id_type, version=FORMAT_VERSION)
+            db.executescript("BEGIN IMMEDIATE;" + schema + "COMMIT;")
+        elif version != FORMAT_VERSION:
+            raise Corruption(f"{self._path}: format version {version}, expected {FORMAT_VERSION}")
+
+    @contextmanager
+    def _reader(self) -> Iterator[sqlite3.Connection]:
+        if self._closed.is_set():
+            raise NotReady("the collection is being closed", retry_after_s=0.1)
+        try:
+            connection = self._idle_readers.get_nowait()
+        except queue.Empty:
+            connection = self._connect()
+            connection.execute("PRAGMA query_only = 1")
+        try:
+            with _sqlite_errors(self._path):
+                yield connection
+        except BaseException:
+            connection.close()
+            raise
+        if self._closed.is_set():
+            connection.close()
+        else:
+            self._idle_readers.put(connection)
+
+    # --- writing ------------------------------------------------------------------------------
+
+    def write(self, changes: Iterable[Change]) -> None:
+        """Apply changes in one transaction; they are durable when this returns.
+
+        Raises:
+            Overloaded: the disk is full; nothing was changed.
+            Corruption: the database is damaged or cannot be written; nothing was changed.
+        """
+        with _sqlite_errors(self._path):
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                for change in changes:
+                    self._writer.executemany(_PUT, _rows(change))
+                self._writer.execute("COMMIT")
+            except BaseException:
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+                raise
+
+    def last_seq(self) -> int:
+        """Tell the highest seq written, 0 for none."""
+        with self._reader() as db:
+            return int(db.execute("SELECT coalesce(max(seq), 0) FROM items").fetchone()[0])
+
+    # --- reading ------------------------------------------------------------------------------
+
+    def get(self, ids: IdColumn) -> list[StoredItem]:
+        """Read the live items among the ids, in no order.
+
+        Raises:
+            Corruption: a row fails its checksum.
+        """
+        values = ids.tolist()
+        found: list[StoredItem] = []
+        with self._reader() as db:
+            for start in range(0, len(values), _PARAMETERS_MAX):
+                part = values[start : start + _PARAMETERS_MAX]
+                marks = ",".join("?" * len(part))
+                query = f"SELECT {_COLUMNS} FROM items WHERE deleted = 0 AND id IN ({marks})"
+                found += [self._checked(row) for row in db.execute(query, part)]
+        return found
+
+    def page(self, after: Any, n: int) -> list[StoredItem]:
+        """Read up to n live items with ids greater than `after` (None: from the start), by id."""
+        condition = "" if after is None else "AND id > ?"
+        query = f"SELECT {_COLUMNS} FROM items WHERE deleted = 0 {condition} ORDER BY id LIMIT ?"
+        parameters = [n] if after is None else [after, n]
+        with self._reader() as db:
+            return [self._checked(row) for row in db.execute(query, parameters)]
+
+    def log_after(self, seq: int) -> Log:
+        """Read the last change of each id that changed after `seq`."""
+        query = "SELECT id, seq, deleted FROM items WHERE seq > ? ORDER BY seq"
+        with self._reader() as db:
+            rows = db.execute(query, (seq,)).fetchall()
+        ids = empty(self._id_type, len(rows))
+        ids[:] = [row[0] for row in rows]
+        return Log(
+            ids=ids,
+            seqs=np.fromiter((row[1] for row in rows), np.int64, len(rows)),
+            deleted=np.fromiter((row[2] for row in rows), np.bool_, len(rows)),
+        )
+
+    def _checked(self, row: Row) -> StoredItem:
+        id_, seq, deleted, crc, vector, payload = row
+        if crc != _crc(id_, seq, deleted, vector, payload) or len(vector or b"") != (
+            self._vector_bytes
+        ):
+            raise Corruption(f"{self._path}: item {id_!r} fails its checksum")
+        return StoredItem(id_, seq, vector or b"", payload or b"")
+
+    # --- segments -----------------------------------------------------------------------------
+
+    def segments(self) -> list[tuple[str, int]]:
+        """List the segment files that are part of the collection, with their seq, by name."""
+        with self._reader() as db:
+            return list(db.execute("SELECT name, seq FROM segments ORDER BY name"))
+
+    def replace_segments(self, removed: Iterable[str], added: Iterable[tuple[str, int]]) -> None:
+        """Change the list of segment files, durably and at once."""
+        connection = self._connect()
+        try:
+            with _sqlite_errors(self._path):
+                connection.execute("PRAGMA synchronous = FULL")
+                connection.execute("BEGIN IMMEDIATE")
+                connection.executemany(
+                    "DELETE FROM segments WHERE name = ?", [(name,) for name in removed]
+                )
+                connection.executemany("INSERT INTO segments VALUES (?, ?)", list(added))
+                connection.execute("COMMIT")
+        finally:
+            connection.close()
+
+    def close(self) -> None:
+        """Close all connections, those of reads under way when they end; no write may be."""
+        self._closed.set()
+        while not self._idle_readers.empty():
+            self._idle_readers.get_nowait().close()
+        self._writer.close()
+
+
+def _rows(change: Change) -> Iterator[Row]:
+    deleted = int(change.vectors is None)
+    payloads: Sequence[bytes] = change.payload_blobs or [b""] * len(change.ids)
+    for offset, (id_, payload) in enumerate(zip(change.ids.tolist(), payloads, strict=True)):
+        seq = change.first_seq + offset
+        vector = None if change.vectors is None else change.vectors[offset].tobytes()
+        blob = payload or None
+        yield id_, seq, deleted, _crc(id_, seq, deleted, vector, blob), vector, blob
+
+
+_HEAD = struct.Struct("<qB")
+
+
+def _crc(id_: Any, seq: int, deleted: int, vector: bytes | None, payload: bytes | None) -> int:
+    key = id_.encode() if isinstance(id_, str) else id_.to_bytes(8, "little", signed=True)
+    crc = zlib.crc32(key, zlib.crc32(_HEAD.pack(seq, deleted)))
+    return zlib.crc32(payload or b"", zlib.crc32(vector or b"", crc))
+
+
+@contextmanager
+def _sqlite_errors(path: Path) -> Iterator[None]:
+    """Translate SQLite's errors; its texts stay in the log by way of the cause."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            raise Overloaded("the shard's disk is full", retry_after_s=10.0) from error
+        raise Corruption(f"{path.name}: the database cannot be read or written") from error

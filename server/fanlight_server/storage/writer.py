@@ -1,0 +1,127 @@
+"""Group commit: one thread applies the writes of a collection, several callers' at a time.
+
+While one transaction is synced to disk the next writes gather, so the cost of a sync is shared
+by all callers that wait for it, and none waits for a timer.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from fanlight.errors import NotReady, Overloaded
+
+J = TypeVar("J")
+R = TypeVar("R")
+
+# Bytes taken into one transaction: past it the sync no longer dominates the cost.
+_GROUP_BYTES = 8 << 20
+# Bytes that may wait; at least one write is always accepted.
+_QUEUE_BYTES = 128 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Pending(Generic[J, R]):
+    """A write that waits to be applied.
+
+    Attributes:
+        job: what to write.
+        size_bytes: about how much memory it takes.
+        done: completes when the write is durable and visible, or has failed.
+    """
+
+    job: J
+    size_bytes: int
+    done: Future[R] = field(default_factory=Future)
+
+
+class GroupWriter(Generic[J, R]):
+    """A queue of writes and the thread that applies them in order."""
+
+    def __init__(
+        self,
+        name: str,
+        apply: Callable[[Sequence[J]], Sequence[R]],
+        before: Callable[[], None],
+    ) -> None:
+        """Start the thread.
+
+        Args:
+            name: of the thread.
+            apply: makes a group of jobs durable and visible and gives their results; when it
+                raises, none of them was applied.
+            before: called before each group; may wait until there is room.
+        """
+        # constant after construction
+        self._apply = apply
+        self._before = before
+        # own synchronisation
+        self._queue: queue.SimpleQueue[Pending[J, R] | None] = queue.SimpleQueue()
+        # guarded by _lock
+        self._lock = threading.Lock()
+        self._queued_bytes = 0
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name=name)
+        self._thread.start()
+
+    def submit(self, job: J, size_bytes: int) -> Future[R]:
+        """Queue a write; from any thread.
+
+        Raises:
+            Overloaded: too many bytes wait already; nothing was queued.
+            NotReady: the writer is closed.
+        """
+        pending: Pending[J, R] = Pending(job, size_bytes)
+        with self._lock:
+            if self._closed:
+                raise NotReady("the shard is shutting down", retry_after_s=1.0)
+            if self._queued_bytes and self._queued_bytes + size_bytes > _QUEUE_BYTES:
+                message = f"writes: {self._queued_bytes} bytes wait, the limit is {_QUEUE_BYTES}"
+                raise Overloaded(message, field="writes", retry_after_s=0.5)
+            self._queued_bytes += size_bytes
+            self._queue.put(pending)
+        return pending.done
+
+    def close(self) -> None:
+        """Apply what is queued and stop; idempotent."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while group := self._next_group():
+            self._before()
+            live = [pending for pending in group if pending.done.set_running_or_notify_cancel()]
+            try:
+                results = self._apply([pending.job for pending in live])
+            except BaseException as error:
+                for pending in live:
+                    pending.done.set_exception(error)
+            else:
+                for pending, result in zip(live, results, strict=True):
+                    pending.done.set_result(result)
+
+    def _next_group(self) -> list[Pending[J, R]]:
+        """Wait for a write and take what has gathered behind it; empty at the end."""
+        group: list[Pending[J, R]] = []
+        size = 0
+        while size < _GROUP_BYTES:
+            try:
+                pending = self._queue.get(block=not group)
+            except queue.Empty:
+                break
+            if pending is None:
+                # the last entry; left in place so that the next call ends the thread
+                self._queue.put(None)
+                break
+            group.append(pending)
+            size += pending.size_bytes
+        with self._lock:
+            self._queued_bytes -= size
+        return group
