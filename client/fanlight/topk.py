@@ -50,7 +50,8 @@ def merge(blocks: Sequence[TopK], k: int, id_type: IdType, n: int) -> TopK:
     (shared research notes, 2.9).
 
     Args:
-        blocks: any number of blocks; widths may differ, and no id stands in two of them.
+        blocks: any number of blocks, each best first; widths may differ, and no id stands in
+            two of them.
         k: hits wanted.
         id_type: type of the ids, for the case of no blocks.
         n: number of queries, for the same case.
@@ -58,6 +59,8 @@ def merge(blocks: Sequence[TopK], k: int, id_type: IdType, n: int) -> TopK:
     Returns:
         Blocks of width k.
     """
+    if len(blocks) == 1 and blocks[0].scores.shape[1] == k:
+        return blocks[0]
     ids = np.concatenate([empty(id_type, (n, k)), *(block.ids for block in blocks)], axis=1)
     padding = np.full((n, k), NO_SCORE, dtype=np.float32)
     scores = np.concatenate([padding, *(block.scores for block in blocks)], axis=1)

@@ -152,22 +152,26 @@ def bad_vector_rows(field: str, vectors: Floats, metric: Metric) -> dict[int, Fa
     A NaN or an infinity poisons a graph (measured: one NaN vector in 2,000 takes recall@10 from
     1.000 to 0.966), and a zero vector has no direction, so no cosine.
     """
-    finite = np.isfinite(vectors)
-    faults: dict[int, FanlightError] = {}
-    for row in np.flatnonzero(~finite.all(axis=1)).tolist():
-        at = int(np.argmin(finite[row]))
-        got = f"{vectors[row, at]} at position {at}"
-        faults[row] = InvalidRequest.of_field(field, "finite numbers", got)
     lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
-    for row in np.flatnonzero(lengths > _LENGTH_MAX).tolist():
-        got = f"length {lengths[row]:.3g}"
-        faults[row] = InvalidRequest.of_field(field, f"length at most {_LENGTH_MAX:.0e}", got)
-    if metric is Metric.COSINE:
-        expected = f"length at least {_DIRECTION_LENGTH_MIN:.0e} (cosine)"
-        for row in np.flatnonzero(lengths < _DIRECTION_LENGTH_MIN).tolist():
-            got = f"length {lengths[row]:.3g}" if lengths[row] else "a zero vector"
-            faults[row] = InvalidRequest.of_field(field, expected, got)
-    return faults
+    least = _DIRECTION_LENGTH_MIN if metric is Metric.COSINE else 0.0
+    # NaN and infinity spoil the length as well, so one look finds every fault
+    suspects = np.flatnonzero(~((lengths >= least) & (lengths <= _LENGTH_MAX))).tolist()
+    return {row: _vector_fault(field, vectors[row], lengths[row]) for row in suspects}
+
+
+def _vector_fault(field: str, vector: Floats, length: float) -> FanlightError:
+    finite = np.isfinite(vector)
+    if not finite.all():
+        at = int(np.argmin(finite))
+        return InvalidRequest.of_field(field, "finite numbers", f"{vector[at]} at position {at}")
+    if length > _LENGTH_MAX:
+        return InvalidRequest.of_field(
+            field, f"length at most {_LENGTH_MAX:.0e}", f"length {length:.3g}"
+        )
+    got = f"length {length:.3g}" if length else "a zero vector"
+    return InvalidRequest.of_field(
+        field, f"length at least {_DIRECTION_LENGTH_MIN:.0e} (cosine)", got
+    )
 
 
 def bad_item_rows(batch: ItemBatch, spec: CollectionSpec, limits: Limits) -> tuple[RowError, ...]:

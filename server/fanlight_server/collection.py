@@ -96,7 +96,8 @@ class Collection:
         self.spec = spec
         self.version = version
         self._limits = limits
-        self._search_config = search_config
+        self._ef_search_default = search_config.ef_search_default
+        self._threads = search_config.worker_threads
         segments = path / "segments"
         make_directory(segments)
         # own synchronisation
@@ -150,14 +151,16 @@ class Collection:
         view = self._index.view
         coverage = Coverage(1, 1, view.live, view.live)
         errors = bad_vector_rows("vectors", request.vectors, self.spec.metric)
-        good = np.setdiff1d(np.arange(len(request.vectors)), list(errors))
-        ef = None if request.exact else request.ef_search or self._search_config.ef_search_default
-        vectors = request.vectors[good] if errors else request.vectors
+        ef = None if request.exact else request.ef_search or self._ef_search_default
+        vectors, good = request.vectors, None
+        if errors:
+            good = np.setdiff1d(np.arange(len(vectors)), list(errors))
+            vectors = vectors[good]
         queries = Queries.prepare(self.spec.metric, vectors)
-        top = view.search(queries, request.k, ef, self._search_config.worker_threads)
+        top = view.search(queries, request.k, ef, self._threads)
         if request.score_threshold is not None:
             top = cut(top, request.score_threshold)
-        if errors:
+        if good is not None:
             top = _spread(top, good, len(request.vectors), self.spec.id_type)
         return Hits(top.ids, top.scores, top.counts, coverage, errors)
 
