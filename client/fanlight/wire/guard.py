@@ -55,6 +55,14 @@ def for_caller(error: BaseException, call: str) -> FanlightError:
     return InternalError(f"internal error {error_id}; the server's log says more under this id")
 
 
+def answer_too_large(size: int, limit: int) -> Overloaded:
+    """Make the error for an answer that does not fit a message."""
+    return Overloaded(
+        f"the answer has {size} bytes, more than the limit of {limit} (message_bytes); "
+        "ask for less at once"
+    )
+
+
 class Guard(grpc.aio.ServerInterceptor):
     """Wraps the handlers of our services. Used from one event loop only."""
 
@@ -124,10 +132,7 @@ class Guard(grpc.aio.ServerInterceptor):
     def _encoded(self, method: _Method, response: Any) -> bytes:
         blob = method.encode(response)
         if len(blob) > self._limits.message_bytes:
-            raise Overloaded(
-                f"the answer has {len(blob)} bytes, more than the limit of "
-                f"{self._limits.message_bytes} (message_bytes); ask for less at once"
-            )
+            raise answer_too_large(len(blob), self._limits.message_bytes)
         return blob
 
     @asynccontextmanager

@@ -1,0 +1,84 @@
+"""The program `fanlight-server`: one shard, from its arguments to its drain."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+
+import grpc
+
+from fanlight.v1.cluster_pb2_grpc import add_ClusterServiceServicer_to_server
+from fanlight.v1.collections_pb2_grpc import add_CollectionServiceServicer_to_server
+from fanlight.v1.items_pb2_grpc import add_ItemServiceServicer_to_server
+from fanlight.v1.search_pb2_grpc import add_SearchServiceServicer_to_server
+from fanlight.wire.program import run
+from fanlight.wire.serving import address
+from fanlight_server.catalog import Catalog
+from fanlight_server.config import ServerConfig
+from fanlight_server.executor import SearchExecutor
+from fanlight_server.service import (
+    ClusterServicer,
+    CollectionServicer,
+    ItemServicer,
+    SearchServicer,
+)
+from fanlight_server.workers import Workers
+
+# Reads and writes wait for the disk, not for a core.
+WORKER_THREADS = 16
+
+
+class ShardServer:
+    """A shard between its configuration and its servicers; used from one event loop."""
+
+    def __init__(self, config: ServerConfig) -> None:
+        self._config = config
+        self._catalog: asyncio.Future[Catalog] = asyncio.get_running_loop().create_future()
+        self._workers = Workers(WORKER_THREADS)
+        self._executor = SearchExecutor(
+            lambda name: self._catalog.result().get(name),
+            config.search.worker_threads,
+            config.limits,
+        )
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Add the servicers."""
+        config, catalog, workers = self._config, self._catalog.result, self._workers
+        where = address(config.listen.host, config.listen.port)
+        add_CollectionServiceServicer_to_server(CollectionServicer(catalog, workers), server)
+        add_ItemServiceServicer_to_server(ItemServicer(catalog, workers), server)
+        add_SearchServiceServicer_to_server(
+            SearchServicer(self._executor, config.limits.message_bytes), server
+        )
+        add_ClusterServiceServicer_to_server(ClusterServicer(catalog, workers, where), server)
+
+    async def open(self) -> None:
+        """Load the catalog."""
+        config = self._config
+        catalog = await asyncio.to_thread(
+            Catalog,
+            config.data,
+            config.identity,
+            config.limits,
+            config.index,
+            config.search,
+        )
+        self._catalog.set_result(catalog)
+
+    async def close(self) -> None:
+        """Finish what runs in threads, and close the catalog."""
+        await asyncio.to_thread(self._executor.close)
+        await asyncio.to_thread(self._workers.close)
+        if self._catalog.done():
+            await asyncio.to_thread(self._catalog.result().close)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a shard server; see --help."""
+    description = "Serve one shard of a Fanlight cluster."
+    return run("fanlight-server", description, ServerConfig, ShardServer, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,255 @@
+"""The servicers of a shard server: decode, call, encode.
+
+Laws: no servicer decides anything. Whatever may take longer than a moment (the disk, large
+columns) runs in a thread; the event loop decodes and encodes searches only. A shard answers
+for itself, so its coverage is always 1 of 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterable, Callable
+from contextlib import aclosing
+from typing import Any, TypeAlias
+
+import grpc
+
+from fanlight.cluster import ClusterStatus, ShardState, ShardStatus
+from fanlight.model import Coverage
+from fanlight.v1 import (
+    cluster_pb2,
+    cluster_pb2_grpc,
+    collections_pb2_grpc,
+    items_pb2_grpc,
+    search_pb2_grpc,
+)
+from fanlight.v1 import collections_pb2 as collections
+from fanlight.v1 import items_pb2 as items
+from fanlight.v1 import search_pb2 as search
+from fanlight.validation import check_min_coverage
+from fanlight.wire import codec
+from fanlight.wire.cluster_codec import to_cluster_status
+from fanlight.wire.program import VERSION
+from fanlight.wire.status import to_coverage, to_row_errors
+from fanlight_server.answers import AnswerStream
+from fanlight_server.core import CatalogCore
+from fanlight_server.executor import SearchExecutor
+from fanlight_server.workers import Workers
+
+# A page of 768 dimensions with payloads is about 4 MiB.
+PAGE_SIZE = 1_000
+
+# Gives the catalog. Calls are refused until it is loaded.
+CatalogGetter: TypeAlias = Callable[[], CatalogCore]
+_Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+
+def _own_coverage(items_covered: int) -> Any:
+    return to_coverage(Coverage(1, 1, items_covered, items_covered))
+
+
+class CollectionServicer(collections_pb2_grpc.CollectionServiceServicer):
+    """This shard's part of creating, describing and deleting collections."""
+
+    def __init__(self, catalog: CatalogGetter, workers: Workers) -> None:
+        self._catalog = catalog
+        self._workers = workers
+
+    async def CreateCollection(
+        self, request: collections.CreateCollectionRequest, context: _Context
+    ) -> collections.CreateCollectionResponse:
+        """Create a collection."""
+
+        def work() -> collections.CreateCollectionResponse:
+            info = self._catalog().create(codec.from_spec(request.spec), _version(request))
+            return collections.CreateCollectionResponse(collection=codec.to_info(info))
+
+        return await self._workers.run(work)
+
+    async def GetCollection(
+        self, request: collections.GetCollectionRequest, context: _Context
+    ) -> collections.GetCollectionResponse:
+        """Describe one collection."""
+
+        def work() -> collections.GetCollectionResponse:
+            info = self._catalog().get(request.name).info()
+            coverage = _own_coverage(info.items)
+            return collections.GetCollectionResponse(
+                collection=codec.to_info(info), coverage=coverage
+            )
+
+        return await self._workers.run(work)
+
+    async def ListCollections(
+        self, request: collections.ListCollectionsRequest, context: _Context
+    ) -> collections.ListCollectionsResponse:
+        """Describe all collections."""
+
+        def work() -> collections.ListCollectionsResponse:
+            infos = self._catalog().describe()
+            return collections.ListCollectionsResponse(
+                collections=map(codec.to_info, infos),
+                coverage=_own_coverage(sum(info.items for info in infos)),
+            )
+
+        return await self._workers.run(work)
+
+    async def DeleteCollection(
+        self, request: collections.DeleteCollectionRequest, context: _Context
+    ) -> collections.DeleteCollectionResponse:
+        """Delete a collection and all its items."""
+
+        def work() -> collections.DeleteCollectionResponse:
+            self._catalog().delete(request.name, _version(request))
+            return collections.DeleteCollectionResponse()
+
+        return await self._workers.run(work)
+
+
+def _version(
+    request: collections.CreateCollectionRequest | collections.DeleteCollectionRequest,
+) -> int | None:
+    return request.version if request.HasField("version") else None
+
+
+class ItemServicer(items_pb2_grpc.ItemServiceServicer):
+    """This shard's part of writing and reading items."""
+
+    def __init__(self, catalog: CatalogGetter, workers: Workers) -> None:
+        self._catalog = catalog
+        self._workers = workers
+
+    async def UpsertItems(
+        self, request: items.UpsertItemsRequest, context: _Context
+    ) -> items.UpsertItemsResponse:
+        """Write items."""
+        collection = self._catalog().get(request.collection)
+        result = await self._workers.write(lambda: collection.upsert(codec.from_upsert(request)))
+        return items.UpsertItemsResponse(
+            written=result.written,
+            errors=to_row_errors(result.errors),
+            superseded_rows=result.superseded_rows.tolist(),
+            coverage=_own_coverage(collection.count()),
+        )
+
+    async def DeleteItems(
+        self, request: items.DeleteItemsRequest, context: _Context
+    ) -> items.DeleteItemsResponse:
+        """Delete items."""
+        collection = self._catalog().get(request.collection)
+        result = await self._workers.write(
+            lambda: collection.delete(codec.from_ids(request.ids, "ids"))
+        )
+        return items.DeleteItemsResponse(
+            deleted=result.deleted,
+            errors=to_row_errors(result.errors),
+            coverage=_own_coverage(collection.count()),
+        )
+
+    async def GetItems(
+        self, request: items.GetItemsRequest, context: _Context
+    ) -> items.GetItemsResponse:
+        """Read items by id."""
+
+        def work() -> items.GetItemsResponse:
+            collection = self._catalog().get(request.collection)
+            asked = codec.from_ids(request.ids, "ids")
+            found = collection.get(asked, **_columns(request))
+            ids, vectors, payloads = codec.to_items(found)
+            return items.GetItemsResponse(
+                ids=ids,
+                vectors=vectors,
+                payloads=payloads,
+                missing=codec.to_ids(found.missing),
+                coverage=_own_coverage(collection.count()),
+            )
+
+        return await self._workers.run(work)
+
+    async def ScrollItems(
+        self, request: items.ScrollItemsRequest, context: _Context
+    ) -> items.ScrollItemsResponse:
+        """Read a page of items."""
+
+        def work() -> items.ScrollItemsResponse:
+            collection = self._catalog().get(request.collection)
+            size = request.page_size if request.HasField("page_size") else PAGE_SIZE
+            page = collection.scroll(size, request.page_token, **_columns(request))
+            ids, vectors, payloads = codec.to_items(page.items)
+            return items.ScrollItemsResponse(
+                ids=ids,
+                vectors=vectors,
+                payloads=payloads,
+                next_page_token=page.next_page_token,
+                coverage=_own_coverage(collection.count()),
+            )
+
+        return await self._workers.run(work)
+
+    async def CountItems(
+        self, request: items.CountItemsRequest, context: _Context
+    ) -> items.CountItemsResponse:
+        """Count live items."""
+        if request.HasField("min_coverage"):
+            check_min_coverage(request.min_coverage)
+        count = self._catalog().get(request.collection).count()
+        return items.CountItemsResponse(count=count, coverage=_own_coverage(count))
+
+
+def _columns(request: items.GetItemsRequest | items.ScrollItemsRequest) -> dict[str, bool]:
+    """Tell which columns are wanted; both, unless the request says otherwise."""
+    return {
+        "with_vectors": request.with_vectors or not request.HasField("with_vectors"),
+        "with_payloads": request.with_payloads or not request.HasField("with_payloads"),
+    }
+
+
+class SearchServicer(search_pb2_grpc.SearchServiceServicer):
+    """Search over this shard's items."""
+
+    def __init__(self, executor: SearchExecutor, message_bytes: int) -> None:
+        self._executor = executor
+        self._message_bytes = message_bytes
+
+    async def Search(
+        self, request: search.SearchRequest, context: _Context
+    ) -> search.SearchResponse:
+        """Answer n queries."""
+        timeout_s = context.time_remaining()
+        hits = await self._executor.submit(codec.from_search(request), timeout_s)
+        return codec.to_hits(hits)
+
+    async def SearchStream(
+        self, request_iterator: AsyncIterable[search.SearchStreamRequest], context: _Context
+    ) -> AsyncGenerator[search.SearchStreamResponse, None]:
+        """Answer many searches, each as soon as it is done."""
+        stream = AnswerStream(self._executor, self._message_bytes)
+        async with aclosing(stream.answer(request_iterator)) as responses:
+            async for response in responses:
+                yield response
+
+
+class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
+    """This shard's own status."""
+
+    def __init__(self, catalog: CatalogGetter, workers: Workers, address: str) -> None:
+        self._catalog = catalog
+        self._workers = workers
+        self._address = address
+
+    async def GetStatus(
+        self, request: cluster_pb2.GetStatusRequest, context: _Context
+    ) -> cluster_pb2.GetStatusResponse:
+        """Report this shard as a cluster of what it knows: itself."""
+
+        def work() -> cluster_pb2.GetStatusResponse:
+            catalog = self._catalog()
+            shard = ShardStatus(
+                identity=catalog.identity,
+                address=self._address,
+                state=ShardState.SERVING,
+                collections=tuple(catalog.describe(with_deleted=True)),
+                version=VERSION,
+            )
+            return to_cluster_status(ClusterStatus(catalog.identity.cluster, (shard,), VERSION))
+
+        return await self._workers.run(work)
