@@ -1,1 +1,86 @@
-"""Fanlight: a gRPC sharded vector search engine. This package is its client."""
+"""Fanlight: a gRPC sharded vector search engine. This package is its client.
+
+    import fanlight
+
+    with fanlight.Client("localhost:7700") as client:
+        movies = client.create_collection("movies", dim=384)
+        movies.upsert(ids, vectors, payloads)       # (n,) integers, (n, 384), n dicts
+        hits = movies.search(queries, k=100)        # hits.ids and hits.scores: (queries, 100)
+        for items in movies.scroll():
+            print(items.ids, items.payloads)
+
+`AsyncClient` has the same methods, to be awaited. All errors are subclasses of `FanlightError`.
+"""
+
+from importlib.metadata import version
+
+from fanlight.aio import AsyncClient, AsyncCollection
+from fanlight.client import Client, Collection
+from fanlight.cluster import ClusterStatus, ShardState, ShardStatus
+from fanlight.errors import (
+    AlreadyExists,
+    Corruption,
+    DeadlineExceeded,
+    FanlightError,
+    InternalError,
+    InvalidRequest,
+    NotFound,
+    NotReady,
+    Overloaded,
+    PartialResult,
+    PermissionDenied,
+    RowError,
+    Unauthenticated,
+    WrongShard,
+)
+from fanlight.model import (
+    CollectionInfo,
+    CollectionSpec,
+    Coverage,
+    DeleteResult,
+    Hits,
+    IdType,
+    Items,
+    Metric,
+    ShardFailure,
+    UpsertResult,
+)
+from fanlight.placement import ShardIdentity
+
+__version__ = version("fanlight")
+
+__all__ = [
+    "AlreadyExists",
+    "AsyncClient",
+    "AsyncCollection",
+    "Client",
+    "ClusterStatus",
+    "Collection",
+    "CollectionInfo",
+    "CollectionSpec",
+    "Corruption",
+    "Coverage",
+    "DeadlineExceeded",
+    "DeleteResult",
+    "FanlightError",
+    "Hits",
+    "IdType",
+    "InternalError",
+    "InvalidRequest",
+    "Items",
+    "Metric",
+    "NotFound",
+    "NotReady",
+    "Overloaded",
+    "PartialResult",
+    "PermissionDenied",
+    "RowError",
+    "ShardFailure",
+    "ShardIdentity",
+    "ShardState",
+    "ShardStatus",
+    "Unauthenticated",
+    "UpsertResult",
+    "WrongShard",
+    "__version__",
+]

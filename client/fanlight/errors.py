@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fanlight.model import Coverage
+    from fanlight.model import Coverage, DeleteResult, Hits, UpsertResult
 
 
 class FanlightError(Exception):
@@ -25,7 +25,10 @@ class FanlightError(Exception):
         got: what it held, or "".
         retry_after_s: seconds to wait before another try makes sense, or None.
         rows: for a batch of which some rows were refused: which, and why.
+        result: for such a batch, what became of the rows that stand; else None.
     """
+
+    result: UpsertResult | DeleteResult | Hits | None = None
 
     def __init__(
         self,

@@ -1,0 +1,423 @@
+"""The client for programs with an event loop.
+
+A thin face over `fanlight.operations`; `fanlight.client` is the other one, with the same methods.
+"""
+
+# ruff: noqa: ASYNC109  the timeout is the deadline that each request carries, as in `Client`
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from types import TracebackType
+
+from numpy.typing import ArrayLike
+
+from fanlight.cluster import ClusterStatus
+from fanlight.ids import IdsLike
+from fanlight.inputs import OnError, Payload, as_name
+from fanlight.model import (
+    DEFAULT_EF_CONSTRUCTION,
+    DEFAULT_M,
+    CollectionInfo,
+    DeleteResult,
+    Hits,
+    Items,
+    UpsertResult,
+)
+from fanlight.operations import Operations, search_parameters
+from fanlight.transport import AsyncTransport
+
+
+class AsyncClient:
+    """A connection to a Fanlight cluster; an asynchronous context manager.
+
+    It connects when it is first used, and may be shared by the tasks of an event loop, or used
+    on several: each loop has connections of its own, and `close` closes those of the loop that
+    it runs on. Deadlines, errors and repetition are as `fanlight.Client` has them.
+    """
+
+    def __init__(
+        self,
+        addresses: str | Sequence[str] = "localhost:7700",
+        *,
+        timeout: float | None = None,
+        max_attempts: int = 4,
+    ) -> None:
+        """Prepare a client; nothing is sent.
+
+        Args:
+            addresses: "host:port" of a router, or of several: the client begins with any of
+                them, and goes on to the next when one is of no use.
+            timeout: seconds for each request of a call that says nothing else; None for the
+                defaults.
+            max_attempts: times a request is sent at the most; 1 for no second try.
+
+        Raises:
+            InvalidRequest: an argument cannot be.
+        """
+        self._operations = Operations(timeout, max_attempts)
+        self._transport = AsyncTransport(addresses)
+
+    async def create_collection(
+        self,
+        name: str,
+        *,
+        dim: int,
+        metric: str = "cosine",
+        id_type: str = "int64",
+        m: int = DEFAULT_M,
+        ef_construction: int = DEFAULT_EF_CONSTRUCTION,
+        timeout: float | None = None,
+    ) -> AsyncCollection:
+        """Create a collection; one that exists with the same parameters is taken as it is.
+
+        Args:
+            name: 1 to 128 characters of [A-Za-z0-9_.-], the first a letter or a digit.
+            dim: elements of every vector.
+            metric: "cosine", "dot" or "l2" (whose score is the negated squared distance).
+            id_type: "int64" or "string".
+            m: links of a graph node on each upper level, twice as many on the lowest.
+            ef_construction: candidates kept while a graph is built.
+            timeout: seconds; None for the client's default.
+
+        Raises:
+            AlreadyExists: it exists with other parameters.
+            InvalidRequest: a parameter is out of its range.
+        """
+        await self._transport.run(
+            self._operations.create_collection(
+                name,
+                dim=dim,
+                metric=metric,
+                id_type=id_type,
+                m=m,
+                ef_construction=ef_construction,
+                timeout=timeout,
+            )
+        )
+        return self.collection(name)
+
+    def collection(self, name: str) -> AsyncCollection:
+        """Give the handle of a collection without a call; it need not exist yet."""
+        return AsyncCollection(as_name(name), self._operations, self._transport)
+
+    async def get_collection(self, name: str, *, timeout: float | None = None) -> CollectionInfo:
+        """Describe a collection.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        return await self._transport.run(self._operations.get_collection(name, timeout))
+
+    async def list_collections(self, *, timeout: float | None = None) -> list[CollectionInfo]:
+        """Describe all collections, by name."""
+        return await self._transport.run(self._operations.list_collections(timeout))
+
+    async def delete_collection(self, name: str, *, timeout: float | None = None) -> None:
+        """Delete a collection and all its items.
+
+        It is sent once only: a first, unanswered try may have worked, and a second would then
+        report NotFound, or delete what somebody else has created under that name since.
+
+        Raises:
+            NotFound: there is none of that name.
+            NotReady: no answer came; the collection may or may not be gone.
+        """
+        await self._transport.run(self._operations.delete_collection(name, timeout))
+
+    async def status(self, *, timeout: float | None = None) -> ClusterStatus:
+        """Tell how every shard stands. Shards that cannot be reached are no error."""
+        return await self._transport.run(self._operations.status(timeout))
+
+    async def close(self) -> None:
+        """Close the connections; calls under way fail. May be called twice."""
+        await self._transport.close()
+
+    async def __aenter__(self) -> AsyncClient:
+        """Give the client itself."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the client."""
+        await self.close()
+
+    def __repr__(self) -> str:
+        """Name the routers."""
+        return f"{type(self).__name__}({self._transport.addresses})"
+
+
+class AsyncCollection:
+    """The handle of one collection; made by a client and usable as long as it is open."""
+
+    def __init__(self, name: str, operations: Operations, transport: AsyncTransport) -> None:
+        """Do not call; see `AsyncClient.collection`."""
+        self.name = name
+        self._operations = operations
+        self._transport = transport
+
+    async def info(self, *, timeout: float | None = None) -> CollectionInfo:
+        """Describe the collection.
+
+        Raises:
+            NotFound: it does not exist.
+        """
+        return await self._transport.run(self._operations.get_collection(self.name, timeout))
+
+    async def upsert(
+        self,
+        ids: IdsLike,
+        vectors: ArrayLike,
+        payloads: Sequence[Payload] | None = None,
+        *,
+        progress: bool | None = None,
+        errors: OnError = "raise",
+        timeout: float | None = None,
+    ) -> UpsertResult:
+        """Write items; one that exists is replaced whole.
+
+        When it returns, the items are on disk and the next search finds them. Of rows with the
+        same id the last wins. A refused row changes nothing and does not stop the others. Rows
+        that failed for a moment's reason are sent again, only they. An upsert that is sent
+        again may overwrite what another client wrote to the same id in between.
+
+        Args:
+            ids: (n,) integers or strings, as the collection demands.
+            vectors: (n, dim) numbers; float16 and int8 travel as they are, all else as float32.
+            payloads: n dicts (or None) of JSON values.
+            progress: show a progress bar; None: after 3 seconds, if stderr is a terminal.
+            errors: "raise", or "return" to find refused rows in the result only.
+            timeout: seconds for each request (of about 4 MiB); None for the client's default.
+
+        Raises:
+            InvalidRequest: the batch cannot be, and nothing was sent; or all refused rows are
+                the caller's mistake, and the others were written.
+            FanlightError: rows failed for another reason. The error's `rows` say which and
+                why, counted as in `ids`, and its `result` what became of the others. Without
+                `result` no row is known to be written.
+        """
+        return await self._transport.run(
+            self._operations.upsert(
+                self.name,
+                ids,
+                vectors,
+                payloads,
+                progress=progress,
+                errors=errors,
+                timeout=timeout,
+            )
+        )
+
+    async def delete(
+        self, ids: IdsLike, *, errors: OnError = "raise", timeout: float | None = None
+    ) -> DeleteResult:
+        """Delete items; unknown ids are no error.
+
+        When it returns, the deletions are on disk and no search finds the items. When a
+        request had to be sent again, `deleted` counts only what the last one found.
+
+        Args:
+            ids: (n,) integers or strings.
+            errors: "raise", or "return" to find refused rows in the result only.
+            timeout: seconds for each request; None for the client's default.
+
+        Raises:
+            InvalidRequest: the ids cannot be, or all refused rows are the caller's mistake.
+            FanlightError: as `upsert` does.
+        """
+        return await self._transport.run(
+            self._operations.delete(self.name, ids, errors=errors, timeout=timeout)
+        )
+
+    async def get(
+        self,
+        ids: IdsLike,
+        *,
+        with_vectors: bool = True,
+        with_payloads: bool = True,
+        timeout: float | None = None,
+    ) -> Items:
+        """Read items by id, in the order asked; `missing` of the answer tells the unknown ids.
+
+        Args:
+            ids: (n,) integers or strings.
+            with_vectors: read the vectors, as they were put, in float32.
+            with_payloads: read the payloads.
+            timeout: seconds for each request (of 512 items); None for the client's default.
+
+        Raises:
+            NotFound: the collection does not exist.
+            InvalidRequest: the ids are of the wrong type.
+        """
+        return await self._transport.run(
+            self._operations.get(
+                self.name,
+                ids,
+                with_vectors=with_vectors,
+                with_payloads=with_payloads,
+                timeout=timeout,
+            )
+        )
+
+    async def scroll(
+        self,
+        *,
+        page_size: int = 1_000,
+        with_vectors: bool = True,
+        with_payloads: bool = True,
+        timeout: float | None = None,
+    ) -> AsyncIterator[Items]:
+        """Read all items, page by page, in no particular order.
+
+        An item that stays untouched for the whole scroll comes exactly once.
+
+        Args:
+            page_size: items a page; each page is one request.
+            with_vectors: read the vectors.
+            with_payloads: read the payloads.
+            timeout: seconds for each page; None for the client's default.
+
+        Raises:
+            NotFound: the collection does not exist.
+        """
+        token = b""
+        while True:
+            page = await self._transport.run(
+                self._operations.scroll_page(
+                    self.name,
+                    page_size,
+                    token,
+                    with_vectors=with_vectors,
+                    with_payloads=with_payloads,
+                    timeout=timeout,
+                )
+            )
+            if len(page.items):
+                yield page.items
+            token = page.next_page_token
+            if not token:
+                return
+
+    async def count(self, *, min_coverage: float = 1.0, timeout: float | None = None) -> int:
+        """Count the live items.
+
+        Args:
+            min_coverage: least share of the shards that must answer, in [0, 1]; the items of
+                the others are not counted.
+            timeout: seconds; None for the client's default.
+
+        Raises:
+            NotFound: the collection does not exist.
+            PartialResult: too few shards answered.
+        """
+        return await self._transport.run(
+            self._operations.count(self.name, min_coverage=min_coverage, timeout=timeout)
+        )
+
+    async def search(
+        self,
+        queries: ArrayLike,
+        *,
+        k: int = 10,
+        ef_search: int | None = None,
+        exact: bool = False,
+        score_threshold: float | None = None,
+        with_payloads: bool = False,
+        with_vectors: bool = False,
+        min_coverage: float = 1.0,
+        errors: OnError = "raise",
+        timeout: float | None = None,
+    ) -> Hits:
+        """Find the nearest items of each query vector.
+
+        A large batch goes as several requests; its coverage is then the worst of theirs: the
+        fewest shards and items that any of them reached, and every failed shard.
+
+        Args:
+            queries: (n, dim) numbers, or (dim,) for one query; float16 and int8 travel as they
+                are, all else as float32.
+            k: hits wanted for each query; there may be fewer, see `Hits.counts`.
+            ef_search: candidates the graph walk keeps: more find better and take longer. None
+                for the server's default.
+            exact: compare every item instead of walking the graph.
+            score_threshold: leave out hits that score less.
+            with_payloads: attach the payload of each hit.
+            with_vectors: attach the vector of each hit.
+            min_coverage: least share of the shards that must answer, in [0, 1].
+            errors: "raise", or "return" to find failed queries in `Hits.errors` only.
+            timeout: seconds for each request (of up to 256 queries); None for the default.
+
+        Raises:
+            NotFound: the collection does not exist.
+            PartialResult: fewer shards answered than `min_coverage` demands.
+            DeadlineExceeded: the answer did not come in time.
+            FanlightError: queries failed. The error's `rows` say which and why, and its
+                `result` holds the hits of the others.
+        """
+        parameters = search_parameters(
+            self.name,
+            k=k,
+            ef_search=ef_search,
+            exact=exact,
+            score_threshold=score_threshold,
+            with_payloads=with_payloads,
+            with_vectors=with_vectors,
+            min_coverage=min_coverage,
+        )
+        return await self._transport.run(
+            self._operations.search(parameters, queries, errors, timeout)
+        )
+
+    async def search_by_id(
+        self,
+        ids: IdsLike,
+        *,
+        k: int = 10,
+        ef_search: int | None = None,
+        exact: bool = False,
+        score_threshold: float | None = None,
+        with_payloads: bool = False,
+        with_vectors: bool = False,
+        min_coverage: float = 1.0,
+        errors: OnError = "raise",
+        timeout: float | None = None,
+    ) -> Hits:
+        """Find the nearest items of each stored item, itself left out.
+
+        Args:
+            ids: (n,) ids of stored items, whose vectors are the queries; else as `search`.
+            k: see `search`.
+            ef_search: see `search`.
+            exact: see `search`.
+            score_threshold: see `search`.
+            with_payloads: see `search`.
+            with_vectors: see `search`.
+            min_coverage: see `search`.
+            errors: see `search`.
+            timeout: see `search`.
+
+        Raises:
+            NotFound: the collection, or (as the error of its query) an item does not exist.
+            FanlightError: as `search` does.
+        """
+        parameters = search_parameters(
+            self.name,
+            k=k,
+            ef_search=ef_search,
+            exact=exact,
+            score_threshold=score_threshold,
+            with_payloads=with_payloads,
+            with_vectors=with_vectors,
+            min_coverage=min_coverage,
+        )
+        return await self._transport.run(
+            self._operations.search_by_id(parameters, ids, errors, timeout)
+        )
+
+    def __repr__(self) -> str:
+        """Name the collection."""
+        return f"{type(self).__name__}({self.name!r})"

@@ -1,0 +1,142 @@
+"""What the SDK asks of the network, as values.
+
+An operation is a generator. It yields steps, is sent what each step gave (or has the step's
+error thrown into it), and returns its result. It knows no channel, no thread and no event loop,
+so the same operation serves `Client` and `AsyncClient`; `fanlight.transport` holds the driver
+of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from google.protobuf.message import Message
+
+from fanlight.errors import FanlightError
+from fanlight.retry import Budget
+from fanlight.v1 import cluster_pb2, collections_pb2, items_pb2, search_pb2
+
+T = TypeVar("T")
+ResponseT = TypeVar("ResponseT", bound=Message)
+
+
+@dataclass(frozen=True, slots=True)
+class Rpc(Generic[ResponseT]):
+    """A method of the contract, as a client sees it.
+
+    Attributes:
+        path: its name on the wire.
+        response: class of its answer.
+        timeout_s: deadline of a call that names none.
+        repeatable: whether sending it twice leaves what sending it once does.
+    """
+
+    path: str
+    response: type[ResponseT]
+    timeout_s: float
+    repeatable: bool = True
+
+
+# Every call but one is safe to repeat. Reads change nothing; an upsert replaces an item whole
+# and a delete by id names what shall be gone, so the second time changes nothing either;
+# creating a collection that exists with the same parameters returns it. Deleting a collection
+# is not: the first, unanswered try may have worked, and the second would then report NotFound,
+# or delete what somebody else has created under that name in between.
+#
+# A search is interactive. A write waits for a group commit and may queue behind others. Creating
+# and deleting a collection touches the disks of all shards.
+CREATE_COLLECTION = Rpc(
+    "/fanlight.v1.CollectionService/CreateCollection",
+    collections_pb2.CreateCollectionResponse,
+    timeout_s=30.0,
+)
+GET_COLLECTION = Rpc(
+    "/fanlight.v1.CollectionService/GetCollection",
+    collections_pb2.GetCollectionResponse,
+    timeout_s=10.0,
+)
+LIST_COLLECTIONS = Rpc(
+    "/fanlight.v1.CollectionService/ListCollections",
+    collections_pb2.ListCollectionsResponse,
+    timeout_s=10.0,
+)
+DELETE_COLLECTION = Rpc(
+    "/fanlight.v1.CollectionService/DeleteCollection",
+    collections_pb2.DeleteCollectionResponse,
+    timeout_s=30.0,
+    repeatable=False,
+)
+UPSERT_ITEMS = Rpc(
+    "/fanlight.v1.ItemService/UpsertItems", items_pb2.UpsertItemsResponse, timeout_s=60.0
+)
+DELETE_ITEMS = Rpc(
+    "/fanlight.v1.ItemService/DeleteItems", items_pb2.DeleteItemsResponse, timeout_s=60.0
+)
+GET_ITEMS = Rpc("/fanlight.v1.ItemService/GetItems", items_pb2.GetItemsResponse, timeout_s=10.0)
+SCROLL_ITEMS = Rpc(
+    "/fanlight.v1.ItemService/ScrollItems", items_pb2.ScrollItemsResponse, timeout_s=10.0
+)
+COUNT_ITEMS = Rpc(
+    "/fanlight.v1.ItemService/CountItems", items_pb2.CountItemsResponse, timeout_s=10.0
+)
+SEARCH = Rpc("/fanlight.v1.SearchService/Search", search_pb2.SearchResponse, timeout_s=5.0)
+GET_STATUS = Rpc(
+    "/fanlight.v1.ClusterService/GetStatus", cluster_pb2.GetStatusResponse, timeout_s=10.0
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Send one request once and wait for the answer; gives the response message."""
+
+    rpc: Rpc[Any]
+    request: Message
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Wait; gives nothing."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Run operations side by side; gives the list of their results, in order.
+
+    The first error ends the window: the operations that still run are cancelled.
+
+    Attributes:
+        operations: started in order, one by one as the window moves on, so a lazy iterable
+            makes each request only when there is room for it.
+        width: how many run at once.
+    """
+
+    operations: Iterable[Operation[Any]]
+    width: int
+
+
+Step: TypeAlias = Call | Pause | Window
+# What comes back into the generator depends on the step, so its type is Any.
+Operation: TypeAlias = Generator[Step, Any, T]
+
+
+def send(rpc: Rpc[ResponseT], request: Message, budget: Budget) -> Operation[ResponseT]:
+    """Send a request, and again while its error is transient and its budget lasts.
+
+    Raises:
+        FanlightError: the error of the last attempt.
+    """
+    while True:
+        try:
+            response: ResponseT = yield Call(rpc, request, budget.remaining_s)
+        except FanlightError as error:
+            pause = budget.pause_after(error) if rpc.repeatable else None
+            if pause is None:
+                raise
+        else:
+            return response
+        yield Pause(pause)

@@ -1,0 +1,175 @@
+"""How a large batch is cut into requests, and how their answers become one again.
+
+Laws: a chunk is a run of rows; no chunk nears the message limit of gRPC; what is put together
+again is what one request would have given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import reduce
+from typing import cast
+
+import numpy as np
+
+from fanlight.errors import FanlightError
+from fanlight.inputs import refuse_row
+from fanlight.model import Coverage, Floats, Hits, IdColumn, Items, Rows, SearchRequest
+from fanlight.wire.channels import MESSAGE_BYTES
+
+# Large enough that a call's fixed cost vanishes, small enough that several in flight are
+# little memory and a repeated one is little work.
+CHUNK_BYTES = 4 << 20
+# A chunk is one group commit on a shard.
+WRITE_ROWS = 8_192
+# With the largest vectors and payloads that servers take by default (64 KiB each), so many
+# items just fit one message.
+READ_ROWS = 512
+# Ids alone.
+READ_ID_ROWS = 8_192
+# A few hundred queries keep every core of a shard busy; with more, the deadline of a request
+# would have to grow with the batch.
+QUERIES = 256
+# Half a message for the hits of one answer; ids, vectors and payloads share it.
+_HITS_BYTES = MESSAGE_BYTES // 2
+_ID_AND_SCORE_BYTES = 32
+# A guess: nothing tells the size of payloads beforehand, nor the dimension when queries are ids.
+_PAYLOAD_BYTES = 1_024
+_VECTOR_BYTES = 4_096
+# Room in a message for the names and lengths around the columns.
+_ENVELOPE_BYTES = 64 << 10
+
+
+def spans_of_rows(rows: int, most: int) -> list[slice]:
+    """Cut `rows` rows into runs of at most `most`."""
+    return [slice(start, min(start + most, rows)) for start in range(0, rows, most)]
+
+
+def spans_of_bytes(
+    sizes: Rows, most_bytes: int = CHUNK_BYTES, most: int = WRITE_ROWS
+) -> list[slice]:
+    """Cut rows into runs of at most `most_bytes`, or of a single row that is larger.
+
+    Args:
+        sizes: (n,) int64, bytes of each row on the wire.
+        most_bytes: what a run may hold.
+        most: rows of a run.
+    """
+    ends = np.cumsum(sizes)
+    spans: list[slice] = []
+    start, before = 0, 0
+    while start < len(sizes):
+        fitting = int(np.searchsorted(ends, before + most_bytes, side="right"))
+        stop = min(max(fitting, start + 1), start + most, len(sizes))
+        spans.append(slice(start, stop))
+        start, before = stop, int(ends[stop - 1])
+    return spans
+
+
+def check_row_bytes(sizes: Rows) -> None:
+    """Refuse a batch of which one row fits no message.
+
+    Args:
+        sizes: (n,) int64, bytes of each row on the wire.
+
+    Raises:
+        InvalidRequest: names the largest row.
+    """
+    limit = MESSAGE_BYTES - _ENVELOPE_BYTES
+    row = int(np.argmax(sizes))
+    if sizes[row] > limit:
+        refuse_row(row, "payloads", f"an item of at most {limit} bytes", f"{sizes[row]} bytes")
+
+
+def queries_of_chunk(request: SearchRequest) -> int:
+    """Tell how many queries one request may hold so that its answer fits a message."""
+    hit_bytes = _ID_AND_SCORE_BYTES + request.with_payloads * _PAYLOAD_BYTES
+    if request.with_vectors:
+        hit_bytes += _VECTOR_BYTES if request.vectors is None else 4 * request.vectors.shape[1]
+    return max(1, min(QUERIES, _HITS_BYTES // (hit_bytes * max(1, request.k))))
+
+
+def part_of_search(request: SearchRequest, span: slice) -> SearchRequest:
+    """Take some of the queries of a search."""
+    return replace(
+        request,
+        vectors=None if request.vectors is None else request.vectors[span],
+        ids=None if request.ids is None else request.ids[span],
+    )
+
+
+def join_hits(parts: Sequence[Hits]) -> Hits:
+    """Put the hits of runs of queries together; the coverage is the worst of all."""
+    if len(parts) == 1:
+        return parts[0]
+    starts = np.cumsum([0, *(len(part.counts) for part in parts)]).tolist()
+    errors: dict[int, FanlightError] = {
+        start + row: error
+        for start, part in zip(starts, parts, strict=False)
+        for row, error in part.errors.items()
+    }
+    return Hits(
+        ids=_join_ids([part.ids for part in parts]),
+        scores=np.concatenate([part.scores for part in parts]),
+        counts=np.concatenate([part.counts for part in parts]),
+        coverage=reduce(worse_coverage, (part.coverage for part in parts)),
+        errors=errors,
+        payload_blobs=_join_blobs([part.payload_blobs for part in parts]),
+        vectors=_join_hit_vectors([part.vectors for part in parts]),
+    )
+
+
+def worse_coverage(one: Coverage, other: Coverage) -> Coverage:
+    """Combine what two parts of an answer cover.
+
+    Returns:
+        The fewest shards and items that either covers, and every failed shard once.
+    """
+    totals = (one.items_total, other.items_total)
+    failures = {failure.shard: failure for failure in (*one.failures, *other.failures)}
+    return Coverage(
+        shards_total=max(one.shards_total, other.shards_total),
+        shards_answered=min(one.shards_answered, other.shards_answered),
+        items_total=None if None in totals else max(t for t in totals if t is not None),
+        items_covered=min(one.items_covered, other.items_covered),
+        failures=tuple(failures.values()),
+    )
+
+
+def _join_hit_vectors(parts: Sequence[Floats | None]) -> Floats | None:
+    blocks = [part for part in parts if part is not None]
+    if not blocks:
+        return None
+    # A part without any hit does not know the dimension.
+    dim = max(block.shape[2] for block in blocks)
+    padding = [np.full((*b.shape[:2], dim), np.nan, dtype=np.float32) for b in blocks]
+    return np.concatenate(
+        [
+            block if block.shape[2] == dim else pad
+            for block, pad in zip(blocks, padding, strict=True)
+        ]
+    )
+
+
+def join_items(parts: Sequence[Items]) -> Items:
+    """Put the items of runs of ids together, in the order asked."""
+    if len(parts) == 1:
+        return parts[0]
+    # A part without any item does not know the dimension.
+    known = [part.vectors for part in parts if part.vectors is not None and len(part)]
+    return Items(
+        ids=_join_ids([part.ids for part in parts]),
+        vectors=np.concatenate(known) if known else parts[0].vectors,
+        payload_blobs=_join_blobs([part.payload_blobs for part in parts]),
+        missing=_join_ids([part.missing for part in parts]),
+    )
+
+
+def _join_ids(parts: Sequence[IdColumn]) -> IdColumn:
+    return cast(IdColumn, np.concatenate(parts))
+
+
+def _join_blobs(parts: Sequence[Sequence[bytes] | None]) -> Sequence[bytes] | None:
+    blobs = [blob for part in parts if part is not None for blob in part]
+    return None if any(part is None for part in parts) else blobs

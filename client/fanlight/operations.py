@@ -1,0 +1,367 @@
+"""Everything a client can do, written once for both of its colours.
+
+Each method gives an operation (see `fanlight.calls`): it checks what it was given, yields the
+calls to make, and returns the result. `fanlight.client` and `fanlight.aio` are thin faces over it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from google.protobuf.message import Message
+from numpy.typing import ArrayLike
+
+from fanlight import calls
+from fanlight.calls import Operation, ResponseT, Rpc, T, Window, send
+from fanlight.chunks import (
+    READ_ID_ROWS,
+    READ_ROWS,
+    check_row_bytes,
+    join_hits,
+    join_items,
+    part_of_search,
+    queries_of_chunk,
+    spans_of_bytes,
+    spans_of_rows,
+)
+from fanlight.cluster import ClusterStatus
+from fanlight.errors import RowError
+from fanlight.ids import IdsLike, last_occurrences
+from fanlight.inputs import (
+    OnError,
+    Payload,
+    as_choice,
+    as_ids,
+    as_name,
+    as_number,
+    as_payload_blobs,
+    as_queries,
+    as_timeout,
+    as_uint32,
+    as_vectors,
+    check_length,
+    check_on_error,
+    id_sizes,
+)
+from fanlight.model import (
+    CollectionInfo,
+    CollectionSpec,
+    DeleteResult,
+    Hits,
+    IdType,
+    ItemBatch,
+    Items,
+    Metric,
+    Page,
+    Rows,
+    SearchRequest,
+    UpsertResult,
+)
+from fanlight.refusals import settle
+from fanlight.retry import Budget, RetryPolicy
+from fanlight.v1 import cluster_pb2, collections_pb2, items_pb2
+from fanlight.wire.cluster_codec import from_cluster_status
+from fanlight.wire.codec import (
+    from_hits,
+    from_info,
+    from_items,
+    to_ids,
+    to_search,
+    to_spec,
+    to_upsert,
+)
+from fanlight.writes import BatchWrite
+
+# One answer is worked on while the next request is on its way; more would share the same cores
+# and only be later, each of them.
+_READS_IN_FLIGHT = 2
+
+
+class Operations:
+    """Makes the operations of one client."""
+
+    def __init__(self, timeout: float | None, max_attempts: int) -> None:
+        """Set what calls use that say nothing of their own.
+
+        Args:
+            timeout: seconds; None for each method's own default.
+            max_attempts: times a request is sent at the most.
+
+        Raises:
+            InvalidRequest: a timeout or attempts not above 0.
+        """
+        self._timeout_s = None if timeout is None else as_timeout(timeout, 0.0)
+        self._policy = RetryPolicy(attempts=as_uint32("max_attempts", max_attempts, least=1))
+
+    def _budget_maker(self, rpc: Rpc[Any], timeout: float | None) -> Callable[[], Budget]:
+        seconds = as_timeout(timeout, self._timeout_s or rpc.timeout_s)
+        return lambda: Budget(self._policy, seconds)
+
+    def _ask(
+        self, rpc: Rpc[ResponseT], request: Message, timeout: float | None
+    ) -> Operation[ResponseT]:
+        return send(rpc, request, self._budget_maker(rpc, timeout)())
+
+    # --- collections and the cluster ------------------------------------------------------
+
+    def create_collection(
+        self,
+        name: str,
+        *,
+        dim: int,
+        metric: str,
+        id_type: str,
+        m: int,
+        ef_construction: int,
+        timeout: float | None,
+    ) -> Operation[CollectionInfo]:
+        """Create a collection, or find one with the same parameters."""
+        spec = CollectionSpec(
+            name=as_name(name),
+            dim=as_uint32("dim", dim),
+            metric=as_choice("metric", metric, Metric),
+            id_type=as_choice("id_type", id_type, IdType),
+            m=as_uint32("m", m),
+            ef_construction=as_uint32("ef_construction", ef_construction),
+        )
+        request = collections_pb2.CreateCollectionRequest(spec=to_spec(spec))
+        response = yield from self._ask(calls.CREATE_COLLECTION, request, timeout)
+        return from_info(response.collection)
+
+    def get_collection(self, name: str, timeout: float | None) -> Operation[CollectionInfo]:
+        """Describe a collection."""
+        request = collections_pb2.GetCollectionRequest(name=as_name(name))
+        response = yield from self._ask(calls.GET_COLLECTION, request, timeout)
+        return from_info(response.collection)
+
+    def list_collections(self, timeout: float | None) -> Operation[list[CollectionInfo]]:
+        """Describe all collections."""
+        request = collections_pb2.ListCollectionsRequest()
+        response = yield from self._ask(calls.LIST_COLLECTIONS, request, timeout)
+        return [from_info(info) for info in response.collections]
+
+    def delete_collection(self, name: str, timeout: float | None) -> Operation[None]:
+        """Delete a collection and its items."""
+        request = collections_pb2.DeleteCollectionRequest(name=as_name(name))
+        yield from self._ask(calls.DELETE_COLLECTION, request, timeout)
+
+    def status(self, timeout: float | None) -> Operation[ClusterStatus]:
+        """Tell how the cluster stands."""
+        request = cluster_pb2.GetStatusRequest()
+        response = yield from self._ask(calls.GET_STATUS, request, timeout)
+        return from_cluster_status(response)
+
+    # --- items ----------------------------------------------------------------------------
+
+    def upsert(
+        self,
+        collection: str,
+        ids: IdsLike,
+        vectors: ArrayLike,
+        payloads: Sequence[Payload] | None,
+        *,
+        progress: bool | None,
+        errors: OnError,
+        timeout: float | None,
+    ) -> Operation[UpsertResult]:
+        """Write items."""
+        check_on_error(errors)
+        batch = _as_batch(ids, vectors, payloads)
+        kept, superseded = last_occurrences(batch.ids)
+        sizes = _row_bytes(batch)
+        check_row_bytes(sizes)
+        write = BatchWrite(
+            calls.UPSERT_ITEMS,
+            lambda rows: to_upsert(collection, _rows_of_batch(batch, rows)),
+            lambda response: response.written,
+            self._budget_maker(calls.UPSERT_ITEMS, timeout),
+        )
+        yield from write.run([kept[span] for span in spans_of_bytes(sizes[kept])], progress)
+        result = UpsertResult(write.done, write.errors, superseded)
+        total = len(batch.ids)
+        return settle(result, result.errors, total, "rows refused, the others were written", errors)
+
+    def delete(
+        self, collection: str, ids: IdsLike, *, errors: OnError, timeout: float | None
+    ) -> Operation[DeleteResult]:
+        """Delete items."""
+        check_on_error(errors)
+        column = as_ids(ids)
+        write = BatchWrite(
+            calls.DELETE_ITEMS,
+            lambda rows: items_pb2.DeleteItemsRequest(
+                collection=collection, ids=to_ids(column[rows])
+            ),
+            lambda response: response.deleted,
+            self._budget_maker(calls.DELETE_ITEMS, timeout),
+        )
+        rows = np.arange(len(column))
+        yield from write.run([rows[s] for s in spans_of_bytes(id_sizes(column))], progress=False)
+        result = DeleteResult(write.done, write.errors)
+        total = len(column)
+        return settle(result, result.errors, total, "rows refused, the others were deleted", errors)
+
+    def get(
+        self,
+        collection: str,
+        ids: IdsLike,
+        *,
+        with_vectors: bool,
+        with_payloads: bool,
+        timeout: float | None,
+    ) -> Operation[Items]:
+        """Read items by id."""
+        column = as_ids(ids)
+        id_sizes(column)
+        make_budget = self._budget_maker(calls.GET_ITEMS, timeout)
+
+        def part(span: slice) -> Operation[Items]:
+            request = items_pb2.GetItemsRequest(
+                collection=collection,
+                ids=to_ids(column[span]),
+                with_vectors=with_vectors,
+                with_payloads=with_payloads,
+            )
+            response = yield from send(calls.GET_ITEMS, request, make_budget())
+            return from_items(response)
+
+        most = READ_ROWS if with_vectors or with_payloads else READ_ID_ROWS
+        return join_items((yield from _in_parts(part, spans_of_rows(len(column), most))))
+
+    def scroll_page(
+        self,
+        collection: str,
+        page_size: int,
+        page_token: bytes,
+        *,
+        with_vectors: bool,
+        with_payloads: bool,
+        timeout: float | None,
+    ) -> Operation[Page]:
+        """Read one page of all items."""
+        request = items_pb2.ScrollItemsRequest(
+            collection=collection,
+            page_size=as_uint32("page_size", page_size),
+            page_token=page_token,
+            with_vectors=with_vectors,
+            with_payloads=with_payloads,
+        )
+        response = yield from self._ask(calls.SCROLL_ITEMS, request, timeout)
+        return Page(from_items(response), response.next_page_token)
+
+    def count(
+        self, collection: str, *, min_coverage: float, timeout: float | None
+    ) -> Operation[int]:
+        """Count live items."""
+        request = items_pb2.CountItemsRequest(
+            collection=collection, min_coverage=as_number("min_coverage", min_coverage)
+        )
+        response = yield from self._ask(calls.COUNT_ITEMS, request, timeout)
+        return response.count
+
+    # --- search ---------------------------------------------------------------------------
+
+    def search(
+        self,
+        parameters: SearchRequest,
+        queries: ArrayLike,
+        errors: OnError,
+        timeout: float | None,
+    ) -> Operation[Hits]:
+        """Answer queries given as vectors."""
+        request = replace(parameters, vectors=as_queries("queries", queries))
+        return self._search(request, errors, timeout)
+
+    def search_by_id(
+        self, parameters: SearchRequest, ids: IdsLike, errors: OnError, timeout: float | None
+    ) -> Operation[Hits]:
+        """Answer queries given as ids of stored items."""
+        column = as_ids(ids)
+        id_sizes(column)
+        return self._search(replace(parameters, ids=column), errors, timeout)
+
+    def _search(
+        self, request: SearchRequest, errors: OnError, timeout: float | None
+    ) -> Operation[Hits]:
+        check_on_error(errors)
+        make_budget = self._budget_maker(calls.SEARCH, timeout)
+
+        def part(span: slice) -> Operation[Hits]:
+            message = to_search(part_of_search(request, span))
+            response = yield from send(calls.SEARCH, message, make_budget())
+            return from_hits(response, request.k)
+
+        queries = request.vectors if request.vectors is not None else request.ids
+        total = 0 if queries is None else len(queries)
+        spans = spans_of_rows(total, queries_of_chunk(request))
+        hits = join_hits((yield from _in_parts(part, spans)))
+        failed = [RowError(row, hits.errors[row]) for row in sorted(hits.errors)]
+        return settle(hits, failed, total, "queries failed, the others were answered", errors)
+
+
+def search_parameters(
+    collection: str,
+    *,
+    k: int,
+    ef_search: int | None,
+    exact: bool,
+    score_threshold: float | None,
+    with_payloads: bool,
+    with_vectors: bool,
+    min_coverage: float,
+) -> SearchRequest:
+    """Make a search that still lacks its queries.
+
+    Raises:
+        InvalidRequest: a parameter is no number, or none that can travel.
+    """
+    return SearchRequest(
+        collection=collection,
+        vectors=None,
+        k=as_uint32("k", k),
+        ef_search=None if ef_search is None else as_uint32("ef_search", ef_search),
+        exact=bool(exact),
+        score_threshold=None
+        if score_threshold is None
+        else as_number("score_threshold", score_threshold),
+        with_payloads=bool(with_payloads),
+        with_vectors=bool(with_vectors),
+        min_coverage=as_number("min_coverage", min_coverage),
+    )
+
+
+def _in_parts(part: Callable[[slice], Operation[T]], spans: Sequence[slice]) -> Operation[list[T]]:
+    """Run one operation a span, side by side; a single one without the cost of a window."""
+    if len(spans) == 1:
+        return [(yield from part(spans[0]))]
+    results: list[T] = yield Window(map(part, spans), _READS_IN_FLIGHT)
+    return results
+
+
+def _as_batch(ids: IdsLike, vectors: ArrayLike, payloads: Sequence[Payload] | None) -> ItemBatch:
+    column, matrix = as_ids(ids), as_vectors("vectors", vectors)
+    blobs = as_payload_blobs(payloads)
+    check_length("vectors", len(matrix), len(column))
+    if blobs is not None:
+        check_length("payloads", len(blobs), len(column))
+    return ItemBatch(column, matrix, blobs)
+
+
+def _rows_of_batch(batch: ItemBatch, rows: Rows) -> ItemBatch:
+    blobs = batch.payload_blobs
+    return ItemBatch(
+        ids=batch.ids[rows],
+        vectors=batch.vectors[rows],
+        payload_blobs=None if blobs is None else [blobs[row] for row in rows.tolist()],
+    )
+
+
+def _row_bytes(batch: ItemBatch) -> Rows:
+    """Measure each row of a batch on the wire."""
+    sizes: Rows = id_sizes(batch.ids) + batch.vectors.shape[1] * batch.vectors.itemsize
+    if batch.payload_blobs is not None:
+        sizes += np.fromiter(map(len, batch.payload_blobs), dtype=np.int64, count=len(sizes))
+    return sizes

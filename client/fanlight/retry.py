@@ -1,0 +1,102 @@
+"""When a failed call is sent again: which errors, how often, after how long.
+
+Laws: nothing here sleeps or sends; the clock and the dice are handed in. Only errors that say
+"not now" are worth another try: `NotReady` (the peer cannot be reached, loads or drains) and
+`Overloaded`. Whether repeating a call is safe is the call's own matter, see `fanlight.calls`.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fanlight.errors import FanlightError, NotReady, Overloaded, PartialResult
+
+# A router has just asked every shard. A second try catches the blip of a connection that broke
+# under the call; a shard that is really dead is not back within a second, and the caller
+# should hear of it at once.
+_PARTIAL_RESULT_ATTEMPTS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Exponential back-off with full jitter.
+
+    Full jitter spreads the clients of a restarted server evenly over the interval (M. Brooker,
+    "Exponential Backoff And Jitter", AWS Architecture Blog, 2015).
+
+    Attributes:
+        attempts: times a request is sent at the most. Four cover a router that is being
+            replaced and a short overload; more would only feed a long one.
+        first_pause_s: upper bound of the first pause; it doubles with every failure. A new
+            connection is tried after 0.1 to 1 s (see `fanlight.wire.channels`).
+        longest_pause_s: where the doubling ends.
+    """
+
+    attempts: int = 4
+    first_pause_s: float = 0.2
+    longest_pause_s: float = 2.0
+
+    def pause_s(self, error: FanlightError, failures: int, spread: float) -> float | None:
+        """Tell how long to wait before the next attempt.
+
+        Args:
+            error: why the last attempt failed.
+            failures: attempts that have failed, at least 1.
+            spread: where in the interval the pause falls, in [0, 1).
+
+        Returns:
+            Seconds, never less than the error's own `retry_after_s`; None to give up.
+        """
+        if not is_transient(error) or failures >= self._attempts_for(error):
+            return None
+        bound = min(self.longest_pause_s, self.first_pause_s * 2.0 ** (failures - 1))
+        return (error.retry_after_s or 0.0) + spread * bound
+
+    def _attempts_for(self, error: FanlightError) -> int:
+        if isinstance(error, PartialResult):
+            return min(self.attempts, _PARTIAL_RESULT_ATTEMPTS)
+        return self.attempts
+
+
+def is_transient(error: FanlightError) -> bool:
+    """Tell whether the same request may succeed a moment later."""
+    return isinstance(error, (NotReady, Overloaded))
+
+
+class Budget:
+    """What one request may still spend: attempts, and seconds until its deadline.
+
+    The time starts when the object is made. Not thread-safe; each request has its own.
+    """
+
+    def __init__(
+        self,
+        policy: RetryPolicy,
+        timeout_s: float,
+        *,
+        now: Callable[[], float] = time.monotonic,
+        spread: Callable[[], float] = random.random,
+    ) -> None:
+        self._policy = policy
+        self._now = now
+        self._spread = spread
+        self._deadline = now() + timeout_s
+        self._failures = 0
+
+    @property
+    def remaining_s(self) -> float:
+        """Tell the seconds left, at least 0."""
+        return max(0.0, self._deadline - self._now())
+
+    def pause_after(self, error: FanlightError) -> float | None:
+        """Count a failed attempt.
+
+        Returns:
+            Seconds to wait before the next one; None when there is to be none, or no time.
+        """
+        self._failures += 1
+        pause = self._policy.pause_s(error, self._failures, self._spread())
+        return pause if pause is not None and pause < self.remaining_s else None

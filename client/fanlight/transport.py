@@ -1,0 +1,333 @@
+"""How steps of operations become gRPC calls: one driver for threads, one for an event loop.
+
+Laws: channels are made on first use and belong to the process (and the loop) that made them:
+after a fork the child makes its own and never touches its parent's. Every error that leaves
+here is Fanlight's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from operator import methodcaller
+from typing import Any, Generic, TypeAlias, TypeVar
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+
+from fanlight.calls import Call, Operation, Rpc, Step, Window
+from fanlight.errors import (
+    DeadlineExceeded,
+    FanlightError,
+    InvalidRequest,
+    NotReady,
+    Overloaded,
+    PartialResult,
+)
+from fanlight.wire.channels import channel_options
+from fanlight.wire.status import from_rpc_error
+
+T = TypeVar("T")
+ChannelT = TypeVar("ChannelT", grpc.Channel, grpc.aio.Channel)
+Loop: TypeAlias = asyncio.AbstractEventLoop | None
+
+# What a child has inherited by fork. Closing or even collecting such a channel would speak on
+# its parent's connections, so they are kept for as long as the process lives.
+_inherited: list[object] = []
+
+
+class Addresses:
+    """The routers that a client may call; one of them is current.
+
+    Clients start at a random one, so that they spread; a client stays with one that answers.
+    Safe for threads: a race only picks another router.
+    """
+
+    def __init__(self, addresses: str | Sequence[str]) -> None:
+        """Take "host:port", or several.
+
+        Raises:
+            InvalidRequest: none, or one that is no "host:port".
+        """
+        self._all = (addresses,) if isinstance(addresses, str) else tuple(addresses)
+        for address in self._all or ("",):
+            if ":" not in str(address):
+                raise InvalidRequest.of_field("addresses", '"host:port"', repr(address))
+        self._at = random.randrange(len(self._all))
+
+    @property
+    def current(self) -> str:
+        """Tell the router to call now."""
+        return self._all[self._at]
+
+    def leave(self, address: str) -> None:
+        """Make the next router current, unless somebody has already left this one."""
+        if address == self.current:
+            self._at = (self._at + 1) % len(self._all)
+
+    def __str__(self) -> str:
+        """Name them all."""
+        return ", ".join(self._all)
+
+
+@dataclass(frozen=True, slots=True)
+class _Connection(Generic[ChannelT]):
+    """A channel, and what has been made to send each kind of request on it, by path."""
+
+    channel: ChannelT
+    methods: dict[str, Any]
+
+    def method(self, rpc: Rpc[Any]) -> Any:
+        method = self.methods.get(rpc.path)
+        if method is None:
+            method = self.methods[rpc.path] = self.channel.unary_unary(
+                rpc.path,
+                request_serializer=methodcaller("SerializeToString"),
+                response_deserializer=rpc.response.FromString,
+            )
+        return method
+
+
+class _Connections(Generic[ChannelT]):
+    """The connections of one client, by event loop (None for threads) and address."""
+
+    def __init__(self, addresses: Addresses, make: Callable[[str], ChannelT]) -> None:
+        self.addresses = addresses
+        self._make: Callable[[str], ChannelT] = make
+        self._pid = os.getpid()
+        self._made: dict[tuple[Loop, str], _Connection[ChannelT]] = {}
+        self._closed = False
+
+    def method(self, rpc: Rpc[Any], address: str, loop: Loop = None) -> Any:
+        """Give what sends a request of `rpc` to `address`."""
+        self.check_open()
+        self._disown_inherited()
+        connection = self._made.get((loop, address)) or self._connect(address, loop)
+        return connection.method(rpc)
+
+    def _connect(self, address: str, loop: Loop) -> _Connection[ChannelT]:
+        for key in [key for key in self._made if key[0] is not None and key[0].is_closed()]:
+            del self._made[key]
+        # No lock, which a fork could catch held: a channel connects when it is first used, so
+        # one that loses a race of threads costs nothing.
+        return self._made.setdefault((loop, address), _Connection(self._make(address), {}))
+
+    def _disown_inherited(self) -> None:
+        if self._pid != os.getpid():
+            _inherited.append(self._made)
+            self._made, self._pid = {}, os.getpid()
+
+    def close(self, loop: Loop = None) -> list[ChannelT]:
+        """Refuse all further calls, and hand over the channels to be closed."""
+        self._closed = True
+        self._disown_inherited()
+        keys = [key for key in self._made if key[0] is loop]
+        return [self._made.pop(key).channel for key in keys]
+
+    def check_open(self) -> None:
+        """Refuse the use of a closed client."""
+        if self._closed:
+            raise InvalidRequest("the client is closed")
+
+    @contextmanager
+    def translating(self, address: str) -> Iterator[None]:
+        """Turn the errors of a call into Fanlight's, and turn away from a router of no use."""
+        try:
+            yield
+        except grpc.RpcError as error:
+            self.check_open()
+            failure = from_rpc_error(error)
+            if _is_of_no_use(failure):
+                self.addresses.leave(address)
+            raise failure from error
+        except (ValueError, grpc.FutureCancelledError, grpc.aio.UsageError):
+            # What gRPC raises when the channel is closed under a call.
+            self.check_open()
+            raise
+
+
+def _is_of_no_use(failure: FanlightError) -> bool:
+    """Tell whether another router may do better; a partial result is a shard's fault."""
+    if isinstance(failure, PartialResult):
+        return False
+    return isinstance(failure, (NotReady, Overloaded, DeadlineExceeded))
+
+
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    """An operation that runs in a window, its first request sent.
+
+    Attributes:
+        operation: the operation.
+        land: waits for what its first step gives.
+        cancel: gives up on it.
+    """
+
+    operation: Operation[Any]
+    land: Callable[[], Any]
+    cancel: Callable[[], object]
+
+
+class Transport:
+    """Drives operations for threads. Thread-safe."""
+
+    def __init__(self, addresses: str | Sequence[str]) -> None:
+        self.addresses = Addresses(addresses)
+        self._connections = _Connections(
+            self.addresses,
+            lambda address: grpc.insecure_channel(address, options=channel_options()),
+        )
+
+    def run(self, operation: Operation[T]) -> T:
+        """Drive an operation to its end.
+
+        Raises:
+            FanlightError: what the operation raises; InvalidRequest after `close`.
+        """
+        self._connections.check_open()
+        result: T = self._finish(operation, lambda: None)
+        return result
+
+    def close(self) -> None:
+        """Close the channels; calls under way fail."""
+        for channel in self._connections.close():
+            channel.close()
+
+    def _finish(self, operation: Operation[Any], land: Callable[[], Any]) -> Any:
+        """Drive an operation on, once `land` has given what it waits for."""
+        try:
+            while True:
+                try:
+                    given = land()
+                except FanlightError as error:
+                    step = operation.throw(error)
+                else:
+                    step = operation.send(given)
+                land = partial(self._give, step)
+        except StopIteration as stop:
+            return stop.value
+        finally:
+            operation.close()
+
+    def _give(self, step: Step) -> Any:
+        if isinstance(step, Call):
+            return self._call(step)
+        if isinstance(step, Window):
+            return self._run_window(step)
+        return time.sleep(step.seconds)
+
+    def _call(self, call: Call) -> Message:
+        address = self.addresses.current
+        with self._connections.translating(address):
+            method = self._connections.method(call.rpc, address)
+            response: Message = method(call.request, timeout=call.timeout_s)
+            return response
+
+    def _run_window(self, window: Window) -> list[Any]:
+        waiting, flights, results = iter(window.operations), deque[_Flight](), list[Any]()
+        try:
+            while True:
+                flights.extend(map(self._launch, islice(waiting, window.width - len(flights))))
+                if not flights:
+                    return results
+                results.append(self._finish(flights[0].operation, flights[0].land))
+                flights.popleft()
+        finally:
+            for flight in flights:
+                flight.cancel()
+                flight.operation.close()
+
+    def _launch(self, operation: Operation[Any]) -> _Flight:
+        """Start an operation without waiting for the answer to its first request."""
+        step = next(operation)
+        if not isinstance(step, Call):
+            return _Flight(operation, partial(self._give, step), lambda: None)
+        address = self.addresses.current
+        with self._connections.translating(address):
+            method = self._connections.method(step.rpc, address)
+            future = method.future(step.request, timeout=step.timeout_s)
+
+        def land() -> Any:
+            with self._connections.translating(address):
+                return future.result()
+
+        return _Flight(operation, land, future.cancel)
+
+
+class AsyncTransport:
+    """Drives operations on event loops, each with channels of its own."""
+
+    def __init__(self, addresses: str | Sequence[str]) -> None:
+        self.addresses = Addresses(addresses)
+        self._connections = _Connections(
+            self.addresses,
+            lambda address: grpc.aio.insecure_channel(address, options=channel_options()),
+        )
+
+    async def run(self, operation: Operation[T]) -> T:
+        """Drive an operation to its end; see `Transport.run`."""
+        self._connections.check_open()
+        try:
+            step = next(operation)
+            while True:
+                try:
+                    given = await self._give(step)
+                except FanlightError as error:
+                    step = operation.throw(error)
+                else:
+                    step = operation.send(given)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        finally:
+            operation.close()
+
+    async def close(self) -> None:
+        """Close the channels of the running loop; calls under way fail."""
+        for channel in self._connections.close(asyncio.get_running_loop()):
+            await channel.close()
+
+    async def _give(self, step: Step) -> Any:
+        if isinstance(step, Call):
+            return await self._call(step)
+        if isinstance(step, Window):
+            return await self._run_window(step)
+        return await asyncio.sleep(step.seconds)
+
+    async def _call(self, call: Call) -> Message:
+        address, loop = self.addresses.current, asyncio.get_running_loop()
+        with self._connections.translating(address):
+            method = self._connections.method(call.rpc, address, loop)
+            try:
+                response: Message = await method(call.request, timeout=call.timeout_s)
+            except asyncio.CancelledError:
+                # Closing a channel cancels its calls; that is not this task's cancellation.
+                task = asyncio.current_task()
+                if task is not None and not task.cancelling():
+                    self._connections.check_open()
+                raise
+            return response
+
+    async def _run_window(self, window: Window) -> list[Any]:
+        waiting, tasks, results = iter(window.operations), deque[asyncio.Task[Any]](), list[Any]()
+        try:
+            while True:
+                for operation in islice(waiting, window.width - len(tasks)):
+                    tasks.append(asyncio.create_task(self.run(operation)))
+                if not tasks:
+                    return results
+                results.append(await tasks[0])
+                tasks.popleft()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
