@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,7 +12,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from fanlight.cli.local_config import load_local
+from fanlight.cli.local_config import Keys, LocalConfig, load_local
 from fanlight.config import ListenConfig, load
 from fanlight_router.config import RouterConfig
 from fanlight_server.config import ServerConfig
@@ -70,12 +71,9 @@ def test_local_files_load(path: Path, tmp_path: Path) -> None:
     """`fanlight up` takes each file of deploy/local, and so do the programs their sections."""
     config = load_local(path)
     assert config.cluster.shards >= 1
-    for cls, keys, added in (
-        (ServerConfig, config.server, {"data": "unused"}),
-        (RouterConfig, config.router, {"shards": ["localhost:7701"]}),
-    ):
+    for cls, keys, required in programs(config):
         section = tmp_path / f"{cls.__name__}.yaml"
-        section.write_text(yaml.safe_dump({**keys, **added}))
+        section.write_text(yaml.safe_dump({**keys, **required}))
         assert isinstance(load(cls, section), cls)
 
 
@@ -85,9 +83,23 @@ def test_local_files_keep_their_data_apart() -> None:
     assert len(set(data)) == len(data)
 
 
-def test_three_shards_is_the_default() -> None:
+def test_three_shards_is_the_default(tmp_path: Path) -> None:
     """The file three-shards.yaml is what `fanlight up` does without a file."""
-    assert load_local(DEPLOY / "local" / "three-shards.yaml").cluster == load_local(None).cluster
+    config = load_local(DEPLOY / "local" / "three-shards.yaml")
+    assert config.cluster == load_local(None).cluster
+    for cls, keys, required in programs(config):
+        section = tmp_path / f"{cls.__name__}.yaml"
+        section.write_text(yaml.safe_dump({**keys, **required}))
+        defaults = [f"{key}={json.dumps(value)}" for key, value in required.items()]
+        assert load(cls, section) == load(cls, None, defaults)
+
+
+def programs(config: LocalConfig) -> list[tuple[type, Keys, dict[str, Any]]]:
+    """Give each program's configuration class, its keys, and the keys that it requires."""
+    return [
+        (ServerConfig, config.server, {"data": "unused"}),
+        (RouterConfig, config.router, {"shards": ["localhost:7701"]}),
+    ]
 
 
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)

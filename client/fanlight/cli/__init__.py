@@ -1,0 +1,1 @@
+"""The `fanlight` command line: a local cluster, and a client for any cluster."""

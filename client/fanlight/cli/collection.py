@@ -1,0 +1,116 @@
+"""`fanlight collections`: create, list, show and delete collections."""
+
+from __future__ import annotations
+
+import click
+
+from fanlight.cli.session import address_option, connect
+from fanlight.cli.show import info_as_json, out, show_json, table
+from fanlight.model import DEFAULT_EF_CONSTRUCTION, DEFAULT_M, CollectionInfo, IdType, Metric
+
+METRICS = click.Choice([metric.value for metric in Metric])
+_ID_TYPES = click.Choice([id_type.value for id_type in IdType])
+_NUMBERS = ("Dim", "Items", "Unindexed", "Segments", "m", "ef_construction")
+
+
+@click.group()
+@address_option
+def collections() -> None:
+    """Create, list, show and delete collections."""
+
+
+@collections.command("list")
+@address_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_(as_json: bool) -> None:
+    """List all collections.
+
+    \b
+    Example:
+      fanlight collections list
+    """
+    with connect() as client:
+        infos = client.list_collections()
+    if as_json:
+        show_json([info_as_json(info) for info in infos])
+    elif infos:
+        _show(infos)
+    else:
+        out.print("No collections yet. `fanlight collections create --help` shows how.")
+
+
+@collections.command()
+@address_option
+@click.argument("name")
+@click.option("--dim", type=int, required=True, help="Elements of every vector.")
+@click.option("--metric", type=METRICS, default=Metric.COSINE.value, show_default=True)
+@click.option("--id-type", type=_ID_TYPES, default=IdType.INT64.value, show_default=True)
+@click.option("--m", type=int, default=DEFAULT_M, show_default=True, help="Links of a graph node.")
+@click.option(
+    "--ef-construction",
+    type=int,
+    default=DEFAULT_EF_CONSTRUCTION,
+    show_default=True,
+    help="Candidates kept while a graph is built.",
+)
+def create(name: str, dim: int, metric: str, id_type: str, m: int, ef_construction: int) -> None:
+    """Create a collection; creating it again with the same parameters changes nothing.
+
+    \b
+    Example:
+      fanlight collections create movies --dim 384 --metric cosine
+    """
+    with connect() as client:
+        client.create_collection(
+            name, dim=dim, metric=metric, id_type=id_type, m=m, ef_construction=ef_construction
+        )
+    out.print(f"Collection {name}: dim {dim}, {metric}, ids {id_type}.")
+
+
+@collections.command()
+@address_option
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def show(name: str, as_json: bool) -> None:
+    """Show one collection.
+
+    \b
+    Example:
+      fanlight collections show movies --json
+    """
+    with connect() as client:
+        info = client.collection(name).info()
+    if as_json:
+        show_json(info_as_json(info))
+    else:
+        _show([info])
+
+
+@collections.command()
+@address_option
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def delete(name: str, yes: bool) -> None:
+    """Delete a collection and all its items.
+
+    \b
+    Example:
+      fanlight collections delete movies --yes
+    """
+    with connect() as client:
+        items = client.collection(name).info().items
+        if not yes:
+            click.confirm(f"Delete {name} and its {items:,} items?", abort=True, err=True)
+        client.delete_collection(name)
+    out.print(f"Deleted {name} with {items:,} items.")
+
+
+def _show(infos: list[CollectionInfo]) -> None:
+    made = table("Collection", "Metric", "Ids", *_NUMBERS, right=_NUMBERS)
+    for info in infos:
+        spec = info.spec
+        numbers = (spec.dim, info.items, info.unindexed_items, info.segments)
+        graph = (str(spec.m), str(spec.ef_construction))
+        words = (spec.name, spec.metric.value, spec.id_type.value)
+        made.add_row(*words, *(f"{number:,}" for number in numbers), *graph)
+    out.print(made)
