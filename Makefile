@@ -36,6 +36,9 @@ test-fast: setup ## Run the tests that take no real processes
 demo: setup ## Start a local cluster, load 8,000 real embeddings, search them
 	$(BIN)/fanlight demo
 
+bench: setup ## Measure a local cluster beside raw hnswlib (FANLIGHT_DATA: real vectors)
+	$(BIN)/python benchmarks/serving.py
+
 check: setup .venv-protos/.ready node_modules/.ready ## Lint, format, types, import contracts, buf, generated code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
