@@ -27,10 +27,10 @@ from fanlight.v1 import items_pb2 as items
 from fanlight.v1 import search_pb2 as search
 from fanlight.validation import check_min_coverage
 from fanlight.wire import codec
+from fanlight.wire.answers import AnswerStream
 from fanlight.wire.cluster_codec import to_cluster_status
 from fanlight.wire.program import VERSION
 from fanlight.wire.status import to_coverage, to_row_errors
-from fanlight_server.answers import AnswerStream
 from fanlight_server.core import CatalogCore
 from fanlight_server.executor import SearchExecutor
 from fanlight_server.workers import Workers
@@ -222,7 +222,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         self, request_iterator: AsyncIterable[search.SearchStreamRequest], context: _Context
     ) -> AsyncGenerator[search.SearchStreamResponse, None]:
         """Answer many searches, each as soon as it is done."""
-        stream = AnswerStream(self._executor, self._message_bytes)
+        stream = AnswerStream(self._executor.submit, self._message_bytes)
         async with aclosing(stream.answer(request_iterator)) as responses:
             async for response in responses:
                 yield response

@@ -1,7 +1,7 @@
 """One search stream: searches come in, answers leave as they are done.
 
 Laws: one bad search never ends the stream. Answers that are done together leave in one message.
-A caller who does not read his answers, or asks faster than the shard answers, is not read from.
+A caller who does not read his answers, or asks faster than they come, is not read from.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from fanlight.v1 import search_pb2 as pb
 from fanlight.wire import codec
 from fanlight.wire.guard import answer_too_large, for_caller
 from fanlight.wire.status import to_error
-from fanlight_server.executor import SearchExecutor
 
 # Searches of one stream under way, answers not yet sent included. It is far above what keeps
 # all threads busy, and far below `limits.in_flight`, so that one stream cannot use that up.
@@ -28,11 +27,15 @@ JOINED_BYTES = 1 << 20
 _FRAME_BYTES = 16
 
 
+# Starts a search that has this many seconds (or None), or refuses it with a FanlightError.
+Submit: TypeAlias = Callable[[SearchRequest, float | None], asyncio.Future[Hits]]
+
+
 class AnswerStream:
     """The searches of one stream; used from one event loop."""
 
-    def __init__(self, executor: SearchExecutor, message_bytes: int) -> None:
-        self._executor = executor
+    def __init__(self, submit: Submit, message_bytes: int) -> None:
+        self._submit = submit
         self._answer_bytes_max = message_bytes - _FRAME_BYTES
         self._searching: dict[int, asyncio.Future[Hits]] = {}
         self._done: deque[pb.TaggedAnswer] = deque()
@@ -84,7 +87,7 @@ class AnswerStream:
             if tag in self._searching:
                 raise InvalidRequest.of_field("tag", "one that is not under way", str(tag))
             timeout_s = tagged.timeout_ms / 1000 if tagged.HasField("timeout_ms") else None
-            search = self._executor.submit(codec.from_search(tagged.search), timeout_s)
+            search = self._submit(codec.from_search(tagged.search), timeout_s)
         except FanlightError as error:
             self._add(pb.TaggedAnswer(tag=tag, error=to_error(error)))
             return
