@@ -1,0 +1,132 @@
+"""A small core behind a real server: what it answers, and when, is for the test to say."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+
+import numpy as np
+
+from fanlight.errors import FanlightError, InvalidRequest, NotFound
+from fanlight.model import (
+    CollectionInfo,
+    CollectionSpec,
+    Coverage,
+    DeleteResult,
+    Hits,
+    IdColumn,
+    ItemBatch,
+    Items,
+    Page,
+    SearchRequest,
+    UpsertResult,
+)
+from fanlight.placement import ShardIdentity
+
+DIM = 4
+ITEMS = 7
+
+
+class FakeCollection:
+    """A collection whose every query finds, as its hits, multiples of the query's first element.
+
+    Attributes:
+        fault: raised by every method when set.
+        gate: searches wait for it; open at first.
+        searched: the requests that reached it.
+    """
+
+    def __init__(self) -> None:
+        self.spec = CollectionSpec("movies", DIM)
+        self.fault: BaseException | None = None
+        self.gate = threading.Event()
+        self.gate.set()
+        self.searched: list[SearchRequest] = []
+        self.flags: dict[str, bool] = {}
+
+    def _fail(self) -> None:
+        if self.fault is not None:
+            raise self.fault
+
+    def info(self) -> CollectionInfo:
+        self._fail()
+        return CollectionInfo(self.spec, version=3, items=ITEMS, unindexed_items=2, segments=1)
+
+    def count(self) -> int:
+        self._fail()
+        return ITEMS
+
+    def search(self, request: SearchRequest) -> Hits:
+        self.searched.append(request)
+        assert self.gate.wait(30)
+        self._fail()
+        assert request.vectors is not None
+        if request.vectors.shape[1] != DIM:
+            raise InvalidRequest.of_field("vectors", f"dimension {DIM}", "another")
+        n, k = len(request.vectors), request.k
+        ids = (request.vectors[:, :1] * np.arange(1, k + 1)).astype(np.int64)
+        scores = np.tile(np.linspace(1, 0, k, dtype=np.float32), (n, 1))
+        bad = np.flatnonzero(np.isnan(request.vectors).any(axis=1)).tolist()
+        counts = np.full(n, k, dtype=np.int64)
+        counts[bad] = 0
+        errors: dict[int, FanlightError] = {
+            row: InvalidRequest.of_field("vectors", "finite numbers", "nan") for row in bad
+        }
+        vectors = np.ones((n, k, DIM), dtype=np.float32) if request.with_vectors else None
+        return Hits(ids, scores, counts, Coverage(1, 1, ITEMS, ITEMS), errors, vectors=vectors)
+
+    def upsert(self, batch: ItemBatch) -> Future[UpsertResult]:
+        self._fail()
+        future: Future[UpsertResult] = Future()
+        future.set_result(UpsertResult(len(batch.ids), (), np.array([], dtype=np.int64)))
+        return future
+
+    def delete(self, ids: IdColumn) -> Future[DeleteResult]:
+        self._fail()
+        future: Future[DeleteResult] = Future()
+        future.set_result(DeleteResult(len(ids)))
+        return future
+
+    def get(self, ids: IdColumn, *, with_vectors: bool = True, with_payloads: bool = True) -> Items:
+        self._fail()
+        self.flags = {"with_vectors": with_vectors, "with_payloads": with_payloads}
+        vectors = np.ones((len(ids), DIM), dtype=np.float32) if with_vectors else None
+        return Items(ids, vectors, [b"{}"] * len(ids) if with_payloads else None, ids[:0])
+
+    def scroll(
+        self,
+        page_size: int,
+        page_token: bytes,
+        *,
+        with_vectors: bool = True,
+        with_payloads: bool = True,
+    ) -> Page:
+        ids = np.arange(page_size, dtype=np.int64)
+        items = self.get(ids, with_vectors=with_vectors, with_payloads=with_payloads)
+        return Page(items, page_token + b"+")
+
+
+class FakeCatalog:
+    """One collection, "movies"."""
+
+    def __init__(self) -> None:
+        self.movies = FakeCollection()
+        self.identity = ShardIdentity("test", 1, 3)
+        self.calls: list[tuple[object, ...]] = []
+
+    def create(self, spec: CollectionSpec, version: int | None = None) -> CollectionInfo:
+        self.calls.append(("create", spec, version))
+        return self.movies.info()
+
+    def get(self, name: str) -> FakeCollection:
+        if name != "movies":
+            raise NotFound(f"collection: there is none named {name!r}", field="collection")
+        return self.movies
+
+    def describe(self, *, with_deleted: bool = False) -> list[CollectionInfo]:
+        gone = CollectionInfo(CollectionSpec("gone", 1), version=9, deleted=True)
+        return [gone, self.movies.info()] if with_deleted else [self.movies.info()]
+
+    def delete(self, name: str, version: int | None = None) -> None:
+        self.calls.append(("delete", name, version))
+        self.get(name)
