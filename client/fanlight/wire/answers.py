@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from functools import partial
+from typing import TypeAlias
 
 from fanlight.errors import FanlightError, InvalidRequest
-from fanlight.model import Hits
+from fanlight.model import Hits, SearchRequest
 from fanlight.v1 import search_pb2 as pb
 from fanlight.wire import codec
 from fanlight.wire.guard import answer_too_large, for_caller
@@ -25,7 +26,6 @@ UNDER_WAY_MAX = 256
 JOINED_BYTES = 1 << 20
 # What a message adds to its only answer: a key and a length.
 _FRAME_BYTES = 16
-
 
 # Starts a search that has this many seconds (or None), or refuses it with a FanlightError.
 Submit: TypeAlias = Callable[[SearchRequest, float | None], asyncio.Future[Hits]]
