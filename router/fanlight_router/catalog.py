@@ -1,0 +1,216 @@
+"""The collections of the cluster: every change is made on all shards, under one version.
+
+Laws: a change needs all shards; if one fails in the middle, the change is completed when it
+returns, because the highest version wins (see `fanlight_router.topology`). Shard 0 is changed
+first, so that of two routers that create the same name at once one fails before it has touched
+anything else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import fields, replace
+from typing import Any, Protocol, TypeVar
+
+from fanlight.cluster import ShardState
+from fanlight.errors import AlreadyExists, NotFound, NotReady, WrongShard
+from fanlight.limits import Limits
+from fanlight.model import CollectionInfo, CollectionSpec, Coverage
+from fanlight.validation import check_spec
+from fanlight_router.coverage import KnownItems, unite
+from fanlight_router.deadline import Deadline
+from fanlight_router.gather import demand, demand_all, gather, named
+from fanlight_router.topology import Topology
+
+T = TypeVar("T")
+
+
+class CatalogShard(Protocol):
+    """What the catalog asks of a shard; raises as `fanlight_router.shards.Shard` does."""
+
+    async def create_collection(
+        self, spec: CollectionSpec, version: int, timeout_s: float
+    ) -> CollectionInfo:
+        """Create a collection of this version; return it if it exists."""
+        ...
+
+    async def delete_collection(self, name: str, version: int, timeout_s: float) -> None:
+        """Delete a collection and record the deletion's version."""
+        ...
+
+    async def get_collection(self, name: str, timeout_s: float) -> tuple[CollectionInfo, Coverage]:
+        """Describe this shard's part of a collection."""
+        ...
+
+    async def list_collections(self, timeout_s: float) -> tuple[list[CollectionInfo], Coverage]:
+        """Describe this shard's part of all collections."""
+        ...
+
+
+class ClusterCatalog:
+    """The collections over all shards. For one event loop."""
+
+    def __init__(
+        self,
+        shards: Sequence[CatalogShard],
+        topology: Topology,
+        known: KnownItems,
+        limits: Limits,
+    ) -> None:
+        self._shards = tuple(shards)
+        self._topology = topology
+        self._known = known
+        self._limits = limits
+        self._changing = asyncio.Lock()
+
+    async def create(self, spec: CollectionSpec, deadline: Deadline) -> CollectionInfo:
+        """Create a collection, or return the one that exists with the same parameters.
+
+        Raises:
+            InvalidRequest: a parameter is out of range.
+            AlreadyExists: one exists with other parameters.
+            NotReady: a shard is missing; the error names it and says what becomes of the change.
+            WrongShard: a shard is not the one of the shard map.
+        """
+        check_spec(spec, self._limits)
+        async with self._changing:
+            best = await self._newest(spec.name, "creating")
+            if best is None or best.deleted:
+                version = 1 if best is None else best.version + 1
+            else:
+                _check_same(spec, best.spec)
+                version = best.version
+            infos = await self._change(
+                "creation",
+                lambda shard, left_s: shard.create_collection(spec, version, left_s),
+                deadline,
+            )
+        return _united(infos)
+
+    async def delete(self, name: str, deadline: Deadline) -> None:
+        """Delete a collection and all its items.
+
+        Raises:
+            NotFound: there is no such collection.
+            NotReady: a shard is missing; the error names it and says what becomes of the change.
+            WrongShard: a shard is not the one of the shard map.
+        """
+        async with self._changing:
+            best = await self._newest(name, "deleting")
+            if best is None or best.deleted:
+                raise NotFound(f"name: there is no collection {name!r}", field="name")
+            version = best.version + 1
+            await self._change(
+                "deletion",
+                lambda shard, left_s: shard.delete_collection(name, version, left_s),
+                deadline,
+            )
+
+    async def get(self, name: str, deadline: Deadline) -> tuple[CollectionInfo, Coverage]:
+        """Describe a collection as the shards that answer hold it.
+
+        Raises:
+            NotFound: there is no such collection.
+            PartialResult: no shard answered.
+        """
+        left_s = deadline.left_s()
+        calls = {i: shard.get_collection(name, left_s) for i, shard in enumerate(self._shards)}
+        gathered = await gather(calls, left_s)
+        covered = {i: coverage for i, (_, coverage) in gathered.answers.items()}
+        coverage = self._known.unite(name, covered, gathered.failures)
+        demand(gathered, 0, coverage)
+        return _united([info for info, _ in gathered.answers.values()]), coverage
+
+    async def list_all(self, deadline: Deadline) -> tuple[list[CollectionInfo], Coverage]:
+        """Describe all collections, by name, as the shards that answer hold them.
+
+        Raises:
+            PartialResult: no shard answered.
+        """
+        left_s = deadline.left_s()
+        calls = {i: shard.list_collections(left_s) for i, shard in enumerate(self._shards)}
+        gathered = await gather(calls, left_s)
+        covered = {i: coverage for i, (_, coverage) in gathered.answers.items()}
+        last_seen = {i: self._known.total(i) for i in gathered.failures}
+        coverage = unite(covered, gathered.failures, last_seen)
+        demand(gathered, 0, coverage)
+        parts: dict[str, list[CollectionInfo]] = {}
+        for infos, _ in gathered.answers.values():
+            for info in infos:
+                parts.setdefault(info.spec.name, []).append(info)
+        return [_united(parts[name]) for name in sorted(parts)], coverage
+
+    async def _newest(self, name: str, doing: str) -> CollectionInfo | None:
+        """Ask all shards for the highest version of a name.
+
+        Raises:
+            NotReady: a shard does not answer.
+            WrongShard: a shard is not the one of the shard map.
+        """
+        await self._topology.refresh()
+        best = self._topology.newest(name)
+        missing = {
+            index: status.error or NotReady("is not serving")
+            for index, status in enumerate(self._topology.status.shards)
+            if status.state is not ShardState.SERVING
+        }
+        if not missing:
+            return best
+        reasons = "; ".join(named(i, error).message for i, error in missing.items())
+        message = f"{doing} a collection needs all shards: {reasons}"
+        if best is not None and best.deleted:
+            message += "; the others have deleted it, and these will when they return"
+        wrong = any(isinstance(error, WrongShard) for error in missing.values())
+        raise WrongShard(message) if wrong else NotReady(message)
+
+    async def _change(
+        self,
+        what: str,
+        call: Callable[[CatalogShard, float], Coroutine[Any, Any, T]],
+        deadline: Deadline,
+    ) -> list[T]:
+        """Apply a change to shard 0, then to the others."""
+        left_s = deadline.left_s()
+        first = await gather({0: call(self._shards[0], left_s)}, left_s)
+        demand_all(first)
+        answers = dict(first.answers)
+        if len(self._shards) > 1:
+            left_s = deadline.left_s()
+            calls = {i: call(shard, left_s) for i, shard in enumerate(self._shards) if i}
+            others = await gather(calls, left_s)
+            if others.failures:
+                reasons = "; ".join(named(i, e).message for i, e in others.failures.items())
+                raise NotReady(f"the {what} waits for shards, which get it on return: {reasons}")
+            answers |= others.answers
+        await self._topology.refresh()
+        return list(answers.values())
+
+
+def _check_same(wanted: CollectionSpec, existing: CollectionSpec) -> None:
+    differing = [
+        field.name
+        for field in fields(CollectionSpec)
+        if getattr(wanted, field.name) != getattr(existing, field.name)
+    ]
+    if differing:
+        field = differing[0]
+        raise AlreadyExists(
+            f"collection {wanted.name!r} exists with other parameters: "
+            + ", ".join(f"{f} {getattr(existing, f)}, not {getattr(wanted, f)}" for f in differing),
+            field=field,
+            expected=str(getattr(existing, field)),
+            got=str(getattr(wanted, field)),
+        )
+
+
+def _united(parts: Sequence[CollectionInfo]) -> CollectionInfo:
+    """Add up the parts of a collection; those of older versions are about to be replaced."""
+    newest = max(parts, key=lambda info: info.version)
+    same = [info for info in parts if info.version == newest.version]
+    return replace(
+        newest,
+        items=sum(info.items for info in same),
+        unindexed_items=sum(info.unindexed_items for info in same),
+        segments=sum(info.segments for info in same),
+    )

@@ -1,0 +1,138 @@
+"""Ask several shards at once, and judge what came back.
+
+Laws: a shard costs at most the time given, whatever it does. Too few shards are an error, never
+a short answer. A fault that all shards see alike is the caller's, not the shards'.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Coroutine, Mapping
+from copy import copy
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from fanlight.errors import (
+    AlreadyExists,
+    DeadlineExceeded,
+    FanlightError,
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    PartialResult,
+    PermissionDenied,
+    Unauthenticated,
+)
+from fanlight.model import Coverage
+from fanlight.placement import shard_name
+
+T = TypeVar("T")
+
+_CALLER_FAULTS = (InvalidRequest, NotFound, AlreadyExists, Unauthenticated, PermissionDenied)
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered(Generic[T]):
+    """What the shards that were asked said.
+
+    Attributes:
+        answers: by shard index, ascending.
+        failures: why the others gave none, by shard index, ascending.
+    """
+
+    answers: Mapping[int, T]
+    failures: Mapping[int, FanlightError]
+
+    @property
+    def verdict(self) -> FanlightError | None:
+        """Give the fault that the shards agree on; None when one answered or they differ.
+
+        Shards agree when all that judged the request see the same kind of fault in it, or when
+        all are overloaded: then the caller has to wait.
+        """
+        errors = list(self.failures.values())
+        judged = [error for error in errors if isinstance(error, _CALLER_FAULTS)] or errors
+        kinds = {type(error) for error in judged}
+        if self.answers or len(kinds) != 1 or not kinds <= {*_CALLER_FAULTS, Overloaded}:
+            return None
+        return judged[0]
+
+
+async def gather(calls: Mapping[int, Coroutine[Any, Any, T]], timeout_s: float) -> Gathered[T]:
+    """Run a call to each shard at once and wait at most `timeout_s` for all of them.
+
+    Calls that are late, or whose caller has gone, are cancelled.
+
+    Args:
+        calls: by shard index; at least one.
+        timeout_s: seconds.
+
+    Raises:
+        Exception: a call failed with what is no FanlightError: a bug.
+    """
+    tasks = {index: asyncio.ensure_future(call) for index, call in sorted(calls.items())}
+    try:
+        await asyncio.wait(tasks.values(), timeout=timeout_s)
+    finally:
+        for task in tasks.values():
+            task.cancel()
+    errors = {index: _error_of(task) for index, task in tasks.items()}
+    return Gathered(
+        {index: task.result() for index, task in tasks.items() if errors[index] is None},
+        {index: error for index, error in errors.items() if error is not None},
+    )
+
+
+def _error_of(task: asyncio.Future[Any]) -> FanlightError | None:
+    if not task.done() or task.cancelled():
+        return DeadlineExceeded("gave no answer in time")
+    error = task.exception()
+    if error is not None and not isinstance(error, FanlightError):
+        raise error
+    return error
+
+
+def named(index: int, error: FanlightError) -> FanlightError:
+    """Say in an error which shard it comes from."""
+    same = copy(error)
+    same.message = f"{shard_name(index)}: {error.message}"
+    same.args = (same.message,)
+    return same
+
+
+def demand(gathered: Gathered[Any], min_coverage: float, coverage: Coverage) -> None:
+    """Refuse an answer that too few shards contributed to.
+
+    Args:
+        gathered: what the shards said.
+        min_coverage: share of the shards asked that must have answered; at least one always must.
+        coverage: told to the caller when they have not.
+
+    Raises:
+        FanlightError: the fault that the shards agree on.
+        PartialResult: too few answered; names each failed shard and its reason.
+    """
+    if gathered.verdict is not None:
+        raise gathered.verdict
+    answered = len(gathered.answers)
+    asked = answered + len(gathered.failures)
+    # 0.7 of 10 shards is 7.000000000000001 in floating point.
+    needed = max(1, math.ceil(min_coverage * asked - 1e-9))
+    if answered < needed:
+        reasons = "; ".join(named(i, error).message for i, error in gathered.failures.items())
+        message = f"{answered} of {asked} shards answered, {needed} needed: {reasons}"
+        raise PartialResult(message, coverage=coverage)
+
+
+def demand_all(gathered: Gathered[Any]) -> None:
+    """Refuse an answer that any shard failed to contribute to.
+
+    Raises:
+        FanlightError: the fault that the shards agree on, or that of the first failed shard,
+            which it names.
+    """
+    if gathered.verdict is not None:
+        raise gathered.verdict
+    for index, error in gathered.failures.items():
+        raise named(index, error)

@@ -1,0 +1,331 @@
+"""A shard behind a channel.
+
+Laws: every failure of the wire becomes an error of `fanlight.errors` whose text tells a caller
+nothing about addresses. A malformed answer is the shard's fault, never the caller's. Nothing but
+a look at its status is sent to a shard until it was admitted, and after the connection was lost
+until it is admitted again: what answers at its address may be something else by then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import copy
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
+
+import grpc
+import numpy as np
+import structlog
+
+from fanlight.cluster import ShardState, ShardStatus
+from fanlight.errors import FanlightError, InternalError, InvalidRequest, NotReady, WrongShard
+from fanlight.model import (
+    CollectionInfo,
+    CollectionSpec,
+    Coverage,
+    DeleteResult,
+    Hits,
+    IdColumn,
+    ItemBatch,
+    Items,
+    Page,
+    SearchRequest,
+    UpsertResult,
+)
+from fanlight.placement import ShardIdentity
+from fanlight.v1 import cluster_pb2 as cluster
+from fanlight.v1 import (
+    cluster_pb2_grpc,
+    collections_pb2_grpc,
+    items_pb2_grpc,
+    search_pb2_grpc,
+)
+from fanlight.v1 import collections_pb2 as collections
+from fanlight.v1 import items_pb2 as items
+from fanlight.v1 import search_pb2 as search
+from fanlight.wire import codec
+from fanlight.wire.channels import channel_options
+from fanlight.wire.cluster_codec import from_cluster_status
+from fanlight.wire.status import ERROR_KEY, from_coverage, from_row_errors, from_rpc_error
+from fanlight_router.shards import Columns
+from fanlight_router.stream import SearchStream
+
+RequestT = TypeVar("RequestT")
+ResponseT = TypeVar("ResponseT")
+
+if TYPE_CHECKING:
+    _Method: TypeAlias = grpc.aio.UnaryUnaryMultiCallable[RequestT, ResponseT]
+
+# As many hits take some 20 ms to decode, longer than other callers on the loop should wait.
+_HITS_ON_LOOP = 200_000
+# gRPC looks a name up again after 30 s at the soonest, but a shard that moved to another address
+# must be found within about a second.
+_DNS_OPTION = ("grpc.dns_min_time_between_resolutions_ms", 1_000)
+_UNREACHABLE = "cannot be reached"
+
+_log = structlog.get_logger("fanlight.router")
+
+
+class SearchEncoder:
+    """Encodes a search once for all shards that it goes to.
+
+    A fan-out asks its shards one after the other, so to remember the last search is enough.
+    """
+
+    def __init__(self) -> None:
+        self._request: SearchRequest | None = None
+        self._message = search.SearchRequest()
+
+    def encode(self, request: SearchRequest) -> search.SearchRequest:
+        """Give the message of a search; nobody may change it."""
+        if request is not self._request:
+            self._request, self._message = request, codec.to_search(request)
+        return self._message
+
+
+class RemoteShard:
+    """One shard server, as `fanlight_router.shards.Shard` and more. For one event loop.
+
+    Attributes:
+        identity: which shard it should be.
+        address: "host:port" where it should be.
+        lost: set when the connection broke.
+    """
+
+    def __init__(
+        self, identity: ShardIdentity, address: str, encoder: SearchEncoder, message_bytes: int
+    ) -> None:
+        """Make a channel, which connects when it is first used.
+
+        Args:
+            identity: which shard it should be.
+            address: where it should be.
+            encoder: shared by the shards of one router.
+            message_bytes: largest message either way.
+        """
+        self.identity = identity
+        self.address = address
+        self.lost = asyncio.Event()
+        self._refusal: FanlightError | None = NotReady("was not looked at yet")
+        self._encoder = encoder
+        options = [*channel_options(message_bytes), _DNS_OPTION]
+        self._channel = grpc.aio.insecure_channel(address, options=options)
+        # The generated stubs of both kinds of channel are one class with two types.
+        self._cluster = cast(
+            "cluster_pb2_grpc.ClusterServiceAsyncStub",
+            cluster_pb2_grpc.ClusterServiceStub(self._channel),
+        )
+        self._collections = cast(
+            "collections_pb2_grpc.CollectionServiceAsyncStub",
+            collections_pb2_grpc.CollectionServiceStub(self._channel),
+        )
+        self._items = cast(
+            "items_pb2_grpc.ItemServiceAsyncStub", items_pb2_grpc.ItemServiceStub(self._channel)
+        )
+        searches = cast(
+            "search_pb2_grpc.SearchServiceAsyncStub",
+            search_pb2_grpc.SearchServiceStub(self._channel),
+        )
+        self._searches = SearchStream(searches.SearchStream, message_bytes, self._on_break)
+
+    # --- admission ------------------------------------------------------------------------
+
+    @property
+    def is_admitted(self) -> bool:
+        """Tell whether calls are sent."""
+        return self._refusal is None
+
+    def admit(self) -> None:
+        """Send calls from now on, and hold a stream open that tells when the connection breaks."""
+        self._refusal = None
+        self._searches.open()
+
+    def refuse(self, reason: FanlightError) -> None:
+        """Fail calls with a copy of this error from now on."""
+        self._refusal = reason
+
+    async def status(self, timeout_s: float, *, wait: bool) -> ShardStatus:
+        """Look at the shard, admitted or not.
+
+        Args:
+            timeout_s: seconds.
+            wait: whether to wait for a connection, instead of failing when there is none.
+
+        Returns:
+            What it says of itself, or that it does not answer.
+        """
+        try:
+            response = await self._cluster.GetStatus(
+                cluster.GetStatusRequest(), timeout=timeout_s, wait_for_ready=wait
+            )
+            with _decoding():
+                shards = from_cluster_status(response).shards
+        except grpc.aio.AioRpcError as error:
+            reason = self._translated(error)
+            if _has_detail(error):
+                return self._not_serving(ShardState.NOT_SERVING, reason)
+            return self._not_serving(ShardState.UNREACHABLE, NotReady(_UNREACHABLE))
+        except InternalError as error:
+            return self._not_serving(ShardState.NOT_SERVING, error)
+        if len(shards) != 1:
+            reason = WrongShard(f"expected one shard at its address, got {len(shards)}")
+            return self._not_serving(ShardState.MISMATCHED, reason)
+        return shards[0]
+
+    def _not_serving(self, state: ShardState, reason: FanlightError) -> ShardStatus:
+        return ShardStatus(self.identity, self.address, state, reason)
+
+    async def close(self) -> None:
+        """End the stream and the channel; calls under way fail."""
+        await self._searches.close()
+        await self._channel.close()
+
+    # --- searches and items ---------------------------------------------------------------
+
+    async def search(self, request: SearchRequest, timeout_s: float) -> Hits:
+        """Answer the queries of `request`."""
+        self._check_admission()
+        response = await self._searches.search(self._encoder.encode(request), timeout_s)
+        if len(response.scores) <= 4 * _HITS_ON_LOOP:
+            return _hits(response, request)
+        return await asyncio.to_thread(_hits, response, request)
+
+    async def count(self, collection: str, timeout_s: float) -> tuple[int, Coverage]:
+        """Count live items."""
+        request = items.CountItemsRequest(collection=collection)
+        response = await self._call(self._items.CountItems, request, timeout_s)
+        return response.count, from_coverage(response.coverage)
+
+    async def upsert(self, collection: str, batch: ItemBatch, timeout_s: float) -> UpsertResult:
+        """Write items."""
+        request = codec.to_upsert(collection, batch)
+        response = await self._call(self._items.UpsertItems, request, timeout_s)
+        superseded = np.array(response.superseded_rows, dtype=np.int64)
+        return UpsertResult(response.written, from_row_errors(response.errors), superseded)
+
+    async def delete(self, collection: str, ids: IdColumn, timeout_s: float) -> DeleteResult:
+        """Delete items."""
+        request = items.DeleteItemsRequest(collection=collection, ids=codec.to_ids(ids))
+        response = await self._call(self._items.DeleteItems, request, timeout_s)
+        return DeleteResult(response.deleted, from_row_errors(response.errors))
+
+    async def get(
+        self, collection: str, ids: IdColumn, columns: Columns, timeout_s: float
+    ) -> Items:
+        """Read items by id."""
+        request = items.GetItemsRequest(
+            collection=collection,
+            ids=codec.to_ids(ids),
+            with_vectors=columns.vectors,
+            with_payloads=columns.payloads,
+        )
+        response = await self._call(self._items.GetItems, request, timeout_s)
+        with _decoding():
+            return codec.from_items(response)
+
+    async def scroll(
+        self, collection: str, page_size: int, page_token: bytes, columns: Columns, timeout_s: float
+    ) -> Page:
+        """Read one page of all items."""
+        request = items.ScrollItemsRequest(
+            collection=collection,
+            page_size=page_size,
+            page_token=page_token,
+            with_vectors=columns.vectors,
+            with_payloads=columns.payloads,
+        )
+        response = await self._call(self._items.ScrollItems, request, timeout_s)
+        with _decoding():
+            return Page(codec.from_items(response), response.next_page_token)
+
+    # --- collections ----------------------------------------------------------------------
+
+    async def create_collection(
+        self, spec: CollectionSpec, version: int, timeout_s: float
+    ) -> CollectionInfo:
+        """Create a collection of this version; one of a lower version is replaced."""
+        request = collections.CreateCollectionRequest(spec=codec.to_spec(spec), version=version)
+        response = await self._call(self._collections.CreateCollection, request, timeout_s)
+        with _decoding():
+            return codec.from_info(response.collection)
+
+    async def delete_collection(self, name: str, version: int, timeout_s: float) -> None:
+        """Delete a collection, if there is one, and record the deletion's version."""
+        request = collections.DeleteCollectionRequest(name=name, version=version)
+        await self._call(self._collections.DeleteCollection, request, timeout_s)
+
+    async def get_collection(self, name: str, timeout_s: float) -> tuple[CollectionInfo, Coverage]:
+        """Describe this shard's part of a collection."""
+        request = collections.GetCollectionRequest(name=name)
+        response = await self._call(self._collections.GetCollection, request, timeout_s)
+        with _decoding():
+            return codec.from_info(response.collection), from_coverage(response.coverage)
+
+    async def list_collections(self, timeout_s: float) -> tuple[list[CollectionInfo], Coverage]:
+        """Describe this shard's part of all collections."""
+        request = collections.ListCollectionsRequest()
+        response = await self._call(self._collections.ListCollections, request, timeout_s)
+        with _decoding():
+            infos = [codec.from_info(info) for info in response.collections]
+        return infos, from_coverage(response.coverage)
+
+    # --- the wire -------------------------------------------------------------------------
+
+    async def _call(
+        self, method: _Method[RequestT, ResponseT], request: RequestT, timeout_s: float
+    ) -> ResponseT:
+        self._check_admission()
+        try:
+            return await method(request, timeout=timeout_s)
+        except grpc.aio.AioRpcError as error:
+            raise self._translated(error) from None
+
+    def _check_admission(self) -> None:
+        if self._refusal is not None:
+            raise copy(self._refusal)
+
+    def _translated(self, error: grpc.aio.AioRpcError) -> FanlightError:
+        if _has_detail(error):
+            return from_rpc_error(error)
+        _log.debug("call failed", shard=self.identity.name, status=error.debug_error_string())
+        if error.code() is grpc.StatusCode.UNAVAILABLE:
+            self._lose()
+            return NotReady(_UNREACHABLE)
+        if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+            return from_rpc_error(error)  # gRPC's own words on the size of a message
+        return type(from_rpc_error(error))(error.code().name.lower().replace("_", " "))
+
+    def _on_break(self, error: grpc.aio.AioRpcError | None) -> FanlightError:
+        """Take the end of the stream as the loss of the connection, which it mostly is."""
+        self._lose()
+        return (
+            NotReady("the stream of searches ended") if error is None else self._translated(error)
+        )
+
+    def _lose(self) -> None:
+        if self._refusal is None:
+            self._refusal = NotReady(_UNREACHABLE)
+        self.lost.set()
+
+
+def _has_detail(error: grpc.aio.AioRpcError) -> bool:
+    """Tell whether the shard itself said what is wrong."""
+    return any(key == ERROR_KEY for key, _ in error.trailing_metadata() or ())
+
+
+@contextmanager
+def _decoding() -> Iterator[None]:
+    try:
+        yield
+    except (InvalidRequest, ValueError) as error:
+        raise InternalError("gave a malformed answer") from error
+
+
+def _hits(response: search.SearchResponse, request: SearchRequest) -> Hits:
+    queries = request.vectors if request.vectors is not None else request.ids
+    with _decoding():
+        hits = codec.from_hits(response, request.k)
+        if queries is None or len(hits.counts) != len(queries):
+            raise InternalError("gave answers to other queries than were asked")
+        return hits

@@ -1,0 +1,249 @@
+"""The shard map, and what is known of the shards that it names.
+
+Laws: the map is immutable; which shard should be where comes from it alone. A shard is admitted
+when it has said that it is the one expected, and after each loss of its connection it has to say
+so again. One that says otherwise is refused, loudly. Of each collection the highest version wins,
+and a shard that lags is brought up whenever it is looked at. Nothing is kept that cannot be read
+back from the shards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import structlog
+
+from fanlight.cluster import ClusterStatus, ShardState, ShardStatus
+from fanlight.errors import FanlightError, NotReady, WrongShard
+from fanlight.model import CollectionInfo, CollectionSpec
+from fanlight.placement import ShardIdentity
+from fanlight_router.coverage import KnownItems
+
+# After a loss a shard is looked at again at once, but no more often than this, whatever it does.
+_AGAIN_S = 0.05
+
+_log = structlog.get_logger("fanlight.router")
+
+
+@dataclass(frozen=True, slots=True)
+class ShardMap:
+    """Which shard is where.
+
+    Attributes:
+        cluster: name of the cluster.
+        addresses: "host:port" of each shard, in order of index.
+    """
+
+    cluster: str
+    addresses: tuple[str, ...]
+
+    @property
+    def identities(self) -> tuple[ShardIdentity, ...]:
+        """Say what the shard at each address should be."""
+        count = len(self.addresses)
+        return tuple(ShardIdentity(self.cluster, index, count) for index in range(count))
+
+
+class WatchedShard(Protocol):
+    """What the topology asks of a shard; see `fanlight_router.remote.RemoteShard`."""
+
+    identity: ShardIdentity
+    address: str
+    lost: asyncio.Event
+
+    @property
+    def is_admitted(self) -> bool:
+        """Tell whether calls are sent."""
+        ...
+
+    def admit(self) -> None:
+        """Send calls from now on."""
+        ...
+
+    def refuse(self, reason: FanlightError) -> None:
+        """Fail calls from now on."""
+        ...
+
+    async def status(self, timeout_s: float, *, wait: bool) -> ShardStatus:
+        """Look at the shard; never raises a FanlightError."""
+        ...
+
+    async def create_collection(
+        self, spec: CollectionSpec, version: int, timeout_s: float
+    ) -> CollectionInfo:
+        """Create a collection of this version."""
+        ...
+
+    async def delete_collection(self, name: str, version: int, timeout_s: float) -> None:
+        """Delete a collection and record the deletion's version."""
+        ...
+
+
+class Topology:
+    """Watches the shards of a map. For one event loop."""
+
+    def __init__(
+        self,
+        cluster: str,
+        shards: Sequence[WatchedShard],
+        known: KnownItems,
+        probe_s: float,
+        version: str,
+    ) -> None:
+        """Take the shards; none is looked at before `start`.
+
+        Args:
+            cluster: name of the cluster.
+            shards: those of the map, in order of index.
+            known: is told the items of each shard at every look.
+            probe_s: seconds between two looks, and for one.
+            version: of this program, for its status.
+        """
+        self._cluster = cluster
+        self._shards = tuple(shards)
+        self._known = known
+        self._probe_s = probe_s
+        self._version = version
+        unseen = NotReady("was not looked at yet")
+        self._statuses = [
+            ShardStatus(shard.identity, shard.address, ShardState.UNREACHABLE, unseen)
+            for shard in shards
+        ]
+        self._looking = [asyncio.Lock() for _ in shards]
+        self._watches: list[asyncio.Task[None]] = []
+
+    @property
+    def status(self) -> ClusterStatus:
+        """Give the cluster as last seen; a shard that does not answer has what it last held."""
+        return ClusterStatus(self._cluster, tuple(self._statuses), self._version)
+
+    async def start(self) -> None:
+        """Look at every shard once, whether it answers or not, and go on watching."""
+        await self.refresh()
+        self._watches = [asyncio.create_task(self._watch(i)) for i in range(len(self._shards))]
+
+    async def refresh(self) -> None:
+        """Look at every shard now."""
+        await asyncio.gather(*(self._look(i, wait=False) for i in range(len(self._shards))))
+
+    async def close(self) -> None:
+        """Stop watching."""
+        for watch in self._watches:
+            watch.cancel()
+        await asyncio.gather(*self._watches, return_exceptions=True)
+
+    def newest(self, name: str) -> CollectionInfo | None:
+        """Give the highest version of a collection that any shard is known to hold."""
+        return _newest(self._statuses).get(name)
+
+    # --- watching -------------------------------------------------------------------------
+
+    async def _watch(self, index: int) -> None:
+        shard, loop = self._shards[index], asyncio.get_running_loop()
+        while True:
+            again_at = loop.time() + self._probe_s
+            await self._look(index, wait=not shard.is_admitted)
+            await self._bring_up(index)
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(again_at):
+                    await shard.lost.wait()
+            await asyncio.sleep(_AGAIN_S)
+
+    async def _look(self, index: int, *, wait: bool) -> None:
+        """Ask a shard for its status, and admit or refuse it by what it says."""
+        shard, before = self._shards[index], self._statuses[index]
+        async with self._looking[index]:
+            shard.lost.clear()
+            status = _judged(shard, await shard.status(self._probe_s, wait=wait), before)
+            # A shard that was lost while it was looked at may be another one by now.
+            if status.state is ShardState.SERVING and not shard.lost.is_set():
+                shard.admit()
+                self._known.see(index, _items(status))
+            elif status.error is not None and (
+                status.state is ShardState.MISMATCHED or not shard.is_admitted
+            ):
+                shard.refuse(status.error)
+            self._statuses[index] = status
+        if status.state is not before.state or status.version != before.version:
+            _report(status, shard.identity)
+
+    async def _bring_up(self, index: int) -> None:
+        """Give a shard what it lacks of the collections that others know."""
+        shard, status = self._shards[index], self._statuses[index]
+        if status.state is not ShardState.SERVING:
+            return
+        held = {info.spec.name: info for info in status.collections}
+        for name, best in _newest(self._statuses).items():
+            own = held.get(name)
+            if own is None or own.version < best.version:
+                await self._hand_over(shard, best)
+            elif own.deleted != best.deleted or not (own.deleted or own.spec == best.spec):
+                _log.error("shards disagree on a collection; delete it", collection=name)
+
+    async def _hand_over(self, shard: WatchedShard, info: CollectionInfo) -> None:
+        name = info.spec.name
+        try:
+            if info.deleted:
+                await shard.delete_collection(name, info.version, self._probe_s)
+            else:
+                await shard.create_collection(info.spec, info.version, self._probe_s)
+        except FanlightError as error:
+            # It is tried again at the next look.
+            _log.warning("cannot bring up", shard=shard.identity.name, collection=name, why=error)
+        else:
+            _log.info(
+                "brought up",
+                shard=shard.identity.name,
+                collection=name,
+                version=info.version,
+                deleted=info.deleted,
+            )
+
+
+def _newest(statuses: Iterable[ShardStatus]) -> dict[str, CollectionInfo]:
+    best: dict[str, CollectionInfo] = {}
+    for status in statuses:
+        for info in status.collections:
+            known = best.get(info.spec.name)
+            if known is None or known.version < info.version:
+                best[info.spec.name] = info
+    return best
+
+
+def _judged(shard: WatchedShard, status: ShardStatus, before: ShardStatus) -> ShardStatus:
+    """Compare what a shard says with the map, and complete what it could not say."""
+    if status.state in (ShardState.UNREACHABLE, ShardState.NOT_SERVING):
+        return replace(status, address=shard.address, collections=before.collections)
+    if status.identity == shard.identity:
+        return replace(status, address=shard.address)
+    expected, found = (_described(identity) for identity in (shard.identity, status.identity))
+    return replace(
+        status,
+        address=shard.address,
+        state=ShardState.MISMATCHED,
+        error=status.error or WrongShard(f"the shard map expects {expected}, got {found}"),
+        collections=(),
+    )
+
+
+def _described(identity: ShardIdentity) -> str:
+    return f"{identity.name} of {identity.count} of cluster {identity.cluster!r}"
+
+
+def _items(status: ShardStatus) -> dict[str, int]:
+    return {info.spec.name: info.items for info in status.collections if not info.deleted}
+
+
+def _report(status: ShardStatus, expected: ShardIdentity) -> None:
+    say = {ShardState.SERVING: _log.info, ShardState.MISMATCHED: _log.error}
+    say.get(status.state, _log.warning)(
+        f"shard {status.state}",
+        shard=expected.name,
+        address=status.address,
+        version=status.version,
+        why=None if status.error is None else status.error.message,
+    )
