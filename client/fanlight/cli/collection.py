@@ -10,7 +10,7 @@ from fanlight.model import DEFAULT_EF_CONSTRUCTION, DEFAULT_M, CollectionInfo, I
 
 METRICS = click.Choice([metric.value for metric in Metric])
 _ID_TYPES = click.Choice([id_type.value for id_type in IdType])
-_NUMBERS = ("Dim", "Items", "Unindexed", "Segments", "m", "ef_construction")
+_NUMBERS = ("Dim", "Items", "Unindexed", "Segments", "m", "ef")
 
 
 @click.group()

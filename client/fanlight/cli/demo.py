@@ -16,6 +16,7 @@ from typing import Any
 import click
 import numpy as np
 from numpy.typing import NDArray
+from rich.markup import escape
 from rich.text import Text
 
 import fanlight
@@ -66,7 +67,7 @@ class Packages:
 @click.option("--data", type=click.Path(path_type=Path), help="Keep the cluster's data there.")
 @click.option("--shards", type=click.IntRange(1, 16), default=3, show_default=True)
 def demo(data: Path | None, shards: int) -> None:
-    """Load 8,000 real text embeddings into a local cluster and search them.
+    """Try it on 8,000 real text embeddings.
 
     Starts a cluster on free ports, loads the embeddings of Debian package descriptions that are
     in the repository under examples/, runs 200 real queries and compares the answers with exact
@@ -78,7 +79,7 @@ def demo(data: Path | None, shards: int) -> None:
     """
     packages = _read(_DATA)
     with _directory(data) as folder:
-        shape = ClusterShape(name="demo", shards=shards, port=0, data=folder)
+        shape = ClusterShape(shards=shards, port=0, data=folder)
         out.print(f"Starting {shards} shards and a router as processes of this machine.")
         with (
             LocalCluster(LocalConfig(cluster=shape)) as cluster,
@@ -88,7 +89,7 @@ def demo(data: Path | None, shards: int) -> None:
     if recall < _RECALL_DEMANDED:
         show_error(f"recall@{_K} is {recall:.4f}, below {_RECALL_DEMANDED}")
         sys.exit(1)
-    _say_what_next()
+    _say_what_next(data, shards)
 
 
 def _read(folder: Path) -> Packages:
@@ -128,13 +129,17 @@ def _run(client: fanlight.Client, packages: Packages) -> float:
     loaded = time.perf_counter()
     out.print(f"Loaded {rows:,} embeddings of {dim} dimensions in {loaded - started:.1f} s.")
     _await_indexed(collection)
-    out.print(f"Indexed after another {time.perf_counter() - loaded:.1f} s.")
-    hits = _measure(collection, packages)
-    recall = recall_at_k(hits.ids, packages)
+    out.print(f"Indexed after another {time.perf_counter() - loaded:.1f} s.\n")
+    hits, single, batch = _measure(collection, packages.queries)
     _show_examples(packages, hits)
+    recall = recall_at_k(hits.ids, packages)
     out.print(
-        f"[bold]recall@{_K} {recall:.4f}[/bold] over {len(packages.queries)} queries, against exact "
-        "answers."
+        f"[bold]recall@{_K} {recall:.4f}[/bold] over {len(hits.ids)} queries, against exact answers."
+    )
+    out.print(
+        f"{single:,.0f} queries/s one by one, {batch:,.0f} queries/s in one batch; client, router "
+        "and shards share this machine's cores.",
+        soft_wrap=True,
     )
     return recall
 
@@ -158,22 +163,19 @@ def _await_indexed(collection: fanlight.Collection) -> None:
             time.sleep(_LOOK_EVERY_S)
 
 
-def _measure(collection: fanlight.Collection, packages: Packages) -> Hits:
-    """Search one by one and all at once, and say how fast each was."""
-    queries = packages.queries
+def _measure(
+    collection: fanlight.Collection, queries: NDArray[np.float16]
+) -> tuple[Hits, float, float]:
+    """Search in one batch and one by one; give hits and the queries per second of each way."""
     collection.search(queries, k=_K)
     started = time.perf_counter()
     for query in queries:
         collection.search(query, k=_K)
-    single = len(queries) / (time.perf_counter() - started)
-    started = time.perf_counter()
+    between = time.perf_counter()
+    collection.search(queries, k=_K)
+    ended = time.perf_counter()
     hits = collection.search(queries, k=_K, with_payloads=True)
-    batch = len(queries) / (time.perf_counter() - started)
-    out.print(
-        f"Queries per second, client, router and shards all on this machine: {single:,.0f} one by "
-        f"one, {batch:,.0f} in one batch of {len(queries)}."
-    )
-    return hits
+    return hits, len(queries) / (between - started), len(queries) / (ended - between)
 
 
 def recall_at_k(found: IdColumn, packages: Packages, k: int = _K) -> float:
@@ -214,12 +216,16 @@ def _show_examples(packages: Packages, hits: Hits) -> None:
         out.print(made, "")
 
 
-def _say_what_next() -> None:
+def _say_what_next(data: Path | None, shards: int) -> None:
+    kept = escape(str(data or "fanlight-data"))
+    if data is None:
+        out.print(f"\nNext: keep the data with [bold]fanlight demo --data {kept}[/bold], then")
+    else:
+        out.print("\nNext: serve what was loaded, and search it from another terminal")
     out.print(
-        "\nNext: keep a cluster running with [bold]fanlight up[/bold], then in another terminal\n"
-        f"  fanlight load {_COLLECTION} {_DATA / 'base.npy'} --create\n"
-        f"  fanlight search {_COLLECTION} --id 17 -k 5\n"
+        f"  fanlight up --data {kept} --shards {shards}\n"
         "  fanlight status\n"
-        "and see examples/quickstart.py for the same in Python.",
+        f"  fanlight search {_COLLECTION} --id 17 -k 5 --with-payloads\n"
+        "The same in Python: examples/quickstart.py",
         soft_wrap=True,
     )

@@ -149,7 +149,7 @@ def _write(collection: fanlight.Collection, batch: Batch, tally: Tally) -> None:
 
 def _progress() -> Progress:
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("rows"),

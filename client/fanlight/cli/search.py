@@ -50,7 +50,9 @@ def search(
     as_json: bool,
     **parameters: Any,
 ) -> None:
-    """Find the items nearest to a query: a vector, an item, or a row of a file.
+    """Find the items nearest to one query.
+
+    The query is a vector, a stored item, or a row of a file.
 
     \b
     Examples:

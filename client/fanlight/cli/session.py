@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import click
 
 import fanlight
+from fanlight.errors import NotReady, PartialResult
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -32,7 +34,19 @@ def _remember(context: click.Context, _: click.Parameter, value: str | None) -> 
         context.find_root().meta[_KEY] = value
 
 
-def connect() -> fanlight.Client:
-    """Open a client for the address that was given."""
-    addresses = click.get_current_context().find_root().meta.get(_KEY, _DEFAULT)
-    return fanlight.Client(addresses.split(","))
+@contextmanager
+def connect() -> Iterator[fanlight.Client]:
+    """Open a client for the address that was given.
+
+    Raises:
+        NotReady: nothing serves there; the message says how to start a cluster.
+    """
+    address = click.get_current_context().find_root().meta.get(_KEY, _DEFAULT)
+    with fanlight.Client(address.split(",")) as client:
+        try:
+            yield client
+        except PartialResult:
+            raise
+        except NotReady as error:
+            hint = "`fanlight up` starts a cluster on this machine"
+            raise NotReady(f"no answer from {address}; {hint} ({error})") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import click
@@ -13,7 +14,10 @@ from rich.text import Text
 from fanlight.cluster import ShardState
 from fanlight.model import CollectionInfo, Coverage
 
-out = Console(highlight=False)
+# What is piped into another program is not folded to the 80 columns that rich assumes there.
+_PIPED_COLUMNS = 250
+
+out = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPED_COLUMNS)
 err = Console(stderr=True, highlight=False)
 
 _STATE_STYLES = {ShardState.SERVING: "green", ShardState.NOT_SERVING: "yellow"}
@@ -21,11 +25,13 @@ _STATE_STYLES = {ShardState.SERVING: "green", ShardState.NOT_SERVING: "yellow"}
 
 def table(*columns: str, title: str | None = None, right: tuple[str, ...] = ()) -> Table:
     """Make a table; the columns named in `right` hold numbers."""
-    made = Table(
-        title=title, title_justify="left", title_style="bold", header_style="bold", box=None
-    )
+    made = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    made.box, made.pad_edge = None, False
     for column in columns:
-        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        if column in right:
+            made.add_column(column, justify="right", no_wrap=True)
+        else:
+            made.add_column(column, overflow="fold")
     return made
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import click
+from rich.markup import escape
 from rich.text import Text
 
 from fanlight.cli.session import address_option, connect
 from fanlight.cli.show import info_as_json, out, show_json, show_note, state, table
-from fanlight.cluster import ClusterStatus, ShardStatus
+from fanlight.cluster import ClusterStatus, ShardState, ShardStatus
 from fanlight.model import CollectionInfo
 
 _NUMBERS = ("Items", "Unindexed", "Segments")
@@ -46,7 +47,11 @@ def _show(cluster: ClusterStatus) -> None:
         if lead[0]:
             made.add_row(*lead)
     items = sum(shard.items for shard in cluster.shards)
-    out.print(f"[bold]{cluster.cluster}[/bold]: {len(cluster.shards)} shards, {items:,} items")
+    serving = sum(shard.state is ShardState.SERVING for shard in cluster.shards)
+    total = len(cluster.shards)
+    out.print(
+        f"Cluster [bold]{escape(cluster.cluster)}[/bold]: {serving} of {total} shards serve {items:,} items\n"
+    )
     out.print(made)
     for shard in cluster.shards:
         if shard.error is not None:
