@@ -37,12 +37,13 @@ def by_vector(
     assert request.ids is not None
     assert found.vectors is not None
     row_of = rows_by_id(found.ids)
-    rows = [row_of.get(value) for value in request.ids.tolist()]
+    ids = request.ids.tolist()
+    rows = [row_of.get(value) for value in ids]
     vectors = np.full((len(rows), found.vectors.shape[1]), np.nan, dtype=np.float32)
     errors: dict[int, FanlightError] = {}
     for query, row in enumerate(rows):
         if row is None:
-            message = f"ids: no item has the id {request.ids[query]!r}"
+            message = f"ids: no item has the id {ids[query]!r}"
             errors[query] = NotFound(message, field="ids")
         else:
             vectors[query] = found.vectors[row]
