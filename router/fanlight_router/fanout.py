@@ -1,4 +1,4 @@
-"""Searches and counts over all shards.
+"""Searches, counts and scrolls over all shards.
 
 Laws: knows searchers and asyncio, neither channels nor messages. Hits are merged by
 `fanlight.topk.merge` alone, so equal scores are ordered by id and an answer does not depend on
@@ -16,13 +16,14 @@ import numpy as np
 from fanlight.hits import attach, by_vector, real_ids, without_own
 from fanlight.ids import empty, id_type_of, last_occurrences
 from fanlight.limits import Limits
-from fanlight.model import NO_SCORE, Coverage, Hits, Items, SearchRequest
+from fanlight.model import NO_SCORE, Coverage, Hits, Items, Page, SearchRequest
 from fanlight.topk import TopK, merge
 from fanlight.validation import check_min_coverage, check_range, check_search_parameters
 from fanlight_router.coverage import KnownItems
 from fanlight_router.deadline import Deadline
 from fanlight_router.gather import demand, gather
 from fanlight_router.items import PlacedItems
+from fanlight_router.scroll import scroll
 from fanlight_router.shards import Columns, Shard
 
 # As many hits take some 20 ms to merge, longer than other callers on the loop should wait.
@@ -70,6 +71,20 @@ class Fanout:
         coverage = self._known.unite(collection, covered, gathered.failures)
         demand(gathered, min_coverage, coverage)
         return sum(count for count, _ in gathered.answers.values()), coverage
+
+    async def scroll(
+        self,
+        collection: str,
+        page_size: int,
+        page_token: bytes,
+        columns: Columns,
+        deadline: Deadline,
+    ) -> tuple[Page, Coverage]:
+        """Read the next page of all items; see `fanlight_router.scroll`."""
+        page, shard = await scroll(
+            self._shards, collection, page_size, page_token, columns, deadline
+        )
+        return page, self._known.coverage_of(shard, collection)
 
     async def _nearest(self, request: SearchRequest, deadline: Deadline) -> Hits:
         """Answer queries by vector."""

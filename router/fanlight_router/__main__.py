@@ -1,0 +1,83 @@
+"""The program `fanlight-router`: from its arguments to its drain."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+
+import grpc
+
+from fanlight.v1.cluster_pb2_grpc import add_ClusterServiceServicer_to_server
+from fanlight.v1.collections_pb2_grpc import add_CollectionServiceServicer_to_server
+from fanlight.v1.items_pb2_grpc import add_ItemServiceServicer_to_server
+from fanlight.v1.search_pb2_grpc import add_SearchServiceServicer_to_server
+from fanlight.wire.program import VERSION, run
+from fanlight_router.catalog import ClusterCatalog
+from fanlight_router.config import RouterConfig
+from fanlight_router.coverage import KnownItems
+from fanlight_router.fanout import Fanout
+from fanlight_router.items import PlacedItems
+from fanlight_router.remote import RemoteShard, SearchEncoder
+from fanlight_router.service import (
+    ClusterServicer,
+    CollectionServicer,
+    Deadlines,
+    ItemServicer,
+    SearchServicer,
+)
+from fanlight_router.topology import ShardMap, Topology
+
+
+class Router:
+    """A router between its configuration and its servicers; used from one event loop."""
+
+    def __init__(self, config: RouterConfig) -> None:
+        self._limits = config.limits
+        self._deadlines = Deadlines(config.timeouts)
+        self._known = KnownItems()
+        self._shards = _shards(config)
+        self._topology = Topology(
+            config.cluster, self._shards, self._known, config.timeouts.probe_s, VERSION
+        )
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Add the servicers."""
+        shards, known, limits, deadlines = self._shards, self._known, self._limits, self._deadlines
+        placed = PlacedItems(shards, known, limits)
+        fanout = Fanout(shards, placed, known, limits)
+        catalog = ClusterCatalog(shards, self._topology, known, limits)
+        add_SearchServiceServicer_to_server(
+            SearchServicer(fanout, deadlines, limits.message_bytes), server
+        )
+        add_ItemServiceServicer_to_server(ItemServicer(placed, fanout, deadlines), server)
+        add_CollectionServiceServicer_to_server(CollectionServicer(catalog, deadlines), server)
+        add_ClusterServiceServicer_to_server(ClusterServicer(self._topology), server)
+
+    async def open(self) -> None:
+        """Look at every shard once, whether it answers or not."""
+        await self._topology.start()
+
+    async def close(self) -> None:
+        """Stop watching and close the channels."""
+        await self._topology.close()
+        await asyncio.gather(*(shard.close() for shard in self._shards))
+
+
+def _shards(config: RouterConfig) -> list[RemoteShard]:
+    shard_map = ShardMap(config.cluster, config.shards)
+    encoder = SearchEncoder()
+    return [
+        RemoteShard(identity, address, encoder, config.limits.message_bytes)
+        for identity, address in zip(shard_map.identities, shard_map.addresses, strict=True)
+    ]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a router; see --help."""
+    description = "Spread searches and writes over the shards of a Fanlight cluster."
+    return run("fanlight-router", description, RouterConfig, Router, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,241 @@
+"""The servicers of a router: decode, call, encode.
+
+Law: no servicer decides anything but the caller's deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import grpc
+
+from fanlight.model import Hits, SearchRequest
+from fanlight.v1 import (
+    cluster_pb2,
+    cluster_pb2_grpc,
+    collections_pb2_grpc,
+    items_pb2_grpc,
+    search_pb2_grpc,
+)
+from fanlight.v1 import collections_pb2 as collections
+from fanlight.v1 import items_pb2 as items
+from fanlight.v1 import search_pb2 as search
+from fanlight.wire import codec
+from fanlight.wire.answers import AnswerStream
+from fanlight.wire.cluster_codec import to_cluster_status
+from fanlight.wire.status import to_coverage, to_row_errors
+from fanlight_router.catalog import ClusterCatalog
+from fanlight_router.config import TimeoutsConfig
+from fanlight_router.deadline import Deadline
+from fanlight_router.fanout import Fanout
+from fanlight_router.items import PlacedItems
+from fanlight_router.shards import Columns
+from fanlight_router.topology import Topology
+
+# What the contract says of a scroll that names none.
+_PAGE_SIZE = 1_000
+
+_Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """How long the calls of callers may take."""
+
+    timeouts: TimeoutsConfig
+
+    def of_read(self, context: _Context) -> Deadline:
+        """Give the deadline of a search or another read."""
+        return self.of_search(context.time_remaining())
+
+    def of_search(self, timeout_s: float | None) -> Deadline:
+        """Give the deadline of a search whose caller waits that long."""
+        return Deadline.of_call(timeout_s, self.timeouts.search_s)
+
+    def of_write(self, context: _Context) -> Deadline:
+        """Give the deadline of a write."""
+        return Deadline.of_call(context.time_remaining(), self.timeouts.write_s)
+
+
+class SearchServicer(search_pb2_grpc.SearchServiceServicer):
+    """Search over all shards."""
+
+    def __init__(self, fanout: Fanout, deadlines: Deadlines, message_bytes: int) -> None:
+        self._fanout = fanout
+        self._deadlines = deadlines
+        self._message_bytes = message_bytes
+
+    async def Search(
+        self, request: search.SearchRequest, context: _Context
+    ) -> search.SearchResponse:
+        """Answer n queries."""
+        deadline = self._deadlines.of_read(context)
+        return codec.to_hits(await self._fanout.search(codec.from_search(request), deadline))
+
+    async def SearchStream(
+        self, request_iterator: AsyncIterable[search.SearchStreamRequest], context: _Context
+    ) -> AsyncGenerator[search.SearchStreamResponse, None]:
+        """Answer many searches, each as soon as it is done."""
+        stream = AnswerStream(self._submit, self._message_bytes)
+        async with aclosing(stream.answer(request_iterator)) as responses:
+            async for response in responses:
+                yield response
+
+    def _submit(self, request: SearchRequest, timeout_s: float | None) -> asyncio.Future[Hits]:
+        deadline = self._deadlines.of_search(timeout_s)
+        return asyncio.ensure_future(self._fanout.search(request, deadline))
+
+
+class ItemServicer(items_pb2_grpc.ItemServiceServicer):
+    """Writes and reads of items, each on the shard that owns it."""
+
+    def __init__(self, placed: PlacedItems, fanout: Fanout, deadlines: Deadlines) -> None:
+        self._placed = placed
+        self._fanout = fanout
+        self._deadlines = deadlines
+
+    async def UpsertItems(
+        self, request: items.UpsertItemsRequest, context: _Context
+    ) -> items.UpsertItemsResponse:
+        """Write items."""
+        result, coverage = await self._placed.upsert(
+            request.collection, codec.from_upsert(request), self._deadlines.of_write(context)
+        )
+        return items.UpsertItemsResponse(
+            written=result.written,
+            errors=to_row_errors(result.errors),
+            superseded_rows=result.superseded_rows.tolist(),
+            coverage=to_coverage(coverage),
+        )
+
+    async def DeleteItems(
+        self, request: items.DeleteItemsRequest, context: _Context
+    ) -> items.DeleteItemsResponse:
+        """Delete items."""
+        result, coverage = await self._placed.delete(
+            request.collection,
+            codec.from_ids(request.ids, "ids"),
+            self._deadlines.of_write(context),
+        )
+        return items.DeleteItemsResponse(
+            deleted=result.deleted,
+            errors=to_row_errors(result.errors),
+            coverage=to_coverage(coverage),
+        )
+
+    async def GetItems(
+        self, request: items.GetItemsRequest, context: _Context
+    ) -> items.GetItemsResponse:
+        """Read items by id."""
+        found, coverage = await self._placed.get(
+            request.collection,
+            codec.from_ids(request.ids, "ids"),
+            _columns(request),
+            self._deadlines.of_read(context),
+        )
+        ids, vectors, payloads = codec.to_items(found)
+        return items.GetItemsResponse(
+            ids=ids,
+            vectors=vectors,
+            payloads=payloads,
+            missing=codec.to_ids(found.missing),
+            coverage=to_coverage(coverage),
+        )
+
+    async def ScrollItems(
+        self, request: items.ScrollItemsRequest, context: _Context
+    ) -> items.ScrollItemsResponse:
+        """Read a page of items."""
+        page, coverage = await self._fanout.scroll(
+            request.collection,
+            request.page_size if request.HasField("page_size") else _PAGE_SIZE,
+            request.page_token,
+            _columns(request),
+            self._deadlines.of_read(context),
+        )
+        ids, vectors, payloads = codec.to_items(page.items)
+        return items.ScrollItemsResponse(
+            ids=ids,
+            vectors=vectors,
+            payloads=payloads,
+            next_page_token=page.next_page_token,
+            coverage=to_coverage(coverage),
+        )
+
+    async def CountItems(
+        self, request: items.CountItemsRequest, context: _Context
+    ) -> items.CountItemsResponse:
+        """Count live items."""
+        count, coverage = await self._fanout.count(
+            request.collection,
+            request.min_coverage if request.HasField("min_coverage") else 1.0,
+            self._deadlines.of_read(context),
+        )
+        return items.CountItemsResponse(count=count, coverage=to_coverage(coverage))
+
+
+def _columns(request: items.GetItemsRequest | items.ScrollItemsRequest) -> Columns:
+    """Tell which columns are wanted; both, unless the request says otherwise."""
+    return Columns(
+        vectors=request.with_vectors or not request.HasField("with_vectors"),
+        payloads=request.with_payloads or not request.HasField("with_payloads"),
+    )
+
+
+class CollectionServicer(collections_pb2_grpc.CollectionServiceServicer):
+    """The collections over all shards."""
+
+    def __init__(self, catalog: ClusterCatalog, deadlines: Deadlines) -> None:
+        self._catalog = catalog
+        self._deadlines = deadlines
+
+    async def CreateCollection(
+        self, request: collections.CreateCollectionRequest, context: _Context
+    ) -> collections.CreateCollectionResponse:
+        """Create a collection on all shards."""
+        spec = codec.from_spec(request.spec)
+        info = await self._catalog.create(spec, self._deadlines.of_write(context))
+        return collections.CreateCollectionResponse(collection=codec.to_info(info))
+
+    async def GetCollection(
+        self, request: collections.GetCollectionRequest, context: _Context
+    ) -> collections.GetCollectionResponse:
+        """Describe one collection."""
+        deadline = self._deadlines.of_read(context)
+        info, coverage = await self._catalog.get(request.name, deadline)
+        return collections.GetCollectionResponse(
+            collection=codec.to_info(info), coverage=to_coverage(coverage)
+        )
+
+    async def ListCollections(
+        self, request: collections.ListCollectionsRequest, context: _Context
+    ) -> collections.ListCollectionsResponse:
+        """Describe all collections."""
+        infos, coverage = await self._catalog.list_all(self._deadlines.of_read(context))
+        return collections.ListCollectionsResponse(
+            collections=map(codec.to_info, infos), coverage=to_coverage(coverage)
+        )
+
+    async def DeleteCollection(
+        self, request: collections.DeleteCollectionRequest, context: _Context
+    ) -> collections.DeleteCollectionResponse:
+        """Delete a collection on all shards."""
+        await self._catalog.delete(request.name, self._deadlines.of_write(context))
+        return collections.DeleteCollectionResponse()
+
+
+class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
+    """The status of every shard of the map."""
+
+    def __init__(self, topology: Topology) -> None:
+        self._topology = topology
+
+    async def GetStatus(
+        self, request: cluster_pb2.GetStatusRequest, context: _Context
+    ) -> cluster_pb2.GetStatusResponse:
+        """Report the shards as they were last seen."""
+        return to_cluster_status(self._topology.status)
