@@ -83,6 +83,11 @@ class Guard(grpc.aio.ServerInterceptor):
         for stream in self._streams:
             stream.cut()
 
+    @property
+    def is_draining(self) -> bool:
+        """Whether `drain` has been called."""
+        return self._refusal == _DRAINING
+
     async def intercept_service(
         self, continuation: _Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> _Handler | None:

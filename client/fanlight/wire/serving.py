@@ -77,6 +77,11 @@ class Shell:
         self._guard.admit(None if serving else "the server is not serving")
         await self._set_health(serving=serving)
 
+    @property
+    def is_draining(self) -> bool:
+        """Whether `drain` has begun."""
+        return self._guard.is_draining
+
     async def drain(self, grace_s: float) -> None:
         """Refuse new calls, give those under way `grace_s` seconds to finish, and stop."""
         await self._health.enter_graceful_shutdown()
