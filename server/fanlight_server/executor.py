@@ -49,7 +49,11 @@ class _Waiting:
 
 
 class SearchExecutor:
-    """Runs searches in threads for one event loop; used from that loop alone."""
+    """Runs searches in threads for one event loop; used from that loop alone.
+
+    Attributes:
+        n_waiting: searches that wait for a thread.
+    """
 
     def __init__(self, find: Callable[[str], Searcher], threads: int, limits: Limits) -> None:
         """Make the pool.
@@ -66,7 +70,7 @@ class SearchExecutor:
         self._idle = threads
         # By kind, in order of the longest waiting; no kind is empty.
         self._waiting: dict[Hashable, deque[_Waiting]] = {}
-        self._n_waiting = 0
+        self.n_waiting = 0
         self._dispatch_is_due = False
 
     def submit(self, request: SearchRequest, timeout_s: float | None) -> asyncio.Future[Hits]:
@@ -82,15 +86,15 @@ class SearchExecutor:
         Raises:
             Overloaded: too many searches wait.
         """
-        if self._n_waiting >= self._limits.in_flight:
+        if self.n_waiting >= self._limits.in_flight:
             raise Overloaded(
-                f"{self._n_waiting} searches wait, which is the limit (in_flight)",
+                f"{self.n_waiting} searches wait, which is the limit (in_flight)",
                 retry_after_s=0.05,
             )
         deadline = None if timeout_s is None else self._loop.time() + timeout_s
         waiting = _Waiting(request, deadline, self._loop.create_future())
         self._waiting.setdefault(_kind(request), deque()).append(waiting)
-        self._n_waiting += 1
+        self.n_waiting += 1
         if self._idle and not self._dispatch_is_due:
             # Not at once: the rest of the same message is about to be submitted.
             self._dispatch_is_due = True
@@ -119,7 +123,7 @@ class SearchExecutor:
             taken.append(queue.popleft())
         if queue:  # behind the other kinds, so that none of them starves
             self._waiting[kind] = queue
-        self._n_waiting -= len(taken)
+        self.n_waiting -= len(taken)
         return taken
 
     # --- in a thread of the pool --------------------------------------------------------------

@@ -64,7 +64,7 @@ class FakeCollection:
         if request.vectors.shape[1] != DIM:
             raise InvalidRequest.of_field("vectors", f"dimension {DIM}", "another")
         n, k = len(request.vectors), request.k
-        ids = (request.vectors[:, :1] * np.arange(1, k + 1)).astype(np.int64)
+        ids = (np.nan_to_num(request.vectors[:, :1]) * np.arange(1, k + 1)).astype(np.int64)
         scores = np.tile(np.linspace(1, 0, k, dtype=np.float32), (n, 1))
         bad = np.flatnonzero(np.isnan(request.vectors).any(axis=1)).tolist()
         counts = np.full(n, k, dtype=np.int64)

@@ -37,6 +37,7 @@ class ServingShard:
 
     shell: Shell
     catalog: FakeCatalog
+    executor: SearchExecutor
     channel: grpc.aio.Channel
     port: int
 
@@ -83,7 +84,7 @@ async def serving_shard(limits: Limits, threads: int) -> AsyncIterator[ServingSh
     await shell.set_serving(True)
     address = f"127.0.0.1:{port}"
     async with grpc.aio.insecure_channel(address, options=channel_options()) as channel:
-        yield ServingShard(shell, catalog, channel, port)
+        yield ServingShard(shell, catalog, executor, channel, port)
     catalog.movies.gate.set()
     await shell.drain(5)
     executor.close()

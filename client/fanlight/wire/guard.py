@@ -64,13 +64,17 @@ def answer_too_large(size: int, limit: int) -> Overloaded:
 
 
 class Guard(grpc.aio.ServerInterceptor):
-    """Wraps the handlers of our services. Used from one event loop only."""
+    """Wraps the handlers of our services. Used from one event loop only.
+
+    Attributes:
+        calls_under_way: calls being answered, streams included.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._wrapped: dict[str, _Handler] = {}
         self._streams: set[_Requests] = set()
-        self._in_flight = 0
+        self.calls_under_way = 0
         self._refusal: str | None = _LOADING
 
     def admit(self, refusal: str | None) -> None:
@@ -145,11 +149,11 @@ class Guard(grpc.aio.ServerInterceptor):
         """Admit a call, count it, and translate what it raises."""
         try:
             self._check_admission()
-            self._in_flight += 1
+            self.calls_under_way += 1
             try:
                 yield
             finally:
-                self._in_flight -= 1
+                self.calls_under_way -= 1
         except grpc.aio.AbortError:
             raise
         except Exception as error:
@@ -158,9 +162,9 @@ class Guard(grpc.aio.ServerInterceptor):
     def _check_admission(self) -> None:
         if self._refusal is not None:
             raise NotReady(self._refusal, retry_after_s=1.0)
-        if self._in_flight >= self._limits.in_flight:
+        if self.calls_under_way >= self._limits.in_flight:
             raise Overloaded(
-                f"{self._in_flight} calls are under way, which is the limit (in_flight)",
+                f"{self.calls_under_way} calls are under way, which is the limit (in_flight)",
                 retry_after_s=_RETRY_AFTER_S,
             )
 

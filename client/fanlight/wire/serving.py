@@ -78,6 +78,11 @@ class Shell:
         await self._set_health(serving=serving)
 
     @property
+    def calls_under_way(self) -> int:
+        """How many calls of our services, streams included, are being answered."""
+        return self._guard.calls_under_way
+
+    @property
     def is_draining(self) -> bool:
         """Whether `drain` has begun."""
         return self._guard.is_draining
