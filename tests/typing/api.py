@@ -1,0 +1,85 @@
+"""The public interface as a type checker sees it; never run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, assert_type
+
+import numpy as np
+from numpy.typing import NDArray
+
+import fanlight
+
+
+def of_threads(address: str) -> None:
+    """Use every method of `Client` and its handle."""
+    with fanlight.Client(address, timeout=5.0, max_attempts=2) as client:
+        assert_type(client, fanlight.Client)
+        movies = client.create_collection(
+            "movies",
+            dim=3,
+            metric=fanlight.Metric.COSINE,
+            id_type="string",
+            m=8,
+            ef_construction=99,
+        )
+        assert_type(movies, fanlight.Collection)
+        assert_type(client.collection("movies"), fanlight.Collection)
+        assert_type(client.get_collection("movies"), fanlight.CollectionInfo)
+        assert_type(client.list_collections(), list[fanlight.CollectionInfo])
+        assert_type(client.status(timeout=1), fanlight.ClusterStatus)
+        assert_type(client.status().shards[0].state, fanlight.ShardState)
+
+        assert_type(movies.info(), fanlight.CollectionInfo)
+        written = movies.upsert(["a"], [[1.0, 2.0, 3.0]], [{"year": 1999}], errors="return")
+        assert_type(written, fanlight.UpsertResult)
+        assert_type(written.errors, tuple[fanlight.RowError, ...])
+        movies.upsert(np.arange(2), np.ones((2, 3), dtype=np.float16), progress=True)
+        assert_type(movies.delete(["a"]), fanlight.DeleteResult)
+        assert_type(movies.get(np.array(["a"])), fanlight.Items)
+        assert_type(movies.get(["a"]).payloads, list[dict[str, Any] | None] | None)
+        assert_type(movies.scroll(page_size=10), Iterator[fanlight.Items])
+        assert_type(movies.count(), int)
+
+        hits = movies.search([1.0, 2.0, 3.0], k=5, ef_search=64, min_coverage=0.5)
+        assert_type(hits, fanlight.Hits)
+        assert_type(hits.ids, NDArray[np.int64] | NDArray[np.object_])
+        assert_type(hits.scores, NDArray[np.float32])
+        assert_type(hits.coverage, fanlight.Coverage)
+        assert_type(movies.search_by_id(["a"], exact=True), fanlight.Hits)
+        assert_type(client.delete_collection("movies"), None)
+
+
+async def of_an_event_loop(addresses: list[str]) -> None:
+    """Use every method of `AsyncClient` and its handle."""
+    async with fanlight.AsyncClient(addresses) as client:
+        assert_type(client, fanlight.AsyncClient)
+        movies = await client.create_collection("movies", dim=3)
+        assert_type(movies, fanlight.AsyncCollection)
+        assert_type(client.collection("movies"), fanlight.AsyncCollection)
+        assert_type(await client.get_collection("movies"), fanlight.CollectionInfo)
+        assert_type(await client.list_collections(), list[fanlight.CollectionInfo])
+        assert_type(await client.status(), fanlight.ClusterStatus)
+
+        assert_type(await movies.info(), fanlight.CollectionInfo)
+        assert_type(await movies.upsert([1], np.ones((1, 3))), fanlight.UpsertResult)
+        assert_type(await movies.delete(range(3)), fanlight.DeleteResult)
+        assert_type(await movies.get([1], with_vectors=False), fanlight.Items)
+        assert_type(movies.scroll(), AsyncIterator[fanlight.Items])
+        assert_type(await movies.count(min_coverage=0.5), int)
+        assert_type(await movies.search(np.ones((2, 3))), fanlight.Hits)
+        assert_type(await movies.search_by_id([1]), fanlight.Hits)
+
+
+def of_errors(movies: fanlight.Collection) -> None:
+    """Read what an error carries."""
+    try:
+        movies.upsert([1], [[1.0]])
+    except fanlight.PartialResult as error:
+        assert_type(error.coverage, fanlight.Coverage | None)
+    except fanlight.FanlightError as error:
+        assert_type(error.rows, tuple[fanlight.RowError, ...])
+        assert_type(error.retry_after_s, float | None)
+        assert_type(
+            error.result, fanlight.UpsertResult | fanlight.DeleteResult | fanlight.Hits | None
+        )

@@ -1,0 +1,633 @@
+"""What a client asks of the network, seen without one."""
+
+from __future__ import annotations
+
+import inspect
+import io
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import pytest
+from google.protobuf.descriptor_pool import Default
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+import fanlight
+from fanlight import calls
+from fanlight.calls import Call, Operation, Pause, Rpc, Step, Window
+from fanlight.chunks import (
+    check_row_bytes,
+    join_hits,
+    join_items,
+    queries_of_chunk,
+    spans_of_bytes,
+    spans_of_rows,
+)
+from fanlight.errors import (
+    DeadlineExceeded,
+    FanlightError,
+    InvalidRequest,
+    NotFound,
+    NotReady,
+    Overloaded,
+    PartialResult,
+    RowError,
+)
+from fanlight.ids import to_column
+from fanlight.model import Coverage, Hits, Items, SearchRequest, ShardFailure
+from fanlight.operations import Operations, search_parameters
+from fanlight.v1 import items_pb2
+from fanlight.wire.channels import MESSAGE_BYTES
+from fanlight.wire.codec import from_search, from_upsert, to_hits
+from fanlight.wire.status import to_row_errors
+
+T = TypeVar("T")
+Answer = Callable[[Any], Message | FanlightError]
+WHOLE = Coverage(shards_total=1, shards_answered=1, items_total=9, items_covered=9)
+
+
+class Network:
+    """Gives the steps of operations what `answer` says, and remembers them."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        self.calls: list[Call] = []
+        self.pauses: list[float] = []
+        self.widths: list[int] = []
+
+    @property
+    def requests(self) -> list[Any]:
+        return [call.request for call in self.calls]
+
+    def run(self, operation: Operation[T]) -> T:
+        try:
+            step = next(operation)
+            while True:
+                given = self._give(step)
+                failed = isinstance(given, FanlightError)
+                step = operation.throw(given) if failed else operation.send(given)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+    def _give(self, step: Step) -> Any:
+        if isinstance(step, Pause):
+            return self.pauses.append(step.seconds)
+        if isinstance(step, Window):
+            self.widths.append(step.width)
+            return [self.run(operation) for operation in step.operations]
+        self.calls.append(step)
+        return self.answer(step.request)
+
+
+def in_turn(answers: Iterable[Message | FanlightError]) -> Answer:
+    """Answer one call after the other."""
+    iterator = iter(answers)
+    return lambda request: next(iterator)
+
+
+def written(request: items_pb2.UpsertItemsRequest) -> items_pb2.UpsertItemsResponse:
+    return items_pb2.UpsertItemsResponse(written=len(from_upsert(request).ids))
+
+
+def refusing(*errors: tuple[int, FanlightError], rows: int) -> items_pb2.UpsertItemsResponse:
+    rows_refused = to_row_errors(tuple(RowError(row, error) for row, error in errors))
+    return items_pb2.UpsertItemsResponse(written=rows - len(errors), errors=rows_refused)
+
+
+def upsert(
+    ids: Any,
+    vectors: Any,
+    payloads: Any = None,
+    errors: Any = "raise",
+    progress: bool | None = False,
+    timeout: Any = None,
+) -> Operation[fanlight.UpsertResult]:
+    operations = Operations(timeout=None, max_attempts=4)
+    return operations.upsert(
+        "movies", ids, vectors, payloads, progress=progress, errors=errors, timeout=timeout
+    )
+
+
+def parameters(k: int = 3, **others: Any) -> SearchRequest:
+    defaults: dict[str, Any] = {
+        "ef_search": None,
+        "exact": False,
+        "score_threshold": None,
+        "with_payloads": False,
+        "with_vectors": False,
+        "min_coverage": 1.0,
+    }
+    return search_parameters("movies", k=k, **{**defaults, **others})
+
+
+def hits_of(n: int, k: int, **others: Any) -> Hits:
+    ids = np.arange(n * k, dtype=np.int64).reshape(n, k)
+    counts = np.full(n, k, dtype=np.int64)
+    return Hits(
+        ids, np.ones((n, k), dtype=np.float32), counts, others.pop("coverage", WHOLE), **others
+    )
+
+
+# --- the contract -----------------------------------------------------------------------------
+
+
+def rpcs() -> list[Rpc[Any]]:
+    return [value for value in vars(calls).values() if isinstance(value, Rpc)]
+
+
+@pytest.mark.parametrize("rpc", rpcs(), ids=lambda rpc: rpc.path)
+def test_every_call_is_in_the_contract(rpc: Rpc[Any]) -> None:
+    """Each method that the client calls exists, under that name and with that answer."""
+    _, service, name = rpc.path.split("/")
+    method = Default().FindServiceByName(service).methods_by_name[name]
+    assert GetMessageClass(method.output_type) is rpc.response
+
+
+def test_every_call_has_a_deadline() -> None:
+    """No request is sent without a deadline: by default or the caller's own."""
+    network = Network(written)
+    network.run(upsert([1], [[1.0]]))
+    network.run(upsert([1], [[1.0]], timeout=2))
+    assert [call.timeout_s for call in network.calls] == pytest.approx([60.0, 2.0], rel=0.01)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), "soon"])
+def test_a_deadline_is_a_time_to_come(timeout: Any) -> None:
+    """A timeout that is no number of seconds above 0 is refused."""
+    with pytest.raises(InvalidRequest, match="timeout: expected"):
+        Network(written).run(upsert([1], [[1.0]], timeout=timeout))
+
+
+def test_both_colours_offer_the_same() -> None:
+    """Client and AsyncClient, and their handles, have the same methods, signatures and words."""
+    pairs = [
+        (fanlight.Client, fanlight.AsyncClient),
+        (fanlight.Collection, fanlight.AsyncCollection),
+    ]
+    for one, other in pairs:
+        assert _face(one) == _face(other)
+
+
+def _face(kind: type) -> dict[str, tuple[str, str | None]]:
+    def neutral(text: str) -> str:
+        return text.replace("Async", "")
+
+    return {
+        name: (neutral(str(inspect.signature(method))), method.__doc__)
+        for name, method in inspect.getmembers(kind, inspect.isfunction)
+        if not name.startswith("_")
+    }
+
+
+# --- repetition -------------------------------------------------------------------------------
+
+
+def test_a_repeatable_call_is_repeated_after_a_pause() -> None:
+    """A transient error is followed by a pause and the same request with the time that is left."""
+    network = Network(in_turn([NotReady("restarts"), items_pb2.CountItemsResponse(count=7)]))
+    operations = Operations(timeout=None, max_attempts=4)
+    assert network.run(operations.count("movies", min_coverage=1.0, timeout=None)) == 7
+    assert network.requests[0] == network.requests[1]
+    assert len(network.pauses) == 1
+    assert network.calls[1].timeout_s <= network.calls[0].timeout_s
+
+
+def test_deleting_a_collection_is_never_repeated() -> None:
+    """The second try of a deletion could delete what was created since, so there is none."""
+    network = Network(lambda request: NotReady("restarts"))
+    with pytest.raises(NotReady):
+        network.run(Operations(None, 4).delete_collection("movies", None))
+    assert len(network.calls) == 1
+
+
+def test_only_the_deletion_of_a_collection_is_unsafe() -> None:
+    """All other calls may be sent twice."""
+    assert [rpc for rpc in rpcs() if not rpc.repeatable] == [calls.DELETE_COLLECTION]
+
+
+def test_one_attempt_means_no_second() -> None:
+    """With max_attempts=1 the first error is the last."""
+    network = Network(lambda request: NotReady("restarts"))
+    with pytest.raises(NotReady):
+        network.run(Operations(None, 1).status(None))
+    assert len(network.calls) == 1
+
+
+def test_a_dead_shard_is_told_after_two_attempts() -> None:
+    """A partial result is asked for twice, then the caller hears of it."""
+    network = Network(lambda request: PartialResult("shard-1 is gone", coverage=WHOLE))
+    with pytest.raises(PartialResult):
+        network.run(Operations(None, 4).search(parameters(), [1.0], "raise", None))
+    assert len(network.calls) == 2
+
+
+# --- upsert -----------------------------------------------------------------------------------
+
+
+def test_the_last_of_equal_ids_is_written_over_all_chunks() -> None:
+    """Only the last row of an id is sent, and the rows before it are told as the caller's."""
+    network = Network(written)
+    vectors = np.arange(20_000, dtype=np.float32)[:, None]
+    ids = np.concatenate([[5, 6, 5], np.arange(10, 20_005), [6, 5]])
+    result = network.run(upsert(ids, vectors))
+    assert result.written == 19_997
+    assert result.superseded_rows.tolist() == [0, 1, 2]
+    batches = [from_upsert(request) for request in network.requests]
+    sent = {
+        int(i): float(v[0])
+        for batch in batches
+        for i, v in zip(batch.ids, batch.vectors, strict=True)
+    }
+    assert len(sent) == 19_997
+    assert (sent[6], sent[5], sent[10]) == (19_998.0, 19_999.0, 3.0)
+
+
+def test_large_batches_are_cut_by_bytes_and_sent_side_by_side() -> None:
+    """No request is much above 4 MiB, and several are under way at once."""
+    network = Network(written)
+    result = network.run(upsert(np.arange(400), np.ones((400, 8_192), dtype=np.float32)))
+    assert result.written == 400
+    sizes = [request.ByteSize() for request in network.requests]
+    assert len(sizes) == 4
+    assert max(sizes) < 4.1 * 2**20
+    assert network.widths == [4]
+
+
+def test_errors_are_numbered_as_the_callers_rows() -> None:
+    """A refused row of a later chunk, after superseded rows, has the number the caller knows."""
+    bad = InvalidRequest.of_field("vectors", "finite numbers", "nan at position 0")
+
+    def answer(request: items_pb2.UpsertItemsRequest) -> Message:
+        ids = from_upsert(request).ids.tolist()
+        return (
+            refusing((ids.index(9_000), bad), rows=len(ids)) if 9_000 in ids else written(request)
+        )
+
+    ids = np.concatenate([[1, 1], np.arange(1, 9_999)])
+    with pytest.raises(InvalidRequest) as caught:
+        Network(answer).run(upsert(ids, np.ones((10_000, 1))))
+    assert [(row.row, row.error.field) for row in caught.value.rows] == [(9_001, "vectors")]
+    assert str(caught.value) == (
+        "1 of 10000 rows refused, the others were written; first: row 9001: "
+        "vectors: expected finite numbers, got nan at position 0"
+    )
+    assert isinstance(caught.value.result, fanlight.UpsertResult)
+    assert caught.value.result.written == 9_997
+    assert caught.value.result.superseded_rows.tolist() == [0, 1]
+
+
+def test_refused_rows_can_be_returned_instead() -> None:
+    """With errors="return" nothing is raised for rows."""
+    answer = refusing((1, InvalidRequest("no")), rows=2)
+    result = Network(in_turn([answer])).run(upsert([1, 2], [[1.0], [2.0]], errors="return"))
+    assert (result.written, [row.row for row in result.errors]) == (1, [1])
+
+
+def test_a_single_refused_row_says_its_own_error() -> None:
+    """A batch of one row fails with the words of that row's error."""
+    bad = InvalidRequest.of_field("vectors", "finite numbers", "nan at position 0")
+    with pytest.raises(InvalidRequest, match=r"^vectors: expected finite") as caught:
+        Network(in_turn([refusing((0, bad), rows=1)])).run(upsert([1], [[1.0]]))
+    assert caught.value.field == "vectors"
+
+
+def test_the_gravest_class_is_raised() -> None:
+    """When not all refused rows are the caller's mistake, the first other error gives the class."""
+    answer = refusing((0, InvalidRequest("bad")), (1, DeadlineExceeded("late")), rows=3)
+    with pytest.raises(DeadlineExceeded, match="2 of 3 rows refused") as caught:
+        Network(in_turn([answer])).run(upsert([1, 2, 3], np.ones((3, 1))))
+    assert [row.row for row in caught.value.rows] == [0, 1]
+
+
+def test_only_rows_that_may_pass_are_sent_again() -> None:
+    """After a pause the transient failures travel again, alone; others keep their error."""
+    first = refusing((0, InvalidRequest("bad")), (2, NotReady("shard-1 restarts")), rows=4)
+    network = Network(in_turn([first, refusing(rows=1)]))
+    result = network.run(upsert([10, 11, 12, 13], np.ones((4, 1)), errors="return"))
+    assert (result.written, [row.row for row in result.errors]) == (3, [0])
+    assert from_upsert(network.requests[1]).ids.tolist() == [12]
+    assert len(network.pauses) == 1
+
+
+def test_rows_that_never_pass_are_given_up() -> None:
+    """A row is sent four times at the most, and its request's attempts count with its own."""
+    refused = refusing((0, Overloaded("full")), rows=1)
+    answers: list[Message | FanlightError] = [
+        refused,
+        NotReady("restarts"),
+        refused,
+        refused,
+        refused,
+    ]
+    network = Network(in_turn(answers))
+    with pytest.raises(Overloaded):
+        network.run(upsert([1], [[1.0]]))
+    assert len(network.calls) == 4
+
+
+def test_a_request_that_fails_ends_the_upload_with_an_account() -> None:
+    """When a later request fails as a whole, every row not written has an error."""
+    network = Network(in_turn([items_pb2.UpsertItemsResponse(written=8_192), NotFound("gone")]))
+    with pytest.raises(NotFound) as caught:
+        network.run(upsert(np.arange(30_000), np.ones((30_000, 1))))
+    assert len(network.calls) == 2
+    assert [row.row for row in caught.value.rows] == list(range(8_192, 30_000))
+    assert "not sent" in str(caught.value.rows[-1].error)
+    assert isinstance(caught.value.result, fanlight.UpsertResult)
+    assert caught.value.result.written == 8_192
+
+
+@pytest.mark.parametrize("errors", ["raise", "return"])
+def test_an_upload_of_which_nothing_was_answered_fails_plainly(errors: str) -> None:
+    """When the first request fails as a whole, its own error is raised."""
+    network = Network(lambda request: NotFound("no collection is named movies"))
+    with pytest.raises(NotFound, match=r"^no collection is named movies$") as caught:
+        network.run(upsert(np.arange(30_000), np.ones((30_000, 1)), errors=errors))
+    assert len(network.calls) == 1
+    assert caught.value.result is None
+
+
+# --- what never leaves ------------------------------------------------------------------------
+
+CIRCLE: dict[str, Any] = {}
+CIRCLE["self"] = CIRCLE
+DEEP: dict[str, Any] = {}
+for _ in range(100_000):
+    DEEP = {"in": DEEP}
+
+
+@pytest.mark.parametrize(
+    ("payload", "got"),
+    [
+        ({"n": float("nan")}, "a value that JSON lacks"),
+        (CIRCLE, "a value that JSON lacks"),
+        (DEEP, "deeper nesting"),
+        ({"n": np.float32(1)}, "a float32"),
+        ({"n": {1, 2}}, "a set"),
+        ({(1, 2): 3}, "others"),
+        ({"n": "\ud800"}, "half of a surrogate pair"),
+        ([1], "list"),
+        ("text", "str"),
+    ],
+)
+def test_a_payload_that_is_no_json_names_its_row(payload: Any, got: str) -> None:
+    """A payload that JSON cannot hold is refused with its row before anything is sent."""
+    network = Network(written)
+    with pytest.raises(InvalidRequest, match=r"^row 1: payloads: expected") as caught:
+        network.run(upsert([1, 2], [[1.0], [2.0]], [None, payload]))
+    assert caught.value.got == got
+    assert [row.row for row in caught.value.rows] == [1]
+    assert network.calls == []
+
+
+@pytest.mark.parametrize(
+    ("ids", "vectors", "payloads", "field"),
+    [
+        ([1, 2], [[1.0]], None, "vectors"),
+        ([1], [[1.0]], [], "payloads"),
+        ([1], [[1.0]], {"a": 1}, "payloads"),
+        ([1], [[1.0]], 5, "payloads"),
+        ([], np.ones((0, 1)), None, "ids"),
+        ("ab", [[1.0], [2.0]], None, "ids"),
+        (5, [[1.0]], None, "ids"),
+        (["\ud800"], [[1.0]], None, "ids"),
+        ([1], [1.0], None, "vectors"),
+        ([1], [[[1.0]]], None, "vectors"),
+        ([1, 2], [[1.0], [1.0, 2.0]], None, "vectors"),
+        ([1], [["1.0"]], None, "vectors"),
+        ([1], [[None]], None, "vectors"),
+        ([1], [[True]], None, "vectors"),
+        ([1], [[1j]], None, "vectors"),
+    ],
+)
+def test_columns_that_cannot_travel_are_refused(
+    ids: Any, vectors: Any, payloads: Any, field: str
+) -> None:
+    """A column of the wrong form is refused by its name before anything is sent."""
+    network = Network(written)
+    with pytest.raises(InvalidRequest) as caught:
+        network.run(upsert(ids, vectors, payloads))
+    assert caught.value.field == field
+    assert network.calls == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("k", -1), ("k", 2**32), ("k", 1.5), ("ef_search", "64"), ("score_threshold", "high")],
+)
+def test_parameters_that_cannot_travel_are_refused(name: str, value: Any) -> None:
+    """A parameter of the wrong type or size is refused by its name."""
+    with pytest.raises(InvalidRequest, match=f"^{name}: expected"):
+        parameters(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({"dim": -1}, "dim"),
+        ({"dim": "384"}, "dim"),
+        ({"metric": "manhattan"}, "metric"),
+        ({"id_type": "uuid"}, "id_type"),
+        ({"name": 5}, "name"),
+        ({"name": "filme\u00e4"}, "name"),
+    ],
+)
+def test_a_collection_that_cannot_be_is_refused(changed: dict[str, Any], field: str) -> None:
+    """A parameter of a new collection that cannot travel is refused by its name."""
+    wanted: dict[str, Any] = {"name": "movies", "dim": 3, "metric": "l2", "id_type": "int64"}
+    operations = Operations(None, 4)
+    with pytest.raises(InvalidRequest, match=f"^{field}: expected"):
+        Network(written).run(
+            operations.create_collection(
+                **{**wanted, **changed}, m=16, ef_construction=200, timeout=None
+            )
+        )
+
+
+def test_errors_are_raised_or_returned() -> None:
+    """There is no third way to report refused rows."""
+    with pytest.raises(InvalidRequest, match="errors: expected raise or return"):
+        Network(written).run(upsert([1], [[1.0]], errors="ignore"))
+
+
+# --- numbers ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("dtype", "itemsize"),
+    [("f4", 4), ("f2", 2), ("i1", 1), ("f8", 4), (">f4", 4), ("i8", 4), ("u1", 4)],
+)
+def test_vectors_travel_as_narrow_as_they_are(dtype: str, itemsize: int) -> None:
+    """float16 and int8 travel as they are, everything else as float32, and values stay."""
+    network = Network(written)
+    network.run(upsert([1], np.array([[1, 2, 3]], dtype=dtype)))
+    matrix = network.requests[0].vectors
+    assert len(matrix.data) == 3 * itemsize
+    assert from_upsert(network.requests[0]).vectors.tolist() == [[1.0, 2.0, 3.0]]
+
+
+def test_numbers_too_large_for_float32_become_infinite() -> None:
+    """A float64 out of range is not an accident of the client: the server refuses its row."""
+    network = Network(written)
+    network.run(upsert([1], [[1e300]]))
+    assert np.isinf(from_upsert(network.requests[0]).vectors).all()
+
+
+# --- chunks -----------------------------------------------------------------------------------
+
+
+def _lengths(spans: Sequence[slice]) -> list[int]:
+    return [span.stop - span.start for span in spans]
+
+
+def test_runs_of_bytes_cover_every_row_once() -> None:
+    """Runs stay within the bytes, a single row that is larger stands alone, none is lost."""
+    sizes = np.array([40, 40, 40, 500, 10, 90, 1], dtype=np.int64)
+    spans = spans_of_bytes(sizes, most_bytes=100, most=100)
+    assert _lengths(spans) == [2, 1, 1, 2, 1]
+    assert [row for span in spans for row in range(span.start, span.stop)] == list(range(7))
+
+
+def test_runs_of_rows_are_bounded() -> None:
+    """However small the rows, a run has no more than its most."""
+    assert _lengths(spans_of_bytes(np.ones(25, dtype=np.int64), most_bytes=1_000, most=10)) == [
+        10,
+        10,
+        5,
+    ]
+    assert _lengths(spans_of_rows(25, 10)) == [10, 10, 5]
+
+
+def test_a_row_that_fits_no_message_is_refused() -> None:
+    """The row is named, since no server could ever take it."""
+    with pytest.raises(InvalidRequest, match=r"^row 1: payloads: expected an item of at most"):
+        check_row_bytes(np.array([10, MESSAGE_BYTES], dtype=np.int64))
+
+
+def test_answers_of_a_search_fit_a_message() -> None:
+    """The more hits and columns a query asks for, the fewer queries a request holds."""
+    vectors = np.ones((5_000, 768), dtype=np.float32)
+    request = SearchRequest("movies", vectors=vectors, k=10)
+    assert queries_of_chunk(request) == 256
+    for k, with_vectors in [(10_000, False), (1_000, True), (10_000_000, True)]:
+        asked = SearchRequest("movies", vectors=vectors, k=k, with_vectors=with_vectors)
+        queries = queries_of_chunk(asked)
+        assert queries >= 1
+        assert queries == 1 or queries * k * (12 + with_vectors * 3_072) < MESSAGE_BYTES
+
+
+def test_a_large_search_is_one_answer() -> None:
+    """Queries travel in several requests, and their hits come back in the caller's order."""
+
+    def answer(message: Any) -> Message:
+        request = from_search(message)
+        assert request.vectors is not None
+        hits = hits_of(len(request.vectors), request.k)
+        ids = np.repeat(request.vectors.astype(np.int64), request.k, axis=1)
+        return to_hits(Hits(ids, hits.scores, hits.counts, WHOLE))
+
+    network = Network(answer)
+    queries = np.arange(600, dtype=np.float32)[:, None]
+    hits = network.run(Operations(None, 4).search(parameters(k=2), queries, "raise", None))
+    assert len(network.calls) == 3
+    assert hits.ids[:, 1].tolist() == list(range(600))
+
+
+def test_a_failed_query_keeps_its_number() -> None:
+    """A query that fails in a later request is raised as the caller counts, with the others' hits."""
+
+    def answer(message: Any) -> Message:
+        request = from_search(message)
+        assert request.vectors is not None
+        rows = np.flatnonzero(request.vectors[:, 0] == 300).tolist()
+        errors: dict[int, FanlightError] = {row: InvalidRequest("bad query") for row in rows}
+        return to_hits(hits_of(len(request.vectors), 1, errors=errors))
+
+    queries = np.arange(400, dtype=np.float32)[:, None]
+    operations = Operations(None, 4)
+    with pytest.raises(InvalidRequest, match="1 of 400 queries failed") as caught:
+        Network(answer).run(operations.search(parameters(k=1), queries, "raise", None))
+    assert [row.row for row in caught.value.rows] == [300]
+    assert isinstance(caught.value.result, Hits)
+    assert list(caught.value.result.errors) == [300]
+
+
+def test_the_coverage_of_several_requests_is_the_worst() -> None:
+    """It has the fewest shards and items of any, and each failed shard once."""
+    lost = (ShardFailure("shard-1", NotReady("gone")),)
+    some = Coverage(3, 2, None, 60, lost)
+    joined = join_hits([hits_of(1, 1, coverage=c) for c in (Coverage(3, 3, 90, 90), some, some)])
+    assert joined.coverage == Coverage(3, 2, None, 60, lost)
+
+
+def test_columns_of_hits_are_joined() -> None:
+    """Payloads and vectors follow their hits; a part without hits need not know the dimension."""
+    full = hits_of(
+        1, 2, payload_blobs=[b"{}", b'{"a":1}'], vectors=np.ones((1, 2, 3), dtype=np.float32)
+    )
+    none = Hits(
+        ids=np.full((2, 2), -1),
+        scores=np.full((2, 2), np.nan, dtype=np.float32),
+        counts=np.zeros(2, dtype=np.int64),
+        coverage=WHOLE,
+        payload_blobs=[],
+        vectors=np.zeros((2, 2, 0), dtype=np.float32),
+    )
+    joined = join_hits([none, full])
+    assert joined.payloads == [[], [], [{}, {"a": 1}]]
+    assert joined.vectors is not None
+    assert joined.vectors.shape == (3, 2, 3)
+    assert np.isnan(joined.vectors[:2]).all()
+
+
+def test_items_of_several_requests_are_joined() -> None:
+    """Found and missing ids keep their order; a part without items need not know the dimension."""
+    found = Items(to_column(["b"]), np.ones((1, 3), dtype=np.float32), [b""], to_column(["x"]))
+    nothing = to_column(["b"])[:0]
+    missing = Items(nothing, np.zeros((0, 0), dtype=np.float32), [], to_column(["y"]))
+    joined = join_items([missing, found])
+    assert joined.ids.tolist() == ["b"]
+    assert joined.missing.tolist() == ["y", "x"]
+    assert joined.vectors is not None
+    assert joined.vectors.shape == (1, 3)
+    assert joined.payloads == [None]
+
+
+# --- progress ---------------------------------------------------------------------------------
+
+
+class Terminal(io.StringIO):
+    """A stderr that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stderr", "progress", "shown"),
+    [
+        (io.StringIO, None, False),
+        (io.StringIO, True, True),
+        (Terminal, None, True),
+        (Terminal, False, False),
+    ],
+)
+def test_a_bar_shows_only_where_it_is_of_use(
+    stderr: type[io.StringIO], progress: bool | None, shown: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long upload has a progress bar on a terminal only, unless the caller says otherwise."""
+    screen = stderr()
+    monkeypatch.setattr("sys.stderr", screen)
+    monkeypatch.setattr("fanlight.writes._BAR_DELAY_S", 0.0)
+    Network(written).run(upsert([1, 2], [[1.0], [2.0]], progress=progress))
+    assert ("2/2" in screen.getvalue()) is shown
+
+
+def test_a_short_upload_has_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is done within seconds leaves a terminal clean."""
+    screen = Terminal()
+    monkeypatch.setattr("sys.stderr", screen)
+    Network(written).run(upsert([1, 2], [[1.0], [2.0]], progress=None))
+    assert screen.getvalue() == ""
