@@ -62,7 +62,7 @@ def build(
 
     Args:
         spec: metric, dim, m and ef_construction.
-        vectors: (n, dim) float32 in the form that is walked (unit length for cosine).
+        vectors: (n, dim) float32 in the form that is walked (`scoring.walked_form`).
         base: graph of the first rows of `vectors`, to be extended; None to start afresh.
         threads: threads to build with. More than one makes the graph depend on their timing.
         stopped: asked about once a second.

@@ -18,8 +18,9 @@ from fanlight.model import Floats, IdColumn, Metric, Rows
 from fanlight.topk import TopK, order_best_first
 from fanlight_server.index.block import Bitmap, Block, Doubles, lengths_of
 
-# Unit roundoff of float32.
+# Unit roundoff of float32, and the smallest product it holds with full precision.
 _UNIT = 2.0**-24
+_TINY = 2.0**-126
 # Floats of one chunk of approximate scores: 16 MiB, so that they stay near the caches and a
 # large batch over a large segment does not need gigabytes.
 _CHUNK_FLOATS = 4 << 20
@@ -37,8 +38,7 @@ class Queries:
         metric: how to score.
         vectors: (n, dim) float32, as they came.
         lengths: (n,) float64.
-        walked: (n, dim) float32: what is compared in float32: unit vectors for cosine, else
-            the same as `vectors`.
+        walked: (n, dim) float32: what a graph compares, see `walked_form`.
     """
 
     metric: Metric
@@ -50,7 +50,8 @@ class Queries:
     def prepare(cls, metric: Metric, vectors: Floats) -> Queries:
         """Prepare valid query vectors, (n, dim) float32."""
         lengths = lengths_of(vectors)
-        return cls(metric, vectors, lengths, walked_form(metric, vectors, lengths))
+        walked = vectors if metric is Metric.L2 else _divided(vectors, lengths)
+        return cls(metric, vectors, lengths, walked)
 
     def __len__(self) -> int:
         """Count the queries."""
@@ -63,14 +64,26 @@ class Queries:
 
 
 def walked_form(metric: Metric, vectors: Floats, lengths: Doubles) -> Floats:
-    """Give vectors the form that float32 comparison uses: unit length for cosine."""
-    if metric is not Metric.COSINE:
+    """Give the rows of a graph the form that it compares.
+
+    Unit length for cosine. For dot the longest row gets unit length, and queries all do: the
+    order stays, and hnswlib's distance, 1 - product in float32, keeps its digits however short
+    the vectors are.
+    """
+    if metric is Metric.L2:
         return vectors
-    unit = np.empty_like(vectors)
+    if metric is Metric.COSINE:
+        return _divided(vectors, lengths)
+    return _divided(vectors, np.broadcast_to(lengths.max(initial=0.0), lengths.shape))
+
+
+def _divided(vectors: Floats, lengths: Doubles) -> Floats:
+    """Divide each vector by a length of its own; zero vectors stay."""
+    divided = np.empty_like(vectors)
     for start in range(0, len(vectors), _NORMALISED_ROWS):
         part = slice(start, start + _NORMALISED_ROWS)
-        unit[part] = vectors[part] / lengths[part, None]
-    return unit
+        divided[part] = vectors[part] / np.where(lengths[part] > 0, lengths[part], 1.0)[:, None]
+    return divided
 
 
 def score_rows(queries: Queries, block: Block, rows: Rows) -> Floats:
@@ -94,7 +107,8 @@ def score_rows(queries: Queries, block: Block, rows: Rows) -> Floats:
             difference = candidates - wanted[:, None, :]
             scores[part] = -np.einsum("ncd,ncd->nc", difference, difference)
         else:
-            scores[part] = np.matmul(candidates, wanted[:, :, None])[:, :, 0]
+            # Not matmul: its sums of one row depend on how many rows are beside it.
+            scores[part] = np.einsum("ncd,nd->nc", candidates, wanted)
     if queries.metric is Metric.COSINE:
         scores /= queries.lengths[:, None] * block.lengths[rows]
         np.clip(scores, -1.0, 1.0, out=scores)
@@ -189,9 +203,10 @@ def _largest(values: Floats, width: int) -> tuple[Rows, Floats]:
 
 def _approximate(queries: Queries, block: Block) -> Floats:
     """Score all rows with one float32 product: (n, rows)."""
+    cosine = queries.metric is Metric.COSINE
     with np.errstate(over="ignore", invalid="ignore"):
-        products: Floats = queries.walked @ block.vectors.T
-        if queries.metric is Metric.COSINE:
+        products: Floats = (queries.walked if cosine else queries.vectors) @ block.vectors.T
+        if cosine:
             products /= block.lengths.astype(np.float32)
         elif queries.metric is Metric.L2:
             squares = np.square(block.lengths)
@@ -205,7 +220,8 @@ def _error_bound(queries: Queries, block: Block) -> NDArray[np.float64]:
     """Bound |approximate - exact| for each query, twice, for a comparison of two.
 
     A float32 dot product of d terms is off by at most about d * 2^-24 times the product of the
-    lengths (Higham, "Accuracy and Stability of Numerical Algorithms", section 3.1).
+    lengths (Higham, "Accuracy and Stability of Numerical Algorithms", section 3.1), and by what
+    underflows in each term (section 2.1).
     """
     longest = float(block.lengths.max())
     if queries.metric is Metric.COSINE:
@@ -214,4 +230,4 @@ def _error_bound(queries: Queries, block: Block) -> NDArray[np.float64]:
         scale = queries.lengths * longest
     else:
         scale = np.square(queries.lengths + longest)
-    return 2.0 * (block.dim + 16) * _UNIT * scale
+    return 2.0 * (block.dim + 16) * (_UNIT * scale + _TINY)
