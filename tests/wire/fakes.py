@@ -33,7 +33,9 @@ class FakeCollection:
     Attributes:
         fault: raised by every method when set.
         gate: searches wait for it; open at first.
-        searched: the requests that reached it.
+        searched: the searches that reached it.
+        flags: the columns that the last read asked for.
+        upserted: the batches that reached it.
     """
 
     def __init__(self) -> None:
@@ -43,6 +45,8 @@ class FakeCollection:
         self.gate.set()
         self.searched: list[SearchRequest] = []
         self.flags: dict[str, bool] = {}
+        self.upserted: list[ItemBatch] = []
+        self._held_write: Future[UpsertResult] | None = None
 
     def _fail(self) -> None:
         if self.fault is not None:
@@ -75,8 +79,16 @@ class FakeCollection:
         vectors = np.ones((n, k, DIM), dtype=np.float32) if request.with_vectors else None
         return Hits(ids, scores, counts, Coverage(1, 1, ITEMS, ITEMS), errors, vectors=vectors)
 
+    def hold_writes(self) -> Future[UpsertResult]:
+        """Answer the next upserts with this future, which nobody completes."""
+        self._held_write = Future()
+        return self._held_write
+
     def upsert(self, batch: ItemBatch) -> Future[UpsertResult]:
         self._fail()
+        self.upserted.append(batch)
+        if self._held_write is not None:
+            return self._held_write
         future: Future[UpsertResult] = Future()
         future.set_result(UpsertResult(len(batch.ids), (), np.array([], dtype=np.int64)))
         return future

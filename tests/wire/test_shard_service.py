@@ -1,0 +1,127 @@
+"""What each method of a shard hands to the core, and what it makes of the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import numpy as np
+from tests.wire.fakes import ITEMS
+from tests.wire.serving_shard import ServingShard, search_message
+
+from fanlight.cluster import ShardState
+from fanlight.limits import Limits
+from fanlight.model import CollectionSpec, Coverage, IdType, ItemBatch, Metric
+from fanlight.v1 import cluster_pb2
+from fanlight.v1 import collections_pb2 as collections
+from fanlight.v1 import items_pb2 as items
+from fanlight.wire import codec
+from fanlight.wire.cluster_codec import from_cluster_status
+from fanlight.wire.status import from_coverage
+
+OWN = Coverage(1, 1, ITEMS, ITEMS)
+IDS = codec.to_ids(np.array([3, 1]))
+
+
+async def test_create_passes_the_parameters_and_the_routers_version(shard: ServingShard) -> None:
+    """A collection is made as asked, with the router's version if it gives one."""
+    spec = CollectionSpec("films", 8, Metric.L2, IdType.STRING, m=8, ef_construction=50)
+    request = collections.CreateCollectionRequest(spec=codec.to_spec(spec))
+    response = await shard.collections.CreateCollection(request)
+    request.version = 12
+    await shard.collections.CreateCollection(request)
+    assert shard.catalog.calls == [("create", spec, None), ("create", spec, 12)]
+    assert codec.from_info(response.collection) == shard.movies.info()
+
+
+async def test_a_collection_is_described_with_coverage(shard: ServingShard) -> None:
+    """One collection and all of them are described as they stand on this shard alone."""
+    one = await shard.collections.GetCollection(collections.GetCollectionRequest(name="movies"))
+    assert codec.from_info(one.collection) == shard.movies.info()
+    assert from_coverage(one.coverage) == OWN
+    every = await shard.collections.ListCollections(collections.ListCollectionsRequest())
+    assert [codec.from_info(info) for info in every.collections] == [shard.movies.info()]
+    assert from_coverage(every.coverage) == OWN
+
+
+async def test_delete_passes_the_routers_version(shard: ServingShard) -> None:
+    """A collection is deleted, under the router's version if it gives one."""
+    await shard.collections.DeleteCollection(collections.DeleteCollectionRequest(name="movies"))
+    await shard.collections.DeleteCollection(
+        collections.DeleteCollectionRequest(name="movies", version=5)
+    )
+    assert shard.catalog.calls == [("delete", "movies", None), ("delete", "movies", 5)]
+
+
+async def test_writes_are_answered_with_what_became_of_them(shard: ServingShard) -> None:
+    """Upserts and deletes report their rows and this shard's coverage."""
+    batch = ItemBatch(np.array([1, 2]), np.ones((2, 4), dtype=np.float32))
+    upserted = await shard.items.UpsertItems(codec.to_upsert("movies", batch))
+    assert (upserted.written, from_coverage(upserted.coverage)) == (2, OWN)
+    deleted = await shard.items.DeleteItems(items.DeleteItemsRequest(collection="movies", ids=IDS))
+    assert (deleted.deleted, from_coverage(deleted.coverage)) == (2, OWN)
+
+
+async def test_reads_return_both_columns_unless_told_otherwise(shard: ServingShard) -> None:
+    """Vectors and payloads come by default, and each can be left out."""
+    both = await shard.items.GetItems(items.GetItemsRequest(collection="movies", ids=IDS))
+    assert shard.movies.flags == {"with_vectors": True, "with_payloads": True}
+    found = codec.from_items(both)
+    assert found.ids.tolist() == [3, 1]
+    assert found.vectors is not None
+    assert found.payload_blobs == [b"{}", b"{}"]
+    assert from_coverage(both.coverage) == OWN
+    bare = await shard.items.GetItems(
+        items.GetItemsRequest(collection="movies", ids=IDS, with_vectors=False, with_payloads=False)
+    )
+    assert shard.movies.flags == {"with_vectors": False, "with_payloads": False}
+    assert not bare.HasField("vectors")
+    assert not bare.HasField("payloads")
+
+
+async def test_a_scroll_has_pages_of_a_thousand_unless_told_otherwise(
+    shard: ServingShard,
+) -> None:
+    """The page size has a default, and the token goes to the core and comes from it."""
+    request = items.ScrollItemsRequest(collection="movies", page_token=b"t")
+    page = await shard.items.ScrollItems(request)
+    assert len(codec.from_items(page)) == 1_000
+    assert page.next_page_token == b"t+"
+    request.page_size = 3
+    assert len(codec.from_items(await shard.items.ScrollItems(request))) == 3
+
+
+async def test_count_and_search_carry_this_shards_coverage(shard: ServingShard) -> None:
+    """A shard covers itself: one of one."""
+    count = await shard.items.CountItems(items.CountItemsRequest(collection="movies"))
+    assert (count.count, from_coverage(count.coverage)) == (ITEMS, OWN)
+    hits = codec.from_hits(await shard.searches.Search(search_message(2)), 3)
+    assert hits.ids.tolist() == [[2, 4, 6]]
+    assert hits.coverage == OWN
+
+
+async def test_a_shard_reports_itself_with_its_deleted_collections(shard: ServingShard) -> None:
+    """The status of a shard names its identity, its state and every name it remembers."""
+    response = await shard.cluster.GetStatus(cluster_pb2.GetStatusRequest())
+    status = from_cluster_status(response)
+    (itself,) = status.shards
+    assert itself.identity == shard.catalog.identity
+    assert itself.state is ShardState.SERVING
+    assert [(info.spec.name, info.deleted) for info in itself.collections] == [
+        ("gone", True),
+        ("movies", False),
+    ]
+
+
+async def test_a_write_outlives_its_caller(
+    serve: Callable[..., Awaitable[ServingShard]],
+    wait_until_async: Callable[..., Awaitable[None]],
+) -> None:
+    """Cancelling an upsert does not cancel the write that the core has taken."""
+    shard = await serve(Limits())
+    write = shard.movies.hold_writes()
+    batch = ItemBatch(np.array([1]), np.ones((1, 4), dtype=np.float32))
+    call = shard.items.UpsertItems(codec.to_upsert("movies", batch))
+    await wait_until_async(lambda: shard.movies.upserted)
+    call.cancel()
+    await wait_until_async(lambda: shard.shell.calls_under_way == 0)
+    assert not write.cancelled()
