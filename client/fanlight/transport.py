@@ -115,8 +115,9 @@ class _Connections(Generic[ChannelT]):
         return connection.method(rpc)
 
     def _connect(self, address: str, loop: Loop) -> _Connection[ChannelT]:
-        for key in [key for key in self._made if key[0] is not None and key[0].is_closed()]:
-            del self._made[key]
+        for key in list(self._made):
+            if key[0] is not None and key[0].is_closed():
+                del self._made[key]
         # No lock, which a fork could catch held: a channel connects when it is first used, so
         # one that loses a race of threads costs nothing.
         return self._made.setdefault((loop, address), _Connection(self._make(address), {}))
@@ -130,7 +131,7 @@ class _Connections(Generic[ChannelT]):
         """Refuse all further calls, and hand over the channels to be closed."""
         self._closed = True
         self._disown_inherited()
-        keys = [key for key in self._made if key[0] is loop]
+        keys = [key for key in list(self._made) if key[0] is loop]
         return [self._made.pop(key).channel for key in keys]
 
     def check_open(self) -> None:
