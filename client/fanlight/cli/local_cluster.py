@@ -115,8 +115,9 @@ class LocalCluster:
         return Program(ROUTER, "fanlight_router", self._folder, merged(self.config.router, keys))
 
     def kill(self, name: str) -> None:
-        """End a process at once, as a crash does."""
+        """End a process at once, as a crash does, and wait for that."""
         self._processes[name].kill()
+        self._processes[name].await_end()
 
     def restart(self, name: str) -> None:
         """Start a process that has ended again, on the same port, and wait until it is healthy.
@@ -161,6 +162,8 @@ class LocalCluster:
         """End all processes at once."""
         for process in self.processes:
             process.kill()
+        for process in self.processes:
+            process.await_end()
         self._claims.close()
 
 

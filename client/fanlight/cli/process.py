@@ -147,11 +147,10 @@ class Process:
         self._popen.terminate()
 
     def kill(self) -> None:
-        """End it at once, and wait for that."""
+        """End it at once, as a crash does; does not wait, and may be called by a signal handler."""
         self._popen.kill()
-        self.await_end(None)
 
-    def await_end(self, timeout_s: float | None) -> None:
+    def await_end(self, timeout_s: float | None = None) -> None:
         """Wait until it has ended; kill it when that takes longer than `timeout_s`."""
         try:
             self._popen.wait(timeout_s)

@@ -41,31 +41,39 @@ def up(file: Path | None, shards: int | None, data: str | None, port: int | None
         f"cluster.{key}={json.dumps(value)}" for key, value in flags.items() if value is not None
     ]
     config = load_local(file, given)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+    cluster = LocalCluster(config)
+    _handle_signals(cluster)
     try:
-        with LocalCluster(config) as cluster:
-            _announce(cluster)
-            _watch(cluster)
+        with cluster:
+            _run(cluster)
     except KeyboardInterrupt:
         show_note("Stopped.")
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Treat the end of a terminal or of a service like Ctrl-C: stop in order."""
-    raise KeyboardInterrupt
+def _handle_signals(cluster: LocalCluster) -> None:
+    """Stop in order at the first Ctrl-C (or the end of the terminal or service), kill at others.
+
+    The others only kill and raise nothing, since they may come at any point of the stop; what
+    waits for the processes then goes on.
+    """
+    seen: list[int] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if seen:
+            for process in cluster.processes:
+                process.kill()
+        else:
+            seen.append(number)
+            raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, handle)
 
 
-def _announce(cluster: LocalCluster) -> None:
-    for process in cluster.processes:
-        data = process.program.data or ""
-        click.echo(f"{process.name:<9} pid {process.pid:<8} {process.address:<16} {data}".rstrip())
-    out.print(f"Ready. Connect to [bold]{cluster.address}[/bold]; Ctrl-C stops the cluster.")
-
-
-def _watch(cluster: LocalCluster) -> None:
-    """Report each process that ends; return never, unless the router is among them."""
+def _run(cluster: LocalCluster) -> None:
+    """Report what starts and what ends; return never, unless the router ends."""
     try:
+        _announce(cluster)
         while (ended := cluster.wait_for_end()).name != ROUTER:
             _report(ended, "its part of the answers is missing")
     except KeyboardInterrupt:
@@ -74,6 +82,13 @@ def _watch(cluster: LocalCluster) -> None:
     _report(ended, "nothing is served without it; stopping the shards")
     cluster.stop()
     sys.exit(1)
+
+
+def _announce(cluster: LocalCluster) -> None:
+    for process in cluster.processes:
+        data = process.program.data or ""
+        click.echo(f"{process.name:<9} pid {process.pid:<8} {process.address:<16} {data}".rstrip())
+    out.print(f"Ready. Connect to [bold]{cluster.address}[/bold]; Ctrl-C stops the cluster.")
 
 
 def _report(ended: Process, consequence: str) -> None:
