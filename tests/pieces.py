@@ -52,5 +52,4 @@ def content_of(spec: CollectionSpec, block: Block) -> segment_file.SegmentConten
 
 def segment_of(path: Path, spec: CollectionSpec, block: Block) -> Segment:
     """Build a segment over a block, write it and open it."""
-    segment_file.write(path, spec, content_of(spec, block))
-    return Segment(path, spec)
+    return Segment(path, spec, segment_file.write(path, spec, content_of(spec, block)))

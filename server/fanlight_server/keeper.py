@@ -20,7 +20,7 @@ from fanlight_server.index.graph import BuildStopped
 from fanlight_server.index.index import Index
 from fanlight_server.index.segment import Segment
 from fanlight_server.index.settings import IndexConfig
-from fanlight_server.storage.store import Log, Store
+from fanlight_server.storage.store import Log, SegmentEntry, Store
 
 _log = logging.getLogger(__name__)
 
@@ -98,20 +98,28 @@ class SegmentKeeper:
                 its items are indexed again.)
         """
         listed = self._store.segments()
-        opened = [segment for name, _ in listed if (segment := self._open(name)) is not None]
-        kept = {segment.name for segment in opened}
-        damaged = [name for name, _ in listed if name not in kept]
-        self._store.replace_segments(damaged, [])
-        self._remove_unlisted(kept)
-        since = 0 if damaged or not listed else min(seq for _, seq in listed)
-        log = self._store.log_after(since)
+        opened = [segment for entry in listed if (segment := self._open(entry)) is not None]
+        if len(opened) < len(listed):
+            listed = self._relist(listed, opened)
+        self._remove_unlisted({entry.name for entry in listed})
+        log = self._store.log_after(min((entry.seq for entry in listed), default=0))
         segments, indexed = self._match(opened, log)
         self._index.restore(segments, self._store.last_seq())
         self._append(log, np.flatnonzero(~log.deleted & ~indexed))
 
-    def _open(self, name: str) -> Segment | None:
+    def _relist(self, listed: list[SegmentEntry], opened: list[Segment]) -> list[SegmentEntry]:
+        """Drop damaged segments from the list.
+
+        The others promised something about the whole list, so they promise nothing now: until
+        the items are indexed again, every start has to read all changes.
+        """
+        remaining = [SegmentEntry(segment.name, 0, segment.crc) for segment in opened]
+        self._store.replace_segments([entry.name for entry in listed], remaining)
+        return remaining
+
+    def _open(self, entry: SegmentEntry) -> Segment | None:
         try:
-            return Segment(self._directory / name, self._spec)
+            return Segment(self._directory / entry.name, self._spec, entry.crc)
         except Corruption as error:
             _log.warning("segment dropped, it will be rebuilt: %s", error)
             return None
@@ -172,7 +180,8 @@ class SegmentKeeper:
         except BuildStopped:
             return False
         replaced = [p.source.name for p in build.sources if isinstance(p.source, Segment)]
-        added = [] if built.segment is None else [(path.name, build.seq)]
+        segment = built.segment
+        added = [] if segment is None else [SegmentEntry(segment.name, build.seq, segment.crc)]
         self._store.replace_segments(replaced, added)
         self._index.publish(built)
         for name in replaced:

@@ -198,8 +198,7 @@ class Index:
         walked = walked_form(spec.metric, rows.vectors, rows.lengths)
         arrays, order = graph.build(spec, walked, base, threads=threads, stopped=stopped)
         content = segment_file.SegmentContent(rows.take(order), arrays)
-        segment_file.write(path, spec, content)
-        segment = Segment(path, spec)
+        segment = Segment(path, spec, segment_file.write(path, spec, content))
         _ = segment.lookup  # made here rather than under the lock
         return Built(build, segment, build.kept[order])
 

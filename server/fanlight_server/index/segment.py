@@ -22,14 +22,15 @@ _SCAN_ROWS = 256
 class Segment:
     """One opened segment file. Safe for many threads."""
 
-    def __init__(self, path: Path, spec: CollectionSpec) -> None:
-        """Open and check a segment file, and load its graph.
+    def __init__(self, path: Path, spec: CollectionSpec, crc: int) -> None:
+        """Open and check the segment file with this checksum, and load its graph.
 
         Raises:
             Corruption: see `segment_file.read`.
         """
-        content = segment_file.read(path, spec)
+        content = segment_file.read(path, spec, crc)
         self.path = path
+        self.crc = crc
         self.block = content.block
         self.graph_arrays = content.graph
         walked = walked_form(spec.metric, content.block.vectors, content.block.lengths)

@@ -44,12 +44,13 @@ class SegmentContent:
     graph: GraphArrays
 
 
-def write(path: Path, spec: CollectionSpec, content: SegmentContent) -> None:
-    """Write a segment file durably; it appears whole or not at all."""
-    publish(path, _serialise(spec, content))
+def write(path: Path, spec: CollectionSpec, content: SegmentContent) -> int:
+    """Write a segment file durably; it appears whole or not at all.
 
-
-def _serialise(spec: CollectionSpec, content: SegmentContent) -> Iterator[bytes | memoryview]:
+    Returns:
+        The CRC-32 of its header. The header holds those of all parts, so it stands for the
+        content of the file.
+    """
     parts = _to_parts(content)
     header = _parameters(spec) | {
         "rows": len(content.block),
@@ -60,7 +61,16 @@ def _serialise(spec: CollectionSpec, content: SegmentContent) -> Iterator[bytes 
         {"name": name, "bytes": array.nbytes, "crc32": zlib.crc32(array.data)}
         for name, array in parts.items()
     ]
-    head, offsets = _laid_out(header, table)
+    text, offsets = _laid_out(header, table)
+    crc = zlib.crc32(text)
+    head = _PREFIX.pack(MAGIC, VERSION, len(text), crc) + text
+    publish(path, _chunks(head, parts, offsets))
+    return crc
+
+
+def _chunks(
+    head: bytes, parts: dict[str, Array], offsets: list[int]
+) -> Iterator[bytes | memoryview]:
     yield head
     at = len(head)
     for array, offset in zip(parts.values(), offsets, strict=True):
@@ -78,8 +88,7 @@ def _laid_out(header: dict[str, Any], table: list[dict[str, Any]]) -> tuple[byte
         offsets.append(at)
         at += part["bytes"]
     placed = [part | {"offset": offset} for part, offset in zip(table, offsets, strict=True)]
-    text = json.dumps(header | {"parts": placed}).ljust(room).encode()
-    return _PREFIX.pack(MAGIC, VERSION, len(text), zlib.crc32(text)) + text, offsets
+    return json.dumps(header | {"parts": placed}).ljust(room).encode(), offsets
 
 
 def _parameters(spec: CollectionSpec) -> dict[str, Any]:
@@ -114,19 +123,25 @@ def _ids_to_parts(ids: IdColumn) -> dict[str, Array]:
     return {"id_offsets": offsets, "id_bytes": np.frombuffer(b"".join(blobs), dtype=np.uint8)}
 
 
-def read(path: Path, spec: CollectionSpec) -> SegmentContent:
-    """Map a segment file and check every byte of it.
+def read(path: Path, spec: CollectionSpec, crc: int) -> SegmentContent:
+    """Map a segment file and check all of its content.
+
+    Args:
+        path: of the file.
+        spec: of its collection.
+        crc: what `write` returned.
 
     Returns:
         Read-only arrays over the mapped file; unlinking the file leaves them valid.
 
     Raises:
-        Corruption: the file is missing, damaged, of another version or of another collection.
+        Corruption: the file is missing, damaged, of another version, of another collection, or
+            another than the one written.
     """
     try:
         with path.open("rb") as file:
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        header = _checked_header(data)
+        header = _checked_header(data, crc)
         for name, value in _parameters(spec).items():
             if header[name] != value:
                 raise Corruption(f"{path}: {name} is {header[name]}, the collection has {value}")
@@ -138,7 +153,7 @@ def read(path: Path, spec: CollectionSpec) -> SegmentContent:
         raise Corruption(f"{path.name}: not a readable segment file") from error
 
 
-def _checked_header(data: mmap.mmap) -> dict[str, Any]:
+def _checked_header(data: mmap.mmap, expected_crc: int) -> dict[str, Any]:
     magic, version, length, crc = _PREFIX.unpack(data[: _PREFIX.size])
     if magic != MAGIC:
         raise Corruption("no segment file")
@@ -147,6 +162,8 @@ def _checked_header(data: mmap.mmap) -> dict[str, Any]:
     text = data[_PREFIX.size : _PREFIX.size + length]
     if len(text) != length or zlib.crc32(text) != crc:
         raise Corruption("the header fails its checksum")
+    if crc != expected_crc:
+        raise Corruption("another segment's file")
     header: dict[str, Any] = json.loads(text)
     return header
 

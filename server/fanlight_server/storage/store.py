@@ -42,7 +42,7 @@ CREATE TABLE items (
   payload BLOB
 );
 CREATE UNIQUE INDEX items_by_seq ON items (seq, deleted);
-CREATE TABLE segments (name TEXT PRIMARY KEY, seq INTEGER NOT NULL);
+CREATE TABLE segments (name TEXT PRIMARY KEY, seq INTEGER NOT NULL, crc INTEGER NOT NULL);
 PRAGMA user_version = {version};
 """
 _PUT = """
@@ -102,6 +102,21 @@ class StoredItem:
     seq: int
     vector: bytes
     payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentEntry:
+    """One row of the list of segments.
+
+    Attributes:
+        name: file name.
+        seq: see "Recovery" in docs/format.md.
+        crc: checksum of the file's header.
+    """
+
+    name: str
+    seq: int
+    crc: int
 
 
 class Store:
@@ -239,12 +254,13 @@ class Store:
 
     # --- segments -----------------------------------------------------------------------------
 
-    def segments(self) -> list[tuple[str, int]]:
-        """List the segment files that are part of the collection, with their seq, by name."""
+    def segments(self) -> list[SegmentEntry]:
+        """List the segment files that are part of the collection, by name."""
+        query = "SELECT name, seq, crc FROM segments ORDER BY name"
         with self._reader() as db:
-            return list(db.execute("SELECT name, seq FROM segments ORDER BY name"))
+            return [SegmentEntry(*row) for row in db.execute(query)]
 
-    def replace_segments(self, removed: Iterable[str], added: Iterable[tuple[str, int]]) -> None:
+    def replace_segments(self, removed: Iterable[str], added: Iterable[SegmentEntry]) -> None:
         """Change the list of segment files, durably and at once."""
         connection = self._connect()
         try:
@@ -254,7 +270,10 @@ class Store:
                 connection.executemany(
                     "DELETE FROM segments WHERE name = ?", [(name,) for name in removed]
                 )
-                connection.executemany("INSERT INTO segments VALUES (?, ?)", list(added))
+                connection.executemany(
+                    "INSERT INTO segments VALUES (?, ?, ?)",
+                    [(entry.name, entry.seq, entry.crc) for entry in added],
+                )
                 connection.execute("COMMIT")
         finally:
             connection.close()
