@@ -182,7 +182,8 @@ class Operations:
         yield from write.run([kept[span] for span in spans_of_bytes(sizes[kept])], progress)
         result = UpsertResult(write.done, write.errors, superseded)
         total = len(batch.ids)
-        return settle(result, result.errors, total, "rows refused, the others were written", errors)
+        words = ("rows refused", "the others were written")
+        return settle(result, result.errors, total, words, errors)
 
     def delete(
         self, collection: str, ids: IdsLike, *, errors: OnError, timeout: float | None
@@ -202,7 +203,8 @@ class Operations:
         yield from write.run([rows[s] for s in spans_of_bytes(id_sizes(column))], progress=False)
         result = DeleteResult(write.done, write.errors)
         total = len(column)
-        return settle(result, result.errors, total, "rows refused, the others were deleted", errors)
+        words = ("rows refused", "the others were deleted")
+        return settle(result, result.errors, total, words, errors)
 
     def get(
         self,
@@ -299,7 +301,8 @@ class Operations:
         spans = spans_of_rows(total, queries_of_chunk(request))
         hits = join_hits((yield from _in_parts(part, spans)))
         failed = [RowError(row, hits.errors[row]) for row in sorted(hits.errors)]
-        return settle(hits, failed, total, "queries failed, the others were answered", errors)
+        words = ("queries failed", "the others were answered")
+        return settle(hits, failed, total, words, errors)
 
 
 def search_parameters(

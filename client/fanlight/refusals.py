@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -13,7 +14,7 @@ ResultT = TypeVar("ResultT", UpsertResult, DeleteResult, Hits)
 
 
 def settle(
-    result: ResultT, rows: Sequence[RowError], total: int, stands: str, on_error: OnError
+    result: ResultT, rows: Sequence[RowError], total: int, words: tuple[str, str], on_error: OnError
 ) -> ResultT:
     """Return a result, or raise for the rows in it that were refused.
 
@@ -21,7 +22,7 @@ def settle(
         result: what became of the batch.
         rows: the rows refused, ascending.
         total: rows of the batch.
-        stands: what became of the other rows, e.g. "rows refused, the others were written".
+        words: what became of these rows, and of the others.
         on_error: "return" never raises.
 
     Raises:
@@ -34,13 +35,13 @@ def settle(
     first = next((row for row in rows if not isinstance(row.error, InvalidRequest)), rows[0])
     message = first.error.message
     if total > 1:
-        message = f"{len(rows)} of {total} {stands}; first: row {first.row}: {message}"
-    error = type(first.error)(message)
-    error.field, error.expected, error.got = (
-        first.error.field,
-        first.error.expected,
-        first.error.got,
-    )
+        extent = f"all {total} {words[0]}"
+        if len(rows) < total:
+            extent = f"{len(rows)} of {total} {words[0]}, {words[1]}"
+        message = f"{extent}; first: row {first.row}: {message}"
+    # A copy has all else that the row's error says: its field, its coverage.
+    error = copy.copy(first.error)
+    error.args, error.message = (message,), message
     error.retry_after_s = max((r.error.retry_after_s or 0.0 for r in rows), default=0.0) or None
     error.rows, error.result = tuple(rows), result
-    raise error
+    raise error from first.error.__cause__

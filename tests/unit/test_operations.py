@@ -284,6 +284,24 @@ def test_the_gravest_class_is_raised() -> None:
     assert [row.row for row in caught.value.rows] == [0, 1]
 
 
+def test_a_batch_refused_whole_says_so() -> None:
+    """When no row stands, the error does not speak of others."""
+    answer = refusing((0, InvalidRequest("bad")), (1, InvalidRequest("worse")), rows=2)
+    with pytest.raises(InvalidRequest, match=r"^all 2 rows refused; first: row 0: bad$"):
+        Network(in_turn([answer])).run(upsert([1, 2], [[1.0], [2.0]]))
+
+
+def test_what_rows_say_is_not_lost() -> None:
+    """The error of a batch has what the first row's has: here, what was reached of the shards."""
+    lost = PartialResult("shard-1 is gone", coverage=WHOLE)
+    answer = refusing((0, lost), (1, Overloaded("full", retry_after_s=2.0)), rows=3)
+    with pytest.raises(PartialResult, match=r"2 of 3 rows .* row 0: shard-1 is gone") as caught:
+        Network(in_turn([answer])).run(upsert([1, 2, 3], np.ones((3, 1)), timeout=1.0))
+    assert caught.value.coverage == WHOLE
+    assert caught.value.retry_after_s == 2.0
+    assert lost.rows == ()
+
+
 def test_only_rows_that_may_pass_are_sent_again() -> None:
     """After a pause the transient failures travel again, alone; others keep their error."""
     first = refusing((0, InvalidRequest("bad")), (2, NotReady("shard-1 restarts")), rows=4)
