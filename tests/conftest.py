@@ -6,7 +6,12 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
+import hypothesis
 import pytest
+
+# Machines of very different speed run these tests, so no example has a deadline.
+hypothesis.settings.register_profile("fanlight", deadline=None, max_examples=50)
+hypothesis.settings.load_profile("fanlight")
 
 # Polling steps: short beside a test, long beside a condition.
 _STEP_S = 0.005
