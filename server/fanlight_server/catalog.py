@@ -14,6 +14,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from fanlight_server.collection import Collection
 from fanlight_server.index.settings import IndexConfig, SearchConfig
 from fanlight_server.keeper import SegmentKeeper
 from fanlight_server.storage.files import DirectoryLock, make_directory, sync_directory
+from fanlight_server.storage.store import sqlite_errors
 
 _log = logging.getLogger(__name__)
 
@@ -88,21 +90,29 @@ class Catalog:
         self._directory_lock = DirectoryLock(path)
         # guards the records, the database and the publication of `_collections`
         self._lock = threading.Lock()
-        self._db = _open_database(path / "catalog.db", identity)
-        self._records = _read_records(self._db)
-        # replaced whole, never changed
-        self._collections = self._open_all()
-        self._builder = Builder(self._keepers, index_config, now)
+        with ExitStack() as undo:
+            undo.callback(self._directory_lock.release)
+            self._db = _open_database(path / "catalog.db", identity)
+            undo.callback(self._db.close)
+            self._records = _read_records(self._db)
+            # replaced whole, never changed
+            self._collections = self._open_all(undo)
+            self._builder = Builder(self._keepers, index_config, now)
+            undo.pop_all()
 
-    def _open_all(self) -> dict[str, Collection]:
+    def _open_all(self, undo: ExitStack) -> dict[str, Collection]:
         live = {name: record for name, record in self._records.items() if not record.deleted}
         wanted = {_directory_name(name, record.version) for name, record in live.items()}
         for path in self._path.iterdir():
             if path.name not in wanted:
                 shutil.rmtree(path)
-        return {name: self._open(record) for name, record in live.items()}
+        collections = {}
+        for name, record in live.items():
+            collections[name] = self._open(record, create=False)
+            undo.callback(collections[name].close)
+        return collections
 
-    def _open(self, record: Record) -> Collection:
+    def _open(self, record: Record, *, create: bool) -> Collection:
         return Collection(
             self._path / _directory_name(record.spec.name, record.version),
             record.spec,
@@ -110,6 +120,7 @@ class Catalog:
             self._limits,
             self._index_config,
             self._search_config,
+            create=create,
         )
 
     def _keepers(self) -> list[SegmentKeeper]:
@@ -162,15 +173,28 @@ class Catalog:
                     return self._collections[spec.name].info()
                 if not record.deleted or version is not None:
                     raise _already_exists(record)
-            if record is None and len(self._collections) >= self._limits.collections:
+            replaced = self._collections.get(spec.name)
+            if replaced is None and len(self._collections) >= self._limits.collections:
                 message = f"collections: the limit of {self._limits.collections} is reached"
                 raise Overloaded(message, field="collections")
-            self._drop(spec.name)
             record = Record(spec, newest + 1 if version is None else version, deleted=False)
-            self._write(record)
-            collection = self._open(record)
+            collection = self._create(record)
             self._collections = self._collections | {spec.name: collection}
+            if replaced is not None:
+                self._remove(replaced)
             return collection.info()
+
+    def _create(self, record: Record) -> Collection:
+        """Make the files of a collection, then its record: what is recorded has its files."""
+        directory = self._path / _directory_name(record.spec.name, record.version)
+        shutil.rmtree(directory, ignore_errors=True)  # of a creation that failed
+        collection = self._open(record, create=True)
+        try:
+            self._write(record)
+        except BaseException:
+            collection.close()
+            raise
+        return collection
 
     def delete(self, name: str, version: int | None = None) -> None:
         """Delete a collection and its items.
@@ -192,16 +216,16 @@ class Catalog:
                 return
             spec = CollectionSpec(name, dim=1) if record is None else record.spec
             self._write(Record(spec, newest + 1 if version is None else version, deleted=True))
-            self._drop(name)
+            collection = self._collections.get(name)
+            self._collections = {n: c for n, c in self._collections.items() if n != name}
+            if collection is not None:
+                self._remove(collection)
 
-    def _drop(self, name: str) -> None:
-        """Take a collection away, if it is here, and remove its files."""
-        collection = self._collections.get(name)
-        if collection is None:
-            return
-        self._collections = {n: c for n, c in self._collections.items() if n != name}
+    def _remove(self, collection: Collection) -> None:
+        """Close a collection that is no longer recorded; what stays of it goes at next start."""
         collection.close()
-        shutil.rmtree(self._path / _directory_name(name, collection.version))
+        directory = self._path / _directory_name(collection.spec.name, collection.version)
+        shutil.rmtree(directory, ignore_errors=True)
 
     def _write(self, record: Record) -> None:
         spec = record.spec
@@ -212,10 +236,11 @@ class Catalog:
             "m": spec.m,
             "ef_construction": spec.ef_construction,
         }
-        self._db.execute(
-            "INSERT OR REPLACE INTO collections VALUES (?, ?, ?, ?)",
-            (spec.name, record.version, record.deleted, json.dumps(parameters)),
-        )
+        with sqlite_errors("catalog.db"):
+            self._db.execute(
+                "INSERT OR REPLACE INTO collections VALUES (?, ?, ?, ?)",
+                (spec.name, record.version, record.deleted, json.dumps(parameters)),
+            )
         self._records = self._records | {spec.name: record}
 
     def close(self) -> None:
@@ -248,24 +273,29 @@ def _already_exists(record: Record) -> AlreadyExists:
 
 
 def _open_database(path: Path, identity: ShardIdentity) -> sqlite3.Connection:
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    try:
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            db.executescript(_SCHEMA)
-            sync_directory(path.parent)
-        elif version != FORMAT_VERSION:
-            raise Corruption(f"{path.name}: format version {version}, expected {FORMAT_VERSION}")
-        _check_identity(db, identity)
-    except sqlite3.DatabaseError as error:
-        db.close()
-        raise Corruption(f"{path.name}: the database cannot be read or written") from error
-    except BaseException:
-        db.close()
-        raise
+    with sqlite_errors(path.name):
+        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        try:
+            _prepare(db, path)
+            _check_identity(db, identity)
+        except BaseException:
+            db.close()
+            raise
     return db
+
+
+def _prepare(db: sqlite3.Connection, path: Path) -> None:
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version not in (0, FORMAT_VERSION):
+        raise Corruption(f"{path.name}: format version {version}, expected {FORMAT_VERSION}")
+    if version == 0:
+        if any((path.parent / "collections").iterdir()):
+            # A new catalog would declare them waste.
+            raise Corruption(f"{path.name}: missing or empty, but there are collections")
+        db.executescript(_SCHEMA)
+        sync_directory(path.parent)
 
 
 def _check_identity(db: sqlite3.Connection, identity: ShardIdentity) -> None:
@@ -281,16 +311,24 @@ def _check_identity(db: sqlite3.Connection, identity: ShardIdentity) -> None:
 
 
 def _read_records(db: sqlite3.Connection) -> dict[str, Record]:
-    records = {}
-    for name, version, deleted, text in db.execute("SELECT * FROM collections"):
-        stored = json.loads(text)
-        spec = CollectionSpec(
-            name,
-            stored["dim"],
-            Metric(stored["metric"]),
-            IdType(stored["id_type"]),
-            stored["m"],
-            stored["ef_construction"],
-        )
-        records[name] = Record(spec, version, bool(deleted))
-    return records
+    with sqlite_errors("catalog.db"):
+        rows = db.execute("SELECT name, version, deleted, spec FROM collections").fetchall()
+    try:
+        return {
+            name: Record(_parsed_spec(name, text), version, bool(deleted))
+            for name, version, deleted, text in rows
+        }
+    except (ValueError, KeyError, TypeError) as error:
+        raise Corruption("catalog.db: a collection's parameters cannot be read") from error
+
+
+def _parsed_spec(name: str, text: str) -> CollectionSpec:
+    stored = json.loads(text)
+    return CollectionSpec(
+        name,
+        stored["dim"],
+        Metric(stored["metric"]),
+        IdType(stored["id_type"]),
+        stored["m"],
+        stored["ef_construction"],
+    )

@@ -86,11 +86,13 @@ class Collection:
         limits: Limits,
         index_config: IndexConfig,
         search_config: SearchConfig,
+        *,
+        create: bool,
     ) -> None:
         """Open the collection in a directory, or create it there.
 
         Raises:
-            Corruption: the store is damaged. (A damaged segment is rebuilt instead.)
+            Corruption: the store is damaged or missing. (A damaged segment is rebuilt instead.)
         """
         # constant after construction
         self.spec = spec
@@ -101,12 +103,16 @@ class Collection:
         segments = path / "segments"
         make_directory(segments)
         # own synchronisation
-        self._store = Store(path / "items.db", spec.dim, spec.id_type)
+        self._store = Store(path / "items.db", spec.dim, spec.id_type, create=create)
         self._index = Index(spec, index_config)
         self.keeper = SegmentKeeper(self._index, self._store, segments, spec, index_config)
-        self.keeper.recover()
-        # used by the writer thread alone
-        self._seq = self._store.last_seq()
+        try:
+            self.keeper.recover()
+            # used by the writer thread alone
+            self._seq = self._store.last_seq()
+        except BaseException:
+            self._store.close()
+            raise
         self._writer: GroupWriter[Write, Answer] = GroupWriter(
             f"writer-{spec.name}", self._apply, self.keeper.wait_for_room
         )

@@ -151,6 +151,8 @@ class SegmentKeeper:
         for start in range(0, len(changes), _RECOVERY_ROWS):
             part = changes[start : start + _RECOVERY_ROWS]
             vector_of = {item.id: item.vector for item in self._store.get(log.ids[part])}
+            if len(vector_of) < len(part):
+                raise Corruption("items.db: an index of the database contradicts its rows")
             flat = b"".join(vector_of[value] for value in log.ids[part].tolist())
             vectors = np.frombuffer(flat, dtype="<f4").reshape(len(part), self._spec.dim)
             self._index.append(log.ids[part], log.seqs[part], vectors)

@@ -13,8 +13,9 @@ import struct
 import threading
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -122,63 +123,73 @@ class SegmentEntry:
 class Store:
     """One items.db."""
 
-    def __init__(self, path: Path, dim: int, id_type: IdType) -> None:
+    def __init__(self, path: Path, dim: int, id_type: IdType, *, create: bool) -> None:
         """Open the database, or create it.
 
         Raises:
-            Corruption: it is no database of this format.
+            Corruption: it is no database of this format, or it is not there.
         """
         # constant after construction
         self._path = path
+        self._name = f"{path.parent.name}/{path.name}"
         self._vector_bytes = 4 * dim
         self._id_type = id_type
-        # used by the writer thread alone
-        self._writer = self._connect()
         # own synchronisation
         self._idle_readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
         self._closed = threading.Event()
-        with _sqlite_errors(path):
-            self._prepare()
+        if not create and not path.exists():
+            raise Corruption(f"{self._name}: the file is missing")
+        with sqlite_errors(self._name):
+            # used by the writer thread alone
+            self._writer = self._connect()
+            try:
+                self._prepare(create)
+            except BaseException:
+                self._writer.close()
+                raise
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
+        return sqlite3.connect(
             self._path, isolation_level=None, check_same_thread=False, timeout=60.0
         )
-        connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
-        return connection
 
-    def _prepare(self) -> None:
+    def _prepare(self, create: bool) -> None:
         db = self._writer
+        db.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         db.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
         version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
+        if version == 0 and create:
             id_type = "TEXT" if self._id_type is IdType.STRING else "INTEGER"
             schema = _SCHEMA.format(id_type=id_type, version=FORMAT_VERSION)
             db.executescript("BEGIN IMMEDIATE;" + schema + "COMMIT;")
         elif version != FORMAT_VERSION:
-            raise Corruption(f"{self._path}: format version {version}, expected {FORMAT_VERSION}")
+            raise Corruption(f"{self._name}: format version {version}, expected {FORMAT_VERSION}")
 
     @contextmanager
     def _reader(self) -> Iterator[sqlite3.Connection]:
         if self._closed.is_set():
             raise NotReady("the collection is being closed", retry_after_s=0.1)
-        try:
-            connection = self._idle_readers.get_nowait()
-        except queue.Empty:
-            connection = self._connect()
-            connection.execute("PRAGMA query_only = 1")
-        try:
-            with _sqlite_errors(self._path):
+        with sqlite_errors(self._name):
+            connection = self._idle_reader()
+            try:
                 yield connection
-        except BaseException:
-            connection.close()
-            raise
+            except BaseException:
+                connection.close()
+                raise
         if self._closed.is_set():
             connection.close()
         else:
             self._idle_readers.put(connection)
+
+    def _idle_reader(self) -> sqlite3.Connection:
+        try:
+            return self._idle_readers.get_nowait()
+        except queue.Empty:
+            connection = self._connect()
+            connection.execute("PRAGMA query_only = 1")
+            return connection
 
     # --- writing ------------------------------------------------------------------------------
 
@@ -189,7 +200,7 @@ class Store:
             Overloaded: the disk is full; nothing was changed.
             Corruption: the database is damaged or cannot be written; nothing was changed.
         """
-        with _sqlite_errors(self._path):
+        with sqlite_errors(self._name):
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 for change in changes:
@@ -219,17 +230,16 @@ class Store:
             for start in range(0, len(values), _PARAMETERS_MAX):
                 part = values[start : start + _PARAMETERS_MAX]
                 marks = ",".join("?" * len(part))
-                query = f"SELECT {_COLUMNS} FROM items WHERE deleted = 0 AND id IN ({marks})"
-                found += [self._checked(row) for row in db.execute(query, part)]
+                query = f"SELECT {_COLUMNS} FROM items WHERE id IN ({marks})"
+                found += self._live(db.execute(query, part))
         return found
 
     def page(self, after: Any, n: int) -> list[StoredItem]:
         """Read up to n live items with ids greater than `after` (None: from the start), by id."""
-        condition = "" if after is None else "AND id > ?"
-        query = f"SELECT {_COLUMNS} FROM items WHERE deleted = 0 {condition} ORDER BY id LIMIT ?"
-        parameters = [n] if after is None else [after, n]
-        with self._reader() as db:
-            return [self._checked(row) for row in db.execute(query, parameters)]
+        condition, parameters = ("", []) if after is None else ("WHERE id > ?", [after])
+        query = f"SELECT {_COLUMNS} FROM items {condition} ORDER BY id"
+        with self._reader() as db, closing(db.execute(query, parameters)) as rows:
+            return list(islice(self._live(rows), n))
 
     def log_after(self, seq: int) -> Log:
         """Read the last change of each id that changed after `seq`."""
@@ -244,13 +254,18 @@ class Store:
             deleted=np.fromiter((row[2] for row in rows), np.bool_, len(rows)),
         )
 
-    def _checked(self, row: Row) -> StoredItem:
-        id_, seq, deleted, crc, vector, payload = row
-        if crc != _crc(id_, seq, deleted, vector, payload) or len(vector or b"") != (
-            self._vector_bytes
-        ):
-            raise Corruption(f"{self._path}: item {id_!r} fails its checksum")
-        return StoredItem(id_, seq, vector or b"", payload or b"")
+    def _live(self, rows: Iterable[Row]) -> Iterator[StoredItem]:
+        """Check rows, and drop the deleted ones: whether a row is one is checked as well."""
+        for row in rows:
+            id_, seq, deleted, crc, vector, payload = row
+            try:
+                sound = crc == _crc(id_, seq, deleted, vector, payload)
+            except (TypeError, AttributeError, OverflowError, struct.error):
+                sound = False  # SQLite keeps a type with each value, and that can be damaged too
+            if not sound or len(vector or b"") != (0 if deleted else self._vector_bytes):
+                raise Corruption(f"{self._name}: item {id_!r} fails its checksum")
+            if not deleted:
+                yield StoredItem(id_, seq, vector or b"", payload or b"")
 
     # --- segments -----------------------------------------------------------------------------
 
@@ -262,21 +277,17 @@ class Store:
 
     def replace_segments(self, removed: Iterable[str], added: Iterable[SegmentEntry]) -> None:
         """Change the list of segment files, durably and at once."""
-        connection = self._connect()
-        try:
-            with _sqlite_errors(self._path):
-                connection.execute("PRAGMA synchronous = FULL")
-                connection.execute("BEGIN IMMEDIATE")
-                connection.executemany(
-                    "DELETE FROM segments WHERE name = ?", [(name,) for name in removed]
-                )
-                connection.executemany(
-                    "INSERT INTO segments VALUES (?, ?, ?)",
-                    [(entry.name, entry.seq, entry.crc) for entry in added],
-                )
-                connection.execute("COMMIT")
-        finally:
-            connection.close()
+        with sqlite_errors(self._name), closing(self._connect()) as connection:
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("BEGIN IMMEDIATE")
+            connection.executemany(
+                "DELETE FROM segments WHERE name = ?", [(name,) for name in removed]
+            )
+            connection.executemany(
+                "INSERT INTO segments VALUES (?, ?, ?)",
+                [(entry.name, entry.seq, entry.crc) for entry in added],
+            )
+            connection.execute("COMMIT")
 
     def close(self) -> None:
         """Close all connections, those of reads under way when they end; no write may be."""
@@ -306,11 +317,11 @@ def _crc(id_: Any, seq: int, deleted: int, vector: bytes | None, payload: bytes 
 
 
 @contextmanager
-def _sqlite_errors(path: Path) -> Iterator[None]:
-    """Translate SQLite's errors; its texts stay in the log by way of the cause."""
+def sqlite_errors(name: str) -> Iterator[None]:
+    """Translate SQLite's errors about a database; its texts stay in the log, as the cause."""
     try:
         yield
     except sqlite3.DatabaseError as error:
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
             raise Overloaded("the shard's disk is full", retry_after_s=10.0) from error
-        raise Corruption(f"{path.name}: the database cannot be read or written") from error
+        raise Corruption(f"{name}: the database cannot be read or written") from error
