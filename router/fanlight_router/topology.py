@@ -155,8 +155,9 @@ class Topology:
 
     async def _look(self, index: int, *, wait: bool) -> None:
         """Ask a shard for its status, and admit or refuse it by what it says."""
-        shard, before = self._shards[index], self._statuses[index]
+        shard = self._shards[index]
         async with self._looking[index]:
+            before = self._statuses[index]
             shard.lost.clear()
             status = _judged(shard, await shard.status(self._probe_s, wait=wait), before)
             # A shard that was lost while it was looked at may be another one by now.
@@ -168,7 +169,7 @@ class Topology:
             ):
                 shard.refuse(status.error)
             self._statuses[index] = status
-        if status.state is not before.state or status.version != before.version:
+        if (status.state, str(status.error)) != (before.state, str(before.error)):
             _report(status, shard.identity)
 
     async def _bring_up(self, index: int) -> None:
