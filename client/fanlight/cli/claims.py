@@ -18,6 +18,9 @@ import psutil
 
 from fanlight.errors import InvalidRequest
 
+# Of a command line: "python -P -m fanlight_router".
+_WORDS_SHOWN = 3
+
 
 @contextlib.contextmanager
 def claimed(directory: Path) -> Iterator[None]:
@@ -73,6 +76,12 @@ def _is_free(host: str, port: int) -> bool:
     return True
 
 
+def _command(process: psutil.Process) -> str:
+    """Tell what a process runs: enough to see which Python program it is."""
+    first, *others = process.cmdline() or [process.name()]
+    return " ".join([Path(first).name, *others[:_WORDS_SHOWN]])
+
+
 def _owner(port: int) -> str:
     """Name the process that listens on a port, as far as this user may know."""
     for connection in psutil.net_connections("tcp"):
@@ -80,6 +89,6 @@ def _owner(port: int) -> str:
             continue
         if connection.laddr.port == port and connection.pid:
             with contextlib.suppress(psutil.Error):
-                return f"pid {connection.pid} ({psutil.Process(connection.pid).name()})"
+                return f"pid {connection.pid} ({_command(psutil.Process(connection.pid))})"
             return f"pid {connection.pid}"
     return "a process of another user"

@@ -99,11 +99,11 @@ def _read(folder: Path) -> Packages:
             "is missing. Clone the repository and run `make demo` there."
         )
     with gzip.open(folder / "meta.jsonl.gz", "rt", encoding="utf-8") as lines:
-        payloads = [json.loads(line) for line in lines]
+        items = [json.loads(line) for line in lines]
     queries = (folder / "queries.jsonl").read_text(encoding="utf-8").splitlines()
     return Packages(
         vectors=np.load(folder / "base.npy"),
-        payloads=payloads,
+        payloads=[{key: item[key] for key in item if key != "id"} for item in items],
         queries=np.load(folder / "queries.npy"),
         texts=[json.loads(line)["text"] for line in queries],
         neighbors=np.load(folder / "neighbors.npy").astype(np.int64),

@@ -25,7 +25,7 @@ _STATE_STYLES = {ShardState.SERVING: "green", ShardState.NOT_SERVING: "yellow"}
 
 def table(*columns: str, title: str | None = None, right: tuple[str, ...] = ()) -> Table:
     """Make a table; the columns named in `right` hold numbers."""
-    made = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    made = Table(title=title, title_justify="left", title_style="bold", header_style="dim")
     made.box, made.pad_edge = None, False
     for column in columns:
         if column in right:

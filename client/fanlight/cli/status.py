@@ -46,11 +46,11 @@ def _show(cluster: ClusterStatus) -> None:
             lead = ("", "", "")
         if lead[0]:
             made.add_row(*lead)
-    items = sum(shard.items for shard in cluster.shards)
-    serving = sum(shard.state is ShardState.SERVING for shard in cluster.shards)
-    total = len(cluster.shards)
+    serving = [shard for shard in cluster.shards if shard.state is ShardState.SERVING]
+    items = sum(shard.items for shard in serving)
+    name, total = escape(cluster.cluster), len(cluster.shards)
     out.print(
-        f"Cluster [bold]{escape(cluster.cluster)}[/bold]: {serving} of {total} shards serve {items:,} items\n"
+        f"Cluster [bold]{name}[/bold]: {len(serving)} of {total} shards serve {items:,} items\n"
     )
     out.print(made)
     for shard in cluster.shards:
