@@ -197,7 +197,8 @@ def _payload_fault(blob: bytes, limits: Limits) -> str | None:
     if len(blob) > limits.payload_bytes:
         return f"{len(blob)} bytes"
     try:
-        value = json.loads(blob, parse_constant=_refuse_constant)
+        # decoded here: of bytes, json.loads takes UTF-16, UTF-32 and lone surrogates as well
+        value = json.loads(blob.decode(), parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         return "text that is no JSON"
     return None if isinstance(value, dict) else f"a JSON {_JSON_NAMES[type(value)]}"

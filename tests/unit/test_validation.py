@@ -1,0 +1,272 @@
+"""What is refused, and with which words."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.pieces import floats, ids_of
+
+from fanlight.errors import FanlightError, InvalidRequest
+from fanlight.limits import Limits
+from fanlight.model import (
+    CollectionSpec,
+    Floats,
+    IdColumn,
+    IdType,
+    ItemBatch,
+    Metric,
+    SearchRequest,
+)
+from fanlight.validation import (
+    bad_id_rows,
+    bad_item_rows,
+    bad_payload_rows,
+    bad_vector_rows,
+    check_items,
+    check_search,
+    check_spec,
+)
+
+LIMITS = Limits(k=50, ef_search=100, hits=120, batch_rows=8, dim=16, id_bytes=12, payload_bytes=40)
+SPEC = CollectionSpec("things", 4)
+
+
+def fault(faults: dict[int, FanlightError], row: int) -> str:
+    error = faults[row]
+    assert isinstance(error, InvalidRequest)
+    assert error.message == f"{error.field}: expected {error.expected}, got {error.got}"
+    return error.message
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        (replace(SPEC, name=""), "name: expected 1 to 128 of"),
+        (replace(SPEC, name="x" * 129), "name: expected 1 to 128 of"),
+        (replace(SPEC, name="../other"), "got '../other'"),
+        (replace(SPEC, name=".hidden"), "got '.hidden'"),
+        (replace(SPEC, name="a/b"), "got 'a/b'"),
+        (replace(SPEC, name="a@1"), "got 'a@1'"),
+        (replace(SPEC, name="line\n"), "name: expected"),
+        (replace(SPEC, name="ü"), "name: expected"),
+        (replace(SPEC, dim=0), "dim: expected 1 to 16, got 0"),
+        (replace(SPEC, dim=17), "dim: expected 1 to 16, got 17"),
+        (replace(SPEC, m=1), "m: expected 2 to 128, got 1"),
+        (replace(SPEC, m=129), "m: expected 2 to 128, got 129"),
+        (replace(SPEC, ef_construction=3), "ef_construction: expected 4 to 4096, got 3"),
+        (replace(SPEC, ef_construction=4097), "ef_construction: expected 4 to 4096, got 4097"),
+    ],
+)
+def test_a_collection_that_cannot_be_is_refused(spec: CollectionSpec, words: str) -> None:
+    """The error names the parameter, what was expected and what came."""
+    with pytest.raises(InvalidRequest) as caught:
+        check_spec(spec, LIMITS)
+    assert words in caught.value.message
+
+
+@pytest.mark.parametrize("name", ["a", "0", "Films.2026_v-1", "x" * 128])
+def test_a_good_name_is_taken(name: str) -> None:
+    """Letters, digits, dots, dashes and underscores make a name."""
+    check_spec(replace(SPEC, name=name), LIMITS)
+
+
+def request(**changes: object) -> SearchRequest:
+    return replace(SearchRequest("things", floats(1, 2, 4), 5), **changes)  # type: ignore[arg-type]  # checked by dataclass
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"k": 0}, "k: expected 1 to 50, got 0"),
+        ({"k": -3}, "k: expected 1 to 50, got -3"),
+        ({"k": 51}, "k: expected 1 to 50, got 51"),
+        ({"ef_search": 0}, "ef_search: expected 1 to 100, got 0"),
+        ({"ef_search": 101}, "ef_search: expected 1 to 100, got 101"),
+        ({"vectors": floats(1, 0, 4)}, "queries: expected 1 to 8, got 0"),
+        ({"vectors": floats(1, 9, 4)}, "queries: expected 1 to 8, got 9"),
+        ({"vectors": None}, "queries: expected 1 to 8, got 0"),
+        ({"vectors": floats(1, 8, 4), "k": 16}, "got 8 x 16"),
+        ({"vectors": floats(1, 2, 5)}, "vectors: expected dimension 4, got 5"),
+        ({"vectors": floats(1, 2, 3)}, "vectors: expected dimension 4, got 3"),
+        (
+            {"vectors": None, "ids": ids_of(range(2), IdType.STRING)},
+            "ids: expected int64 ids, got string ids",
+        ),
+        ({"min_coverage": 1.5}, "min_coverage: expected 0 to 1, got 1.5"),
+        ({"min_coverage": -0.1}, "min_coverage: expected 0 to 1, got -0.1"),
+        ({"min_coverage": float("nan")}, "min_coverage: expected 0 to 1, got nan"),
+        ({"score_threshold": float("nan")}, "score_threshold: expected a finite number, got nan"),
+        ({"score_threshold": float("inf")}, "score_threshold: expected a finite number, got inf"),
+    ],
+)
+def test_a_search_out_of_range_is_refused(changes: dict[str, object], words: str) -> None:
+    """Each parameter out of range is refused by name, with its range and what came."""
+    with pytest.raises(InvalidRequest) as caught:
+        check_search(request(**changes), SPEC, LIMITS)
+    assert words in caught.value.message
+
+
+def test_a_search_at_its_limits_is_taken() -> None:
+    """The limits themselves are allowed."""
+    check_search(request(k=50, ef_search=100, min_coverage=0.0), SPEC, LIMITS)
+    check_search(request(vectors=floats(1, 8, 4), k=15, score_threshold=-1.0), SPEC, LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("ids", "vectors", "payloads", "words"),
+    [
+        (ids_of(range(0), IdType.INT64), floats(1, 0, 4), None, "ids: expected 1 to 8, got 0"),
+        (ids_of(range(9), IdType.INT64), floats(1, 9, 4), None, "ids: expected 1 to 8, got 9"),
+        (ids_of(range(2), IdType.STRING), floats(1, 2, 4), None, "expected int64 ids, got string"),
+        (ids_of(range(2), IdType.INT64), floats(1, 2, 3), None, "expected dimension 4, got 3"),
+        (ids_of(range(2), IdType.INT64), floats(1, 3, 4), None, "vectors: expected 2 rows, got 3"),
+        (
+            ids_of(range(2), IdType.INT64),
+            floats(1, 2, 4),
+            [b""],
+            "payloads: expected 2 rows, got 1",
+        ),
+    ],
+)
+def test_a_batch_of_the_wrong_shape_is_refused(
+    ids: IdColumn, vectors: Floats, payloads: list[bytes] | None, words: str
+) -> None:
+    """Columns that do not fit the collection or each other are refused as a whole."""
+    with pytest.raises(InvalidRequest) as caught:
+        check_items(ItemBatch(ids, vectors, payloads), SPEC, LIMITS)
+    assert words in caught.value.message
+
+
+@pytest.mark.parametrize("metric", list(Metric))
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_number_that_is_none_is_named_with_its_place(metric: Metric, value: float) -> None:
+    """NaN and infinities are refused in every metric; the error says which and where."""
+    vectors = floats(2, 3, 4)
+    vectors[1, 2] = value
+    faults = bad_vector_rows("vectors", vectors, metric)
+    assert set(faults) == {1}
+    assert fault(faults, 1) == f"vectors: expected finite numbers, got {value} at position 2"
+
+
+def test_a_zero_vector_has_no_direction() -> None:
+    """A zero vector is refused under cosine, and fine under dot and l2."""
+    vectors = floats(3, 3, 4)
+    vectors[2] = 0
+    vectors[1] = -0.0
+    faults = bad_vector_rows("vectors", vectors, Metric.COSINE)
+    assert set(faults) == {1, 2}
+    assert fault(faults, 2).endswith("got a zero vector")
+    assert not bad_vector_rows("vectors", vectors, Metric.DOT)
+    assert not bad_vector_rows("vectors", vectors, Metric.L2)
+
+
+def test_lengths_have_bounds() -> None:
+    """A vector too long for float32 arithmetic is refused, one too short to have a direction too."""
+    vectors = floats(4, 4, 4)
+    vectors[0] *= np.float32(1e20)
+    vectors[1] *= np.float32(1e-25)
+    vectors[2] *= np.float32(1e15)
+    vectors[3] *= np.float32(1e-15)
+    faults = bad_vector_rows("vectors", vectors, Metric.COSINE)
+    assert set(faults) == {0, 1}
+    assert "length at most 1e+18" in fault(faults, 0)
+    assert "length at least 1e-18" in fault(faults, 1)
+    assert set(bad_vector_rows("vectors", vectors, Metric.DOT)) == {0}
+    with np.errstate(all="raise"):
+        bad_vector_rows("vectors", np.full((1, 4), np.finfo(np.float32).max), Metric.L2)
+
+
+@pytest.mark.parametrize(
+    ("value", "got"),
+    [
+        ("", "0 bytes"),
+        ("x" * 13, "13 bytes"),
+        ("ü" * 7, "14 bytes"),
+        ("\ud800", "bytes that are no UTF-8"),
+    ],
+)
+def test_an_id_that_cannot_be_stored_is_refused(value: str, got: str) -> None:
+    """Empty, too long, and text that has no UTF-8 are no ids."""
+    ids = ids_of(range(3), IdType.STRING)
+    ids[1] = value
+    faults = bad_id_rows(ids, LIMITS)
+    assert set(faults) == {1}
+    assert fault(faults, 1) == f"ids: expected 1 to 12 bytes of UTF-8, got {got}"
+
+
+@pytest.mark.parametrize("value", ["x", "ü" * 6, "a\0b", "🜚", " "])
+def test_any_short_text_is_an_id(value: str) -> None:
+    """Whatever is UTF-8 of the right length is an id."""
+    ids = ids_of(range(1), IdType.STRING)
+    ids[0] = value
+    assert not bad_id_rows(ids, LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("blob", "got"),
+    [
+        (b"[1, 2]", "a JSON array"),
+        (b'"text"', "a JSON string"),
+        (b"12", "a JSON number"),
+        (b"1.5", "a JSON number"),
+        (b"true", "a JSON boolean"),
+        (b"null", "a JSON null"),
+        (b"{", "text that is no JSON"),
+        (b"{'a': 1}", "text that is no JSON"),
+        (b'{"a": NaN}', "text that is no JSON"),
+        (b'{"a": -Infinity}', "text that is no JSON"),
+        (b'{"a": 1} x', "text that is no JSON"),
+        (b"\xff\xfe", "text that is no JSON"),
+        ('{"a": "é"}'.encode("latin-1"), "text that is no JSON"),
+        ('{"a": 1}'.encode("utf-16"), "text that is no JSON"),
+        ('{"a": 1}'.encode("utf-16-le"), "text that is no JSON"),
+        ('{"a": 1}'.encode("utf-8-sig"), "text that is no JSON"),
+        ('{"a": "\ud800"}'.encode("utf-8", "surrogatepass"), "text that is no JSON"),
+        (b'{"a": "' + b"x" * 40 + b'"}', "49 bytes"),
+        (b'{"a":' * 20, "100 bytes"),
+    ],
+)
+def test_a_payload_is_a_small_json_object_in_utf8(blob: bytes, got: str) -> None:
+    """Everything else is refused, and the error tells what it is."""
+    batch = ItemBatch(ids_of(range(3), IdType.INT64), floats(5, 3, 4), [b"{}", blob, b""])
+    faults = bad_payload_rows(batch, LIMITS)
+    assert set(faults) == {1}
+    assert fault(faults, 1).endswith(f"a JSON object of at most 40 bytes, got {got}")
+
+
+def test_a_deep_payload_is_refused_and_harms_nobody() -> None:
+    """JSON nested beyond what the parser bears is refused, not crashed on."""
+    blob = b'{"a":' + b"[" * 30_000 + b"]" * 30_000 + b"}"
+    batch = ItemBatch(ids_of(range(1), IdType.INT64), floats(5, 1, 4), [blob])
+    assert set(bad_payload_rows(batch, Limits())) == {0}
+
+
+@given(st.dictionaries(st.text(max_size=5), st.integers() | st.text() | st.none() | st.booleans()))
+def test_any_json_object_is_a_payload(value: dict[str, object]) -> None:
+    """What a JSON encoder writes is taken, escaped or not."""
+    for ascii_only in (True, False):
+        text = json.dumps(value, ensure_ascii=ascii_only)
+        try:
+            blob = text.encode()
+        except UnicodeEncodeError:
+            continue
+        batch = ItemBatch(ids_of(range(1), IdType.INT64), floats(5, 1, 4), [blob])
+        assert not bad_payload_rows(batch, Limits())
+
+
+def test_each_bad_row_has_one_error_and_its_neighbours_none() -> None:
+    """Faults of single rows are collected by row, ascending."""
+    vectors = floats(6, 6, 4)
+    vectors[4, 0], vectors[1] = np.nan, 0
+    ids = ids_of(range(6), IdType.STRING)
+    ids[5], ids[1] = "", "y" * 99
+    payloads = [b"", b"[]", b"", b"7", b"{}", b""]
+    spec = replace(SPEC, id_type=IdType.STRING)
+    errors = bad_item_rows(ItemBatch(ids, vectors, payloads), spec, LIMITS)
+    assert [error.row for error in errors] == [1, 3, 4, 5]
+    assert [error.error.field for error in errors] == ["ids", "payloads", "vectors", "ids"]
