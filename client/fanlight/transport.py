@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from operator import methodcaller
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, NoReturn, TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
@@ -131,8 +131,8 @@ class _Connections(Generic[ChannelT]):
         """Refuse all further calls, and hand over the channels to be closed."""
         self._closed = True
         self._disown_inherited()
-        keys = [key for key in list(self._made) if key[0] is loop]
-        return [self._made.pop(key).channel for key in keys]
+        own = [self._made.pop(key, None) for key in list(self._made) if key[0] is loop]
+        return [connection.channel for connection in own if connection is not None]
 
     def check_open(self) -> None:
         """Refuse the use of a closed client."""
@@ -176,6 +176,10 @@ class _Flight:
     operation: Operation[Any]
     land: Callable[[], Any]
     cancel: Callable[[], object]
+
+
+def _fail(error: FanlightError) -> NoReturn:
+    raise error
 
 
 class Transport:
@@ -253,9 +257,12 @@ class Transport:
         if not isinstance(step, Call):
             return _Flight(operation, partial(self._give, step), lambda: None)
         address = self.addresses.current
-        with self._connections.translating(address):
-            method = self._connections.method(step.rpc, address)
-            future = method.future(step.request, timeout=step.timeout_s)
+        try:
+            with self._connections.translating(address):
+                method = self._connections.method(step.rpc, address)
+                future = method.future(step.request, timeout=step.timeout_s)
+        except FanlightError as error:
+            return _Flight(operation, partial(_fail, error), lambda: None)
 
         def land() -> Any:
             with self._connections.translating(address):

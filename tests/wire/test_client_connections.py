@@ -16,6 +16,7 @@ from tests.wire.both_colours import COLOURS, Connect, clients
 from tests.wire.fake_router import FakeRouter, brute_force, fake_routers
 
 import fanlight
+from fanlight.transport import Addresses
 
 
 @pytest.fixture
@@ -66,6 +67,30 @@ def test_a_dead_router_is_passed_by(router: FakeRouter, connect: Connect) -> Non
         # Not to be repeated, so it shows that the good address is remembered.
         with pytest.raises(fanlight.NotFound):
             client.delete_collection("movies")
+
+
+def test_an_overloaded_router_is_passed_by(
+    start_router: Callable[[], FakeRouter], connect: Connect
+) -> None:
+    """A router that refuses for load is left for another one."""
+    overloaded, idle = start_router(), start_router()
+    overloaded.failures["ListCollections"].extend([fanlight.Overloaded("full")] * 99)
+    for _ in range(3):
+        assert connect(overloaded.address, idle.address).list_collections() == []
+    assert len(idle.requests["ListCollections"]) == 3
+
+
+def test_a_router_is_left_once() -> None:
+    """When several calls fail on one router, the client moves on by one, and comes round again."""
+    addresses = Addresses(["a:1", "b:1"])
+    first = addresses.current
+    addresses.leave(first)
+    second = addresses.current
+    addresses.leave(first)
+    assert {first, second} == {"a:1", "b:1"}
+    assert addresses.current == second
+    addresses.leave(second)
+    assert addresses.current == first
 
 
 def test_clients_spread_over_routers(
@@ -130,6 +155,24 @@ def test_closing_ends_what_is_under_way(router: FakeRouter) -> None:
         with pytest.raises(fanlight.InvalidRequest, match="the client is closed"):
             call.result(20)
     hold.over.set()
+
+
+def test_closing_ends_an_upload_with_an_account(router: FakeRouter) -> None:
+    """An upload whose client is closed between two requests tells which rows were written."""
+    client = fanlight.Client(router.address)
+    movies = client.create_collection("movies", dim=1, metric="dot")
+    vectors = np.ones((60_000, 1), dtype=np.float32)
+
+    def close_at_fifth(method: str) -> None:
+        if len(router.requests["UpsertItems"]) == 5:
+            client.close()
+
+    router.before = close_at_fifth
+    with pytest.raises(fanlight.InvalidRequest, match="the client is closed") as caught:
+        movies.upsert(np.arange(60_000), vectors, progress=False)
+    result = caught.value.result
+    assert isinstance(result, fanlight.UpsertResult)
+    assert result.written + len(caught.value.rows) == 60_000
 
 
 async def test_closing_ends_the_tasks_under_way(router: FakeRouter) -> None:
