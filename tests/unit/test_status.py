@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import grpc
 import pytest
 
@@ -116,3 +118,12 @@ def test_without_a_detail_the_status_decides(trailing: tuple[tuple[str, bytes], 
     assert "told" in str(got)
     unknown = from_rpc_error(failed(grpc.StatusCode.OUT_OF_RANGE, *trailing))
     assert type(unknown) is errors.InternalError
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_the_documentation_has_each_class_with_its_code(cls: type[FanlightError]) -> None:
+    """docs/errors.md has a row for each class, with the code that the table gives it."""
+    text = (Path(__file__).parents[2] / "docs" / "errors.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith(f"| `{cls.__name__}`")]
+    assert len(rows) == 1
+    assert f"`{status_of(cls('m')).name}`" in rows[0]
