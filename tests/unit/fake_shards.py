@@ -170,7 +170,7 @@ class FakeCluster:
 
     @property
     def ids(self) -> IdColumn:
-        return np.concatenate([shard.ids for shard in self.shards])
+        return self.shards[0].column([name for shard in self.shards for name in shard.items])
 
     @property
     def vectors(self) -> Floats:

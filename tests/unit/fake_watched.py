@@ -1,0 +1,144 @@
+"""Shards as the topology and the catalog see them: who they are and which collections they hold."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from fanlight.cluster import ShardState, ShardStatus
+from fanlight.errors import AlreadyExists, FanlightError, NotFound, NotReady
+from fanlight.limits import Limits
+from fanlight.model import CollectionInfo, CollectionSpec, Coverage
+from fanlight.placement import ShardIdentity
+from fanlight_router.catalog import ClusterCatalog
+from fanlight_router.coverage import KnownItems
+from fanlight_router.deadline import Deadline
+from fanlight_router.topology import ShardMap, Topology
+
+UNREACHABLE = NotReady("cannot be reached")
+
+
+class FakeWatched:
+    """A shard that keeps collections by version as a shard server does.
+
+    Attributes:
+        identity: which shard the map expects.
+        answers_as: which shard it says it is.
+        is_up: whether it answers at all.
+        busy: whether it is too busy to tell its status, though it answers other calls.
+        fault: raised by changes of collections when set.
+        refusal: as set by the topology; None when admitted.
+        held: its collections by name, deleted ones included.
+        changes: the changes that reached it.
+        looks: how often its status was asked for.
+    """
+
+    def __init__(self, identity: ShardIdentity) -> None:
+        self.identity = self.answers_as = identity
+        self.address = f"host-{identity.index}:1"
+        self.lost = asyncio.Event()
+        self.is_up = True
+        self.busy = False
+        self.fault: FanlightError | None = None
+        self.refusal: FanlightError | None = UNREACHABLE
+        self.held: dict[str, CollectionInfo] = {}
+        self.changes: list[tuple[str, str, int]] = []
+        self.looks = 0
+        self.lose_while_looked_at = False
+
+    @property
+    def is_admitted(self) -> bool:
+        return self.refusal is None
+
+    def admit(self) -> None:
+        self.refusal = None
+
+    def refuse(self, reason: FanlightError) -> None:
+        self.refusal = reason
+
+    def die(self) -> None:
+        """Be gone as a killed process is: the connection breaks at once."""
+        self.is_up = False
+        self.break_connection()
+
+    def break_connection(self) -> None:
+        self.refusal = self.refusal or UNREACHABLE
+        self.lost.set()
+
+    def hold(self, info: CollectionInfo) -> None:
+        self.held[info.spec.name] = info
+
+    async def status(self, timeout_s: float, *, wait: bool) -> ShardStatus:
+        self.looks += 1
+        await asyncio.sleep(0)
+        if self.lose_while_looked_at:
+            self.break_connection()
+        if not self.is_up or self.busy:
+            await asyncio.sleep(timeout_s if wait else 0)
+            state = ShardState.UNREACHABLE
+            return ShardStatus(self.identity, self.address, state, UNREACHABLE)
+        held = tuple(self.held.values())
+        return ShardStatus(self.answers_as, "self", ShardState.SERVING, None, held, "1.0")
+
+    async def _begin(self) -> None:
+        await asyncio.sleep(0)
+        for fault in (self.refusal, None if self.is_up else UNREACHABLE, self.fault):
+            if fault is not None:
+                raise fault
+
+    async def create_collection(
+        self, spec: CollectionSpec, version: int, timeout_s: float
+    ) -> CollectionInfo:
+        await self._begin()
+        known = self.held.get(spec.name)
+        if known is None or known.version < version:
+            self.changes.append(("create", spec.name, version))
+            self.hold(CollectionInfo(spec, version))
+        elif known.deleted or known.spec != spec:
+            raise AlreadyExists("exists otherwise")
+        return self.held[spec.name]
+
+    async def delete_collection(self, name: str, version: int, timeout_s: float) -> None:
+        await self._begin()
+        known = self.held.get(name)
+        if known is None or known.version < version:
+            self.changes.append(("delete", name, version))
+            spec = known.spec if known is not None else CollectionSpec(name, dim=1)
+            self.hold(CollectionInfo(spec, version, deleted=True))
+
+    async def get_collection(self, name: str, timeout_s: float) -> tuple[CollectionInfo, Coverage]:
+        await self._begin()
+        info = self.held.get(name)
+        if info is None or info.deleted:
+            raise NotFound("there is none")
+        return info, Coverage(1, 1, info.items, info.items)
+
+    async def list_collections(self, timeout_s: float) -> tuple[list[CollectionInfo], Coverage]:
+        await self._begin()
+        live = [info for info in self.held.values() if not info.deleted]
+        items = sum(info.items for info in live)
+        return live, Coverage(1, 1, items, items)
+
+
+class WatchedCluster:
+    """Three such shards, watched, and the catalog over them."""
+
+    def __init__(self, probe_s: float = 0.05) -> None:
+        shard_map = ShardMap("local", ("host-0:1", "host-1:1", "host-2:1"))
+        self.shards = [FakeWatched(identity) for identity in shard_map.identities]
+        self.known = KnownItems()
+        self.topology = Topology("local", self.shards, self.known, probe_s, "1.0")
+        self.catalog = ClusterCatalog(self.shards, self.topology, self.known, Limits())
+
+    def states(self) -> list[ShardState]:
+        return [shard.state for shard in self.topology.status.shards]
+
+    def versions(self, name: str) -> list[tuple[int, bool] | None]:
+        """Tell what each shard holds under a name: version and whether it is deleted."""
+        infos = [shard.held.get(name) for shard in self.shards]
+        return [None if info is None else (info.version, info.deleted) for info in infos]
+
+
+def soon(seconds: float = 10.0) -> Deadline:
+    """Make a deadline that a test does not mean to reach."""
+    return Deadline(time.monotonic() + seconds)
