@@ -114,6 +114,7 @@ def test_manifests_name_no_namespace() -> None:
     assert not [r for r in all_resources() if "namespace" in r["metadata"]]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
 def test_kustomize_builds_valid_manifests() -> None:
     """`kubectl kustomize` builds all of them, valid, with both programs' configuration inside."""

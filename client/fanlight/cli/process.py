@@ -24,6 +24,7 @@ from fanlight.errors import NotReady
 # How often a starting process is looked at: far below what its start takes (about a second).
 _LOOK_EVERY_S = 0.02
 _TAIL_LINES = 12
+_TAIL_COLUMNS = 200
 _HEADER = "# Written by the launcher at every start; changes here are lost.\n"
 
 
@@ -136,11 +137,11 @@ class Process:
         return f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
 
     def log_tail(self) -> str:
-        """Read the last lines that this process logged."""
+        """Read the last lines that this process logged, cut where they are long."""
         with self.program.log_path.open("rb") as log:
             log.seek(self._log_start)
             lines = log.read().decode("utf-8", "replace").splitlines()
-        return "\n".join(f"  {line}" for line in lines[-_TAIL_LINES:])
+        return "\n".join(f"  {line[:_TAIL_COLUMNS]}" for line in lines[-_TAIL_LINES:])
 
     def terminate(self) -> None:
         """Ask it to drain and stop."""
