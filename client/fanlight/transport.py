@@ -97,7 +97,7 @@ class _Connection(Generic[ChannelT]):
         return method
 
 
-class _Connections(Generic[ChannelT]):
+class Connections(Generic[ChannelT]):
     """The connections of one client, by event loop (None for threads) and address."""
 
     def __init__(self, addresses: Addresses, make: Callable[[str], ChannelT]) -> None:
@@ -187,7 +187,7 @@ class Transport:
 
     def __init__(self, addresses: str | Sequence[str]) -> None:
         self.addresses = Addresses(addresses)
-        self._connections = _Connections(
+        self._connections = Connections(
             self.addresses,
             lambda address: grpc.insecure_channel(address, options=channel_options()),
         )
@@ -276,7 +276,7 @@ class AsyncTransport:
 
     def __init__(self, addresses: str | Sequence[str]) -> None:
         self.addresses = Addresses(addresses)
-        self._connections = _Connections(
+        self._connections = Connections(
             self.addresses,
             lambda address: grpc.aio.insecure_channel(address, options=channel_options()),
         )

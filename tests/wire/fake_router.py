@@ -86,6 +86,8 @@ class FakeRouter(grpc.GenericRpcHandler):
         # Rows to refuse, by id, one dict an upsert.
         self.row_failures: deque[dict[Any, FanlightError]] = deque()
         self.requests: dict[str, list[Any]] = defaultdict(list)
+        # Whose connection each request came on.
+        self.peers: list[str] = []
         self.before: Callable[[str], object] = lambda method: None
         self._lock = threading.Lock()
 
@@ -100,6 +102,7 @@ class FakeRouter(grpc.GenericRpcHandler):
 
     def _ask(self, name: str, request: Any, context: grpc.ServicerContext) -> Any:
         self.requests[name].append(request)
+        self.peers.append(context.peer())
         self.before(name)
         try:
             with self._lock:
