@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,7 @@ from fanlight.model import (
     ItemBatch,
     Items,
     Metric,
+    Rows,
     SearchRequest,
 )
 from fanlight.v1 import collections_pb2, items_pb2, search_pb2
@@ -288,13 +290,14 @@ def from_search(message: search_pb2.SearchRequest) -> SearchRequest:
 
 def to_hits(hits: Hits) -> search_pb2.SearchResponse:
     """Put hits on the wire, without their padding."""
-    real = np.arange(hits.scores.shape[1]) < hits.counts[:, None]
-    vectors = None if hits.vectors is None else to_matrix(hits.vectors[real])
+    counts = hits.counts
+    vectors = None if hits.vectors is None else to_matrix(_without_padding(hits.vectors, counts))
     payloads = None if hits.payload_blobs is None else to_blobs(hits.payload_blobs)
+    scores = _without_padding(hits.scores, counts)
     return search_pb2.SearchResponse(
-        counts=hits.counts.astype("<u4").tobytes(),
-        ids=to_ids(hits.ids[real]),
-        scores=hits.scores[real].astype("<f4", copy=False).tobytes(),
+        counts=counts.astype("<u4").tobytes(),
+        ids=to_ids(_without_padding(hits.ids, counts)),
+        scores=scores.astype("<f4", copy=False).tobytes(),
         errors=[pb.RowError(row=row, error=to_error(e)) for row, e in sorted(hits.errors.items())],
         coverage=to_coverage(hits.coverage),
         payloads=payloads,
@@ -302,24 +305,37 @@ def to_hits(hits: Hits) -> search_pb2.SearchResponse:
     )
 
 
+def _without_padding(block: NDArray[Any], counts: Rows) -> NDArray[Any]:
+    """Take the real hits of a block, query after query; (n, k, ...) to (hits, ...)."""
+    k = block.shape[1]
+    if (counts == k).all():  # usual, and 10 times faster than a mask
+        return block.reshape(-1, *block.shape[2:])
+    return block[np.arange(k) < counts[:, None]]
+
+
+def _with_padding(flat: NDArray[Any], counts: Rows, k: int, missing: object) -> NDArray[Any]:
+    """Undo `_without_padding`; the block can be written to."""
+    shape = (len(counts), k, *flat.shape[1:])
+    if (counts == k).all():
+        return flat.reshape(shape).copy()
+    block = np.full(shape, missing, dtype=flat.dtype)
+    block[np.arange(k) < counts[:, None]] = flat
+    return block
+
+
 def from_hits(message: search_pb2.SearchResponse, k: int) -> Hits:
     """Read hits off the wire and pad them to k a query."""
     counts = np.frombuffer(message.counts, dtype="<u4").astype(np.int64)
-    flat_ids = from_ids(message.ids, "ids")
-    shape = (len(counts), k)
-    real = np.arange(k) < counts[:, None]
-    ids, scores = empty(id_type_of(flat_ids), shape), np.full(shape, NO_SCORE, dtype=np.float32)
-    ids[real] = flat_ids
-    scores[real] = np.frombuffer(message.scores, dtype="<f4")
+    ids = from_ids(message.ids, "ids")
+    scores = np.frombuffer(message.scores, dtype="<f4").astype(np.float32, copy=False)
     vectors = None
     if message.HasField("vectors"):
         flat = from_matrix(message.vectors, "vectors")
-        vectors = np.full((*shape, flat.shape[1]), np.nan, dtype=np.float32)
-        vectors[real] = flat
+        vectors = _with_padding(flat, counts, k, np.nan)
     payloads = from_blobs(message.payloads, "payloads") if message.HasField("payloads") else None
     return Hits(
-        ids=ids,
-        scores=scores,
+        ids=_with_padding(ids, counts, k, empty(id_type_of(ids), 1)[0]),
+        scores=_with_padding(scores, counts, k, NO_SCORE),
         counts=counts,
         coverage=from_coverage(message.coverage),
         errors={e.row: from_error(e.error) for e in message.errors},
