@@ -1,6 +1,6 @@
-"""Write, search, read and delete items, in a page. Needs a cluster: `fanlight up`.
+"""Write, search, read and delete items, in a page.
 
-    python examples/quickstart.py [HOST:PORT]
+Needs a cluster (`fanlight up`); then `python examples/quickstart.py [HOST:PORT]`.
 """
 
 from __future__ import annotations

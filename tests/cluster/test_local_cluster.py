@@ -59,6 +59,9 @@ class Up:
         return self.process.stderr.readline().rstrip()
 
     def close(self) -> None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(self.process.pid).children():
+                child.kill()
         self.process.kill()
         self.process.communicate()
 
