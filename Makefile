@@ -23,8 +23,8 @@ setup: .venv/.ready ## Make .venv with the programs, the SDK and the developers'
 	.venv-protos/bin/python -m pip install --quiet --requirement requirements/protos.txt
 	touch $@
 
-node_modules/.ready: package.json package-lock.json
-	npm ci --silent --no-audit --no-fund
+node_modules/.ready: package.json
+	npm install --silent --no-audit --no-fund --no-package-lock
 	touch $@
 
 test: setup ## Run all tests
