@@ -12,10 +12,10 @@ dropped. A stream that breaks fails the searches on it; the next search opens an
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -114,8 +114,9 @@ class _Session:
 
     def __init__(self, open_stream: OpenStream, on_break: OnBreak) -> None:
         self.ended = False
-        self._waiting: deque[_Search] = deque()
-        self._sent: dict[int, _Search] = {}
+        # By tag; a search that is done, for whatever reason, is in neither.
+        self._waiting: dict[int, _Search] = {}
+        self._sent: dict[int, tuple[_Search, _Message]] = {}
         self._messages = 0
         self._tags = count(1)
         self._arrived, self._returned = asyncio.Event(), asyncio.Event()
@@ -124,8 +125,20 @@ class _Session:
         self._reader = asyncio.create_task(self._read())
 
     def add(self, search: _Search) -> None:
-        self._waiting.append(search)
+        tag = next(self._tags)
+        self._waiting[tag] = search
+        search.answer.add_done_callback(partial(self._forget, tag))
         self._arrived.set()
+
+    def _forget(self, tag: int, _: object) -> None:
+        """Let go of a search that was answered, has failed, or was given up by its caller."""
+        self._waiting.pop(tag, None)
+        if tag in self._sent:
+            _, message = self._sent.pop(tag)
+            message.searches -= 1
+            if not message.searches:
+                self._messages -= 1
+                self._returned.set()
 
     async def close(self) -> None:
         self._reader.cancel()
@@ -152,36 +165,25 @@ class _Session:
                 await asyncio.wait_for(self._returned.wait(), _COLLECT_S)
 
     def _pack(self) -> pb.SearchStreamRequest:
+        """Take waiting searches into a message, the longest-waiting first."""
         message, packed, size = pb.SearchStreamRequest(), _Message(), 0
         now = asyncio.get_running_loop().time()
-        while self._waiting and (not size or size + self._waiting[0].size <= _PACK_BYTES):
-            search = self._waiting.popleft()
+        for tag, search in list(self._waiting.items()):
+            if size and size + search.size > _PACK_BYTES:
+                break
+            del self._waiting[tag]
             left_ms = int((search.expires_at - now) * 1_000)
             if search.answer.done():
                 continue
             if left_ms < 1:
                 search.answer.set_exception(DeadlineExceeded("was too busy to take the search"))
                 continue
-            tag = next(self._tags)
             message.searches.add(tag=tag, search=search.message, timeout_ms=left_ms)
-            self._track(tag, search, packed)
+            self._sent[tag] = (search, packed)
+            packed.searches += 1
             size += search.size
+        self._messages += bool(packed.searches)
         return message
-
-    def _track(self, tag: int, search: _Search, message: _Message) -> None:
-        """Follow a search until it is answered, fails, or is given up by its caller."""
-
-        def on_done(_: object) -> None:
-            del self._sent[tag]
-            message.searches -= 1
-            if not message.searches:
-                self._messages -= 1
-                self._returned.set()
-
-        self._messages += not message.searches
-        message.searches += 1
-        self._sent[tag] = search
-        search.answer.add_done_callback(on_done)
 
     async def _read(self) -> None:
         failure: grpc.aio.AioRpcError | None = None
@@ -194,13 +196,16 @@ class _Session:
         finally:
             self.ended = True
             reason = self._on_break(failure)
-            for search in (*self._sent.values(), *self._waiting):
+            sent = [search for search, _ in self._sent.values()]
+            for search in (*sent, *self._waiting.values()):
                 if not search.answer.done():
                     search.answer.set_exception(NotReady(reason.message))
 
     def _settle(self, answer: pb.TaggedAnswer) -> None:
-        search = self._sent.get(answer.tag)
-        if search is None or search.answer.done():
+        if answer.tag not in self._sent:
+            return
+        search, _ = self._sent[answer.tag]
+        if search.answer.done():
             return
         if answer.WhichOneof("outcome") == "response":
             search.answer.set_result(answer.response)
