@@ -76,7 +76,10 @@ def _raw(work: Workload, arguments: argparse.Namespace) -> dict[str, float]:
 def _cluster(work: Workload, arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as data:
         shape = ClusterShape(name=NAME, shards=arguments.shards, data=Path(data), port=0)
-        with LocalCluster(LocalConfig(cluster=shape)) as cluster, fanlight.Client(cluster.address) as client:
+        with (
+            LocalCluster(LocalConfig(cluster=shape)) as cluster,
+            fanlight.Client(cluster.address) as client,
+        ):
             figures = _load(client, work)
             console.print("loaded and indexed", style="dim")
             figures |= _recall(client, work, arguments.ef)

@@ -59,11 +59,11 @@ def clustered(rows: int, dim: int, seed: int = 0) -> Workload:
     points = centres[rng.integers(len(centres), size=total)] + rng.normal(
         scale=0.7, size=(total, dim)
     )
-    points = points.astype(np.float32)
-    return Workload(f"clustered-{dim}d-seed{seed}", points[:rows], points[rows:])
+    vectors = points.astype(np.float32)
+    return Workload(f"clustered-{dim}d-seed{seed}", vectors[:rows], vectors[rows:])
 
 
 def recall(found: Ids, truth: Ids) -> float:
     """Compute the mean share of the true ids that were found."""
     shared = [len(set(a) & set(b)) for a, b in zip(found.tolist(), truth.tolist(), strict=True)]
-    return float(np.mean(shared)) / truth.shape[1]
+    return sum(shared) / truth.size

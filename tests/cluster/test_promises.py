@@ -196,7 +196,7 @@ def test_string_ids_and_other_metrics(client: fanlight.Client) -> None:
 def test_one_bad_row_does_not_fail_its_neighbours(scratch: fanlight.Collection) -> None:
     """A refused row changes nothing, is named with its reason, and the others are written."""
     scratch.upsert([1], [[1.0, 0, 0, 0]])
-    vectors = [[np.nan, 0, 0, 0], [0, 0, 0, 0], [0, 1.0, 0, 0], [np.inf, 0, 0, 0]]
+    vectors = np.array([[np.nan, 0, 0, 0], [0, 0, 0, 0], [0, 1, 0, 0], [np.inf, 0, 0, 0]])
     result = scratch.upsert([1, 2, 3, 4], vectors, errors="return")
 
     assert [error.row for error in result.errors] == [0, 1, 3]
