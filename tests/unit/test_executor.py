@@ -199,7 +199,6 @@ async def test_a_search_that_fails_whole_hurts_nobody_else(
     async with busy(wait_until_async) as (echo, executor):
         answers = [executor.submit(query(value), None) for value in (1, -2, 3)]
         wrong = executor.submit(query(9, dim=DIM + 1), None)
-        none = executor.submit(query(), None)
         missing = executor.submit(SearchRequest("nobody", query(1).vectors, 2), None)
         echo.gate.set()
         first, bug, third = await asyncio.gather(*answers, return_exceptions=True)
@@ -207,11 +206,22 @@ async def test_a_search_that_fails_whole_hurts_nobody_else(
         assert isinstance(third, Hits)
         assert isinstance(bug, RuntimeError)
         assert (first.ids[0, 0], third.ids[0, 0]) == (1, 3)
-        for invalid in (wrong, none):
-            with pytest.raises(InvalidRequest):
-                await invalid
+        with pytest.raises(InvalidRequest):
+            await wrong
         with pytest.raises(NotFound):
             await missing
+
+
+async def test_no_company_hides_a_search_for_nothing(
+    wait_until_async: Callable[..., Awaitable[None]],
+) -> None:
+    """A request without queries fails as it would alone."""
+    async with busy(wait_until_async) as (echo, executor):
+        before, nothing, after = (executor.submit(q, None) for q in (query(1), query(), query(2)))
+        echo.gate.set()
+        with pytest.raises(InvalidRequest):
+            await nothing
+        assert [(await answer).ids[0, 0] for answer in (before, after)] == [1, 2]
 
 
 async def test_a_stack_is_bounded(
