@@ -101,17 +101,40 @@ class AsyncClient:
         """Give the handle of a collection without a call; it need not exist yet."""
         return AsyncCollection(as_name(name), self._operations, self._transport)
 
-    async def get_collection(self, name: str, *, timeout: float | None = None) -> CollectionInfo:
+    async def get_collection(
+        self, name: str, *, min_coverage: float = 1.0, timeout: float | None = None
+    ) -> CollectionInfo:
         """Describe a collection.
+
+        Args:
+            name: its name.
+            min_coverage: least share of the shards that must answer, in [0, 1]; the counts are
+                those of the shards that do.
+            timeout: seconds; None for the client's own, or 10.
 
         Raises:
             NotFound: there is none of that name.
+            PartialResult: fewer shards answered than `min_coverage` demands.
         """
-        return await self._transport.run(self._operations.get_collection(name, timeout))
+        operation = self._operations.get_collection(
+            name, min_coverage=min_coverage, timeout=timeout
+        )
+        return await self._transport.run(operation)
 
-    async def list_collections(self, *, timeout: float | None = None) -> list[CollectionInfo]:
-        """Describe all collections, by name."""
-        return await self._transport.run(self._operations.list_collections(timeout))
+    async def list_collections(
+        self, *, min_coverage: float = 1.0, timeout: float | None = None
+    ) -> list[CollectionInfo]:
+        """Describe all collections, by name.
+
+        Args:
+            min_coverage: see `get_collection`.
+            timeout: seconds; None for the client's own, or 10.
+
+        Raises:
+            PartialResult: fewer shards answered than `min_coverage` demands.
+        """
+        operation = self._operations.list_collections(min_coverage=min_coverage, timeout=timeout)
+        return await self._transport.run(operation)
 
     async def delete_collection(self, name: str, *, timeout: float | None = None) -> None:
         """Delete a collection and all its items.
@@ -160,13 +183,24 @@ class AsyncCollection:
         self._operations = operations
         self._transport = transport
 
-    async def info(self, *, timeout: float | None = None) -> CollectionInfo:
+    async def info(
+        self, *, min_coverage: float = 1.0, timeout: float | None = None
+    ) -> CollectionInfo:
         """Describe the collection.
+
+        Args:
+            min_coverage: least share of the shards that must answer, in [0, 1]; the counts are
+                those of the shards that do.
+            timeout: seconds; None for the client's own, or 10.
 
         Raises:
             NotFound: it does not exist.
+            PartialResult: fewer shards answered than `min_coverage` demands.
         """
-        return await self._transport.run(self._operations.get_collection(self.name, timeout))
+        operation = self._operations.get_collection(
+            self.name, min_coverage=min_coverage, timeout=timeout
+        )
+        return await self._transport.run(operation)
 
     async def upsert(
         self,

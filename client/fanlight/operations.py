@@ -131,15 +131,23 @@ class Operations:
         response = yield from self._ask(calls.CREATE_COLLECTION, request, timeout)
         return from_info(response.collection)
 
-    def get_collection(self, name: str, timeout: float | None) -> Operation[CollectionInfo]:
+    def get_collection(
+        self, name: str, *, min_coverage: float, timeout: float | None
+    ) -> Operation[CollectionInfo]:
         """Describe a collection."""
-        request = collections_pb2.GetCollectionRequest(name=as_name(name))
+        request = collections_pb2.GetCollectionRequest(
+            name=as_name(name), min_coverage=as_number("min_coverage", min_coverage)
+        )
         response = yield from self._ask(calls.GET_COLLECTION, request, timeout)
         return from_info(response.collection)
 
-    def list_collections(self, timeout: float | None) -> Operation[list[CollectionInfo]]:
+    def list_collections(
+        self, *, min_coverage: float, timeout: float | None
+    ) -> Operation[list[CollectionInfo]]:
         """Describe all collections."""
-        request = collections_pb2.ListCollectionsRequest()
+        request = collections_pb2.ListCollectionsRequest(
+            min_coverage=as_number("min_coverage", min_coverage)
+        )
         response = yield from self._ask(calls.LIST_COLLECTIONS, request, timeout)
         return [from_info(info) for info in response.collections]
 

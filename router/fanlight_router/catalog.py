@@ -17,7 +17,7 @@ from fanlight.cluster import ShardState
 from fanlight.errors import AlreadyExists, NotFound, NotReady, WrongShard
 from fanlight.limits import Limits
 from fanlight.model import CollectionInfo, CollectionSpec, Coverage
-from fanlight.validation import check_spec
+from fanlight.validation import check_min_coverage, check_spec
 from fanlight_router.coverage import KnownItems, unite
 from fanlight_router.deadline import Deadline
 from fanlight_router.gather import demand, demand_all, gather, named
@@ -107,34 +107,42 @@ class ClusterCatalog:
                 deadline,
             )
 
-    async def get(self, name: str, deadline: Deadline) -> tuple[CollectionInfo, Coverage]:
+    async def get(
+        self, name: str, min_coverage: float, deadline: Deadline
+    ) -> tuple[CollectionInfo, Coverage]:
         """Describe a collection as the shards that answer hold it.
 
         Raises:
+            InvalidRequest: `min_coverage` is no share.
             NotFound: there is no such collection.
-            PartialResult: no shard answered.
+            PartialResult: fewer shards answered than `min_coverage` demands.
         """
+        check_min_coverage(min_coverage)
         left_s = deadline.left_s()
         calls = {i: shard.get_collection(name, left_s) for i, shard in enumerate(self._shards)}
         gathered = await gather(calls, left_s)
         covered = {i: coverage for i, (_, coverage) in gathered.answers.items()}
         coverage = self._known.unite(name, covered, gathered.failures)
-        demand(gathered, 0, coverage)
+        demand(gathered, min_coverage, coverage)
         return _united([info for info, _ in gathered.answers.values()]), coverage
 
-    async def list_all(self, deadline: Deadline) -> tuple[list[CollectionInfo], Coverage]:
+    async def list_all(
+        self, min_coverage: float, deadline: Deadline
+    ) -> tuple[list[CollectionInfo], Coverage]:
         """Describe all collections, by name, as the shards that answer hold them.
 
         Raises:
-            PartialResult: no shard answered.
+            InvalidRequest: `min_coverage` is no share.
+            PartialResult: fewer shards answered than `min_coverage` demands.
         """
+        check_min_coverage(min_coverage)
         left_s = deadline.left_s()
         calls = {i: shard.list_collections(left_s) for i, shard in enumerate(self._shards)}
         gathered = await gather(calls, left_s)
         covered = {i: coverage for i, (_, coverage) in gathered.answers.items()}
         last_seen = {i: self._known.total(i) for i in gathered.failures}
         coverage = unite(covered, gathered.failures, last_seen)
-        demand(gathered, 0, coverage)
+        demand(gathered, min_coverage, coverage)
         parts: dict[str, list[CollectionInfo]] = {}
         for infos, _ in gathered.answers.values():
             for info in infos:

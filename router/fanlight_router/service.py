@@ -172,7 +172,7 @@ class ItemServicer(items_pb2_grpc.ItemServiceServicer):
         """Count live items."""
         count, coverage = await self._fanout.count(
             request.collection,
-            request.min_coverage if request.HasField("min_coverage") else 1.0,
+            _min_coverage(request),
             self._deadlines.of_read(context),
         )
         return items.CountItemsResponse(count=count, coverage=to_coverage(coverage))
@@ -206,7 +206,7 @@ class CollectionServicer(collections_pb2_grpc.CollectionServiceServicer):
     ) -> collections.GetCollectionResponse:
         """Describe one collection."""
         deadline = self._deadlines.of_read(context)
-        info, coverage = await self._catalog.get(request.name, deadline)
+        info, coverage = await self._catalog.get(request.name, _min_coverage(request), deadline)
         return collections.GetCollectionResponse(
             collection=codec.to_info(info), coverage=to_coverage(coverage)
         )
@@ -215,7 +215,8 @@ class CollectionServicer(collections_pb2_grpc.CollectionServiceServicer):
         self, request: collections.ListCollectionsRequest, context: _Context
     ) -> collections.ListCollectionsResponse:
         """Describe all collections."""
-        infos, coverage = await self._catalog.list_all(self._deadlines.of_read(context))
+        deadline = self._deadlines.of_read(context)
+        infos, coverage = await self._catalog.list_all(_min_coverage(request), deadline)
         return collections.ListCollectionsResponse(
             collections=map(codec.to_info, infos), coverage=to_coverage(coverage)
         )
@@ -228,6 +229,14 @@ class CollectionServicer(collections_pb2_grpc.CollectionServiceServicer):
         return collections.DeleteCollectionResponse()
 
 
+def _min_coverage(
+    request: items.CountItemsRequest
+    | collections.GetCollectionRequest
+    | collections.ListCollectionsRequest,
+) -> float:
+    return request.min_coverage if request.HasField("min_coverage") else 1.0
+
+
 class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
     """The status of every shard of the map."""
 
@@ -237,5 +246,6 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
     async def GetStatus(
         self, request: cluster_pb2.GetStatusRequest, context: _Context
     ) -> cluster_pb2.GetStatusResponse:
-        """Report the shards as they were last seen."""
+        """Report the shards as they are now."""
+        await self._topology.refresh()
         return to_cluster_status(self._topology.status)

@@ -318,6 +318,12 @@ def test_a_dead_shard_and_its_return(
         assert (coverage.shards_answered, coverage.shards_total) == (2, 3)
         assert (coverage.items_covered, coverage.items_total) == (900 - on_shard_1, 900)
         assert [failure.shard for failure in coverage.failures] == ["shard-1"]
+        with pytest.raises(fanlight.PartialResult, match="shard-1"):
+            client.list_collections()
+        (info,) = client.list_collections(min_coverage=0.5)
+        assert info.items == items.count(min_coverage=0.5) == 900 - on_shard_1
+        unreachable = fanlight.ShardState.UNREACHABLE
+        assert [shard.state for shard in client.status().shards].count(unreachable) == 1
         remaining = set(complete.ids.ravel().tolist()) & set(hits.ids.ravel().tolist())
         assert remaining
         refused = items.upsert(np.arange(900), BASE[:900], errors="return", timeout=5)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from fanlight.cli.session import address_option, connect
+from fanlight.cli.session import address_option, connect, coverage_option
 from fanlight.cli.show import info_as_json, out, show_json, table
 from fanlight.model import DEFAULT_EF_CONSTRUCTION, DEFAULT_M, CollectionInfo, IdType, Metric
 
@@ -21,8 +21,9 @@ def collections() -> None:
 
 @collections.command("list")
 @address_option
+@coverage_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def list_(as_json: bool) -> None:
+def list_(min_coverage: float, as_json: bool) -> None:
     """List all collections.
 
     \b
@@ -30,7 +31,7 @@ def list_(as_json: bool) -> None:
       fanlight collections list
     """
     with connect() as client:
-        infos = client.list_collections()
+        infos = client.list_collections(min_coverage=min_coverage)
     if as_json:
         show_json([info_as_json(info) for info in infos])
     elif infos:
@@ -70,8 +71,9 @@ def create(name: str, dim: int, metric: str, id_type: str, m: int, ef_constructi
 @collections.command()
 @address_option
 @click.argument("name")
+@coverage_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def show(name: str, as_json: bool) -> None:
+def show(name: str, min_coverage: float, as_json: bool) -> None:
     """Show one collection.
 
     \b
@@ -79,7 +81,7 @@ def show(name: str, as_json: bool) -> None:
       fanlight collections show movies --json
     """
     with connect() as client:
-        info = client.collection(name).info()
+        info = client.collection(name).info(min_coverage=min_coverage)
     if as_json:
         show_json(info_as_json(info))
     else:

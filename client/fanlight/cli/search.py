@@ -11,7 +11,7 @@ import numpy as np
 from rich.text import Text
 
 import fanlight
-from fanlight.cli.session import address_option, connect
+from fanlight.cli.session import address_option, connect, coverage_option
 from fanlight.cli.show import coverage_as_json, note_coverage, out, show_json, table
 from fanlight.errors import InvalidRequest
 from fanlight.ids import to_column
@@ -32,13 +32,7 @@ from fanlight.model import Hits, IdColumn, IdType
 @click.option("-k", type=int, default=10, show_default=True, help="Hits wanted.")
 @click.option("--ef-search", type=int, help="Candidates kept: more find more and take longer.")
 @click.option("--exact", is_flag=True, help="Compare every item.")
-@click.option(
-    "--min-coverage",
-    type=float,
-    default=1.0,
-    show_default=True,
-    help="Least share of the shards that must answer.",
-)
+@coverage_option
 @click.option("--with-payloads", is_flag=True, help="Show the payloads.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def search(
@@ -81,7 +75,7 @@ def search(
 
 def _item_id(collection: fanlight.Collection, text: str) -> IdColumn:
     """Read an id as this collection's ids are; a column of one."""
-    if collection.info().spec.id_type is IdType.STRING:
+    if collection.info(min_coverage=0).spec.id_type is IdType.STRING:
         return to_column([text])
     try:
         return to_column([int(text)], field="id")

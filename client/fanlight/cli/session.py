@@ -29,6 +29,17 @@ def address_option(command: F) -> F:
     )(command)
 
 
+def coverage_option(command: F) -> F:
+    """Give a command `--min-coverage`."""
+    return click.option(
+        "--min-coverage",
+        type=float,
+        default=1.0,
+        show_default=True,
+        help="Least share of the shards that must answer.",
+    )(command)
+
+
 def _remember(context: click.Context, _: click.Parameter, value: str | None) -> None:
     if value is not None:
         context.find_root().meta[_KEY] = value

@@ -143,13 +143,19 @@ class GetCollectionRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     NAME_FIELD_NUMBER: builtins.int
+    MIN_COVERAGE_FIELD_NUMBER: builtins.int
     name: builtins.str
+    min_coverage: builtins.float
+    """As in SearchRequest: the counts are those of the shards that answer."""
     def __init__(
         self,
         *,
         name: builtins.str = ...,
+        min_coverage: builtins.float | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["name", b"name"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_min_coverage", b"_min_coverage", "min_coverage", b"min_coverage"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_min_coverage", b"_min_coverage", "min_coverage", b"min_coverage", "name", b"name"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_min_coverage", b"_min_coverage"]) -> typing.Literal["min_coverage"] | None: ...
 
 global___GetCollectionRequest = GetCollectionRequest
 
@@ -178,9 +184,17 @@ global___GetCollectionResponse = GetCollectionResponse
 class ListCollectionsRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    MIN_COVERAGE_FIELD_NUMBER: builtins.int
+    min_coverage: builtins.float
+    """As in SearchRequest: the counts are those of the shards that answer."""
     def __init__(
         self,
+        *,
+        min_coverage: builtins.float | None = ...,
     ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_min_coverage", b"_min_coverage", "min_coverage", b"min_coverage"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_min_coverage", b"_min_coverage", "min_coverage", b"min_coverage"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_min_coverage", b"_min_coverage"]) -> typing.Literal["min_coverage"] | None: ...
 
 global___ListCollectionsRequest = ListCollectionsRequest
 

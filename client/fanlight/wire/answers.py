@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from functools import partial
 from typing import TypeAlias
 
-from fanlight.errors import FanlightError, InvalidRequest
+from fanlight.errors import FanlightError, InvalidRequest, NotReady
 from fanlight.model import Hits, SearchRequest
 from fanlight.v1 import search_pb2 as pb
 from fanlight.wire import codec
@@ -95,10 +95,10 @@ class AnswerStream:
         search.add_done_callback(partial(self._on_done, tag))
 
     def _on_done(self, tag: int, search: asyncio.Future[Hits]) -> None:
-        if search.cancelled():
-            return
         del self._searching[tag]
         try:
+            if search.cancelled():
+                raise NotReady("the search was given up before it ended")
             answer = pb.TaggedAnswer(tag=tag, response=codec.to_hits(search.result()))
             if answer.ByteSize() > self._answer_bytes_max:
                 raise answer_too_large(answer.ByteSize(), self._answer_bytes_max)

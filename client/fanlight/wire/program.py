@@ -105,6 +105,9 @@ def run(
     except FanlightError as error:
         sys.stderr.write(f"{name}: {error}\n")
         return EXIT_CONFIG if isinstance(error, ConfigError) else EXIT_FAILED
+    except OSError as error:
+        sys.stderr.write(f"{name}: {error.filename or 'system'}: {error.strerror or error}\n")
+        return EXIT_FAILED
     return 0
 
 
