@@ -138,6 +138,17 @@ def test_the_data_directory_in_use_is_named(
     assert "Traceback" not in log
 
 
+def test_a_directory_that_cannot_be_made_is_named(
+    start: Callable[..., Server], tmp_path: Path
+) -> None:
+    """A data directory below a file ends the server with 1 and names the path."""
+    (tmp_path / "file").touch()
+    code, log = start("--set", f"data={tmp_path / 'file' / 'data'}").end()
+    assert code == 1
+    assert f"fanlight-server: {tmp_path / 'file'}" in log
+    assert "Traceback" not in log
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from tests.wire.serving_shard import ServingShard, search_message
 
 from fanlight.limits import Limits
+from fanlight.model import Hits
 from fanlight.v1 import search_pb2 as pb
 from fanlight.v1 import types_pb2
 from fanlight.wire import answers, codec
@@ -127,6 +129,21 @@ async def test_a_cancelled_stream_gives_up_what_waits(
     await wait_until_async(lambda: shard.executor.n_waiting == 0)
     await shard.searches.Search(search_message(4))
     assert shard.first_elements == [1, 4]
+
+
+async def test_a_search_that_is_given_up_is_answered() -> None:
+    """A search that ends without hits and without an error is answered UNAVAILABLE."""
+    search: asyncio.Future[Hits] = asyncio.get_running_loop().create_future()
+    search.cancel()
+
+    async def requests() -> AsyncIterator[pb.SearchStreamRequest]:
+        yield pb.SearchStreamRequest(searches=[tagged(1, search_message())])
+
+    stream = answers.AnswerStream(lambda request, timeout_s: search, 1 << 20)
+    found = [answer async for response in stream.answer(requests()) for answer in response.answers]
+    assert [(answer.tag, answer.error.code) for answer in found] == [
+        (1, types_pb2.CODE_UNAVAILABLE)
+    ]
 
 
 async def test_a_stream_is_not_read_while_too_much_is_under_way(
