@@ -1,0 +1,42 @@
+"""Shards in a directory, with indexes so small that they are rebuilt all the time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from fanlight.limits import Limits
+from fanlight.placement import ShardIdentity
+from fanlight_server.catalog import Catalog
+from fanlight_server.index.settings import IndexConfig, SearchConfig
+
+# A head of 64 rows, the least there is; it is sealed as soon as nothing was written for a moment.
+BUSY = IndexConfig(
+    head_bytes=4_096, unindexed_bytes=1 << 20, build_threads=1, idle_s=0.02, idle_rows_min=20
+)
+# The builder never finds the head idle.
+LAZY = IndexConfig(head_bytes=4_096, unindexed_bytes=1 << 20, build_threads=1, idle_s=86_400.0)
+
+OpenCatalog = Callable[..., Catalog]
+
+
+@pytest.fixture
+def open_catalog(tmp_path: Path) -> Iterator[OpenCatalog]:
+    """Give `open_catalog(index=BUSY, ...)` over one data directory; all are closed at the end."""
+    with ExitStack() as stack:
+
+        def open_(
+            index: IndexConfig = BUSY,
+            *,
+            directory: Path = tmp_path / "data",
+            identity: ShardIdentity = ShardIdentity("test", 0, 1),  # noqa: B008  frozen
+            limits: Limits = Limits(),
+        ) -> Catalog:
+            catalog = Catalog(directory, identity, limits, index, SearchConfig(threads=1))
+            stack.callback(catalog.close)
+            return catalog
+
+        yield open_

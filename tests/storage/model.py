@@ -1,0 +1,99 @@
+"""A collection as a dict: what the real one is compared with."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from tests import oracle
+from tests.pieces import ids_of
+
+from fanlight.ids import empty
+from fanlight.model import Floats, IdColumn, IdType, ItemBatch, Metric, SearchRequest
+from fanlight.topk import TopK
+from fanlight_server.collection import Collection
+
+
+@dataclass
+class Model:
+    """Items by id: vector and payload."""
+
+    dim: int
+    id_type: IdType
+    metric: Metric = Metric.COSINE
+    items: dict[object, tuple[Floats, bytes]] = field(default_factory=dict)
+
+    def put(self, batch: ItemBatch) -> None:
+        blobs = batch.payload_blobs or [b""] * len(batch.ids)
+        for value, vector, blob in zip(batch.ids.tolist(), batch.vectors, blobs, strict=True):
+            self.items[value] = (vector, blob)
+
+    def drop(self, ids: IdColumn) -> int:
+        return sum(self.items.pop(value, None) is not None for value in set(ids.tolist()))
+
+    def ids(self) -> IdColumn:
+        column = empty(self.id_type, len(self.items))
+        column[:] = sorted(self.items)  # type: ignore[type-var]  # all of one type
+        return column
+
+    def vectors(self) -> Floats:
+        rows = [self.items[value][0] for value in self.ids().tolist()]
+        return np.array(rows, dtype=np.float32).reshape(len(rows), self.dim)
+
+    def best(self, queries: Floats, k: int) -> TopK:
+        return oracle.best(self.metric, queries, self.ids(), self.vectors(), k)
+
+
+def random_batch(choice: random.Random, model: Model, universe: int, rows: int) -> ItemBatch:
+    """Make a batch over a small universe of ids, with repeated ids and many equal vectors."""
+    numbers = np.array([choice.randrange(universe) for _ in range(rows)])
+    rng = np.random.default_rng(choice.randrange(2**32))
+    vectors = rng.standard_normal((rows, model.dim)).astype(np.float32)
+    vectors[rng.random(rows) < 0.2] = np.arange(1, model.dim + 1, dtype=np.float32)
+    blobs = [json.dumps({"n": int(n)}).encode() if choice.random() < 0.5 else b"" for n in numbers]
+    payloads = blobs if choice.random() < 0.7 else None
+    return ItemBatch(ids_of(numbers, model.id_type), vectors, payloads)
+
+
+def search(
+    collection: Collection, queries: Floats, k: int, *, exact: bool = True, ef: int | None = None
+) -> TopK:
+    hits = collection.search(
+        SearchRequest(collection.spec.name, queries, k, exact=exact, ef_search=ef)
+    )
+    return TopK(hits.ids, hits.scores, hits.counts)
+
+
+def check(collection: Collection, model: Model, queries: Floats) -> None:
+    """Compare everything that can be read with the model."""
+    assert collection.count() == len(model.items)
+    assert collection.info().items == len(model.items)
+    for k in (1, 10, len(model.items) + 3):
+        oracle.assert_equal(search(collection, queries, k), model.best(queries, k))
+    if len(model.items):
+        everything = model.ids()
+        check_items(collection.get(everything).ids.tolist(), everything)
+        found = collection.get(everything)
+        np.testing.assert_array_equal(found.vectors, model.vectors())
+        assert found.payload_blobs == [model.items[value][1] for value in everything.tolist()]
+        assert not len(found.missing)
+    check_items(scrolled(collection, 37), model.ids())
+
+
+def check_items(got: Sequence[object], expected: IdColumn) -> None:
+    assert list(got) == expected.tolist()
+
+
+def scrolled(collection: Collection, page_size: int) -> list[object]:
+    """Scroll through all ids."""
+    seen: list[object] = []
+    token = b""
+    while True:
+        page = collection.scroll(page_size, token)
+        seen += page.items.ids.tolist()
+        token = page.next_page_token
+        if not token:
+            return seen
