@@ -47,6 +47,16 @@ def _own_coverage(items_covered: int) -> Any:
     return to_coverage(Coverage(1, 1, items_covered, items_covered))
 
 
+def _check_min_coverage(
+    request: collections.GetCollectionRequest
+    | collections.ListCollectionsRequest
+    | items.CountItemsRequest,
+) -> None:
+    """Refuse a share that is none, though one shard covers itself whatever the share."""
+    if request.HasField("min_coverage"):
+        check_min_coverage(request.min_coverage)
+
+
 class CollectionServicer(collections_pb2_grpc.CollectionServiceServicer):
     """This shard's part of creating, describing and deleting collections."""
 
@@ -71,6 +81,7 @@ class CollectionServicer(collections_pb2_grpc.CollectionServiceServicer):
         """Describe one collection."""
 
         def work() -> collections.GetCollectionResponse:
+            _check_min_coverage(request)
             info = self._catalog().get(request.name).info()
             coverage = _own_coverage(info.items)
             return collections.GetCollectionResponse(
@@ -85,6 +96,7 @@ class CollectionServicer(collections_pb2_grpc.CollectionServiceServicer):
         """Describe all collections."""
 
         def work() -> collections.ListCollectionsResponse:
+            _check_min_coverage(request)
             infos = self._catalog().describe()
             return collections.ListCollectionsResponse(
                 collections=map(codec.to_info, infos),
@@ -189,8 +201,7 @@ class ItemServicer(items_pb2_grpc.ItemServiceServicer):
         self, request: items.CountItemsRequest, context: _Context
     ) -> items.CountItemsResponse:
         """Count live items."""
-        if request.HasField("min_coverage"):
-            check_min_coverage(request.min_coverage)
+        _check_min_coverage(request)
         count = self._catalog().get(request.collection).count()
         return items.CountItemsResponse(count=count, coverage=_own_coverage(count))
 

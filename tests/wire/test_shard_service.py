@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+import grpc
 import numpy as np
+import pytest
 from tests.wire.fakes import ITEMS
-from tests.wire.serving_shard import ServingShard, search_message
+from tests.wire.serving_shard import ServingShard, detail_of, search_message
 
 from fanlight.cluster import ShardState
 from fanlight.limits import Limits
@@ -110,6 +112,25 @@ async def test_a_shard_reports_itself_with_its_deleted_collections(shard: Servin
         ("gone", True),
         ("movies", False),
     ]
+
+
+async def test_a_coverage_that_is_no_share_is_refused(shard: ServingShard) -> None:
+    """Every call that takes a least coverage refuses one outside [0, 1], and takes 0."""
+    for call in (
+        lambda share: shard.items.CountItems(
+            items.CountItemsRequest(collection="movies", min_coverage=share)
+        ),
+        lambda share: shard.collections.GetCollection(
+            collections.GetCollectionRequest(name="movies", min_coverage=share)
+        ),
+        lambda share: shard.collections.ListCollections(
+            collections.ListCollectionsRequest(min_coverage=share)
+        ),
+    ):
+        await call(0.0)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call(1.5)
+        assert detail_of(refused.value).field == "min_coverage"
 
 
 async def test_a_write_outlives_its_caller(
