@@ -47,9 +47,11 @@ class Model:
         return oracle.best(self.metric, queries, self.ids(), self.vectors(), k)
 
 
-def random_batch(choice: random.Random, model: Model, universe: int, rows: int) -> ItemBatch:
+def random_batch(
+    choice: random.Random, model: Model, universe: Sequence[int], rows: int
+) -> ItemBatch:
     """Make a batch over a small universe of ids, with repeated ids and many equal vectors."""
-    numbers = np.array([choice.randrange(universe) for _ in range(rows)])
+    numbers = np.array([choice.choice(universe) for _ in range(rows)])
     rng = np.random.default_rng(choice.randrange(2**32))
     vectors = rng.standard_normal((rows, model.dim)).astype(np.float32)
     vectors[rng.random(rows) < 0.2] = np.arange(1, model.dim + 1, dtype=np.float32)
