@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated
 
-from annotated_types import Interval, MaxLen, MinLen
-from pydantic import Field
+from annotated_types import Interval, MinLen
+from pydantic import AfterValidator
+from pydantic_core import PydanticCustomError
 
 from fanlight.config import ListenConfig, LogConfig
 from fanlight.limits import Limits
 
-Address = Annotated[str, Field(pattern=r"^[^\s:/]+:[0-9]{1,5}$|^\[[0-9a-fA-F:.]+\]:[0-9]{1,5}$")]
+_SHARDS_MAX = 1_000
+_ADDRESS = re.compile(r"(?:[^\s:/\[\]]+|\[[0-9a-fA-F:.]+\]):([0-9]{1,5})")
+
+
+def _check_address(address: str) -> str:
+    match = _ADDRESS.fullmatch(address)
+    if match is None or not 1 <= int(match[1]) <= 65_535:
+        raise PydanticCustomError("address", "expected host:port")
+    return address
+
+
+def _check_number(shards: tuple[str, ...]) -> tuple[str, ...]:
+    # Every search costs a message for each shard, so a thousand is past any use.
+    if not 1 <= len(shards) <= _SHARDS_MAX:
+        raise PydanticCustomError("shards", "expected 1 to {most} addresses", {"most": _SHARDS_MAX})
+    return shards
+
+
+Address = Annotated[str, AfterValidator(_check_address)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +68,7 @@ class RouterConfig:
 
     cluster: Annotated[str, MinLen(1)] = "local"
     listen: ListenConfig = ListenConfig(port=7_700)
-    # Every search costs a message for each shard, so a thousand is past any use.
-    shards: Annotated[tuple[Address, ...], MinLen(1), MaxLen(1_000)]
+    shards: Annotated[tuple[Address, ...], AfterValidator(_check_number)]
     timeouts: TimeoutsConfig = TimeoutsConfig()
     limits: Limits = Limits()
     log: LogConfig = LogConfig()

@@ -1,9 +1,11 @@
 """Searches for one shard, packed into few messages on one long-lived stream.
 
 A message costs Python 25 to 60 microseconds on either side and a call of its own 75 to 130
-(measured), so under load several callers' searches travel together. An idle shard gets a search
-at once; while two messages are under way (one is worked on, one travels) searches are collected
-until one of them is answered, or for 2 ms, so that slow searches do not hold up quick ones.
+(measured), so under load several callers' searches travel together. When they leave is Nagle's
+rule (RFC 896): an idle shard gets a search at once; while a message is under way, searches are
+collected until one is answered, or for 5 ms, so that slow searches do not hold up quick ones.
+With 32 callers on 2 cores this gave 1.5 times the searches per second of allowing two messages
+under way, for it makes larger messages, and the shard searches what comes in one together.
 
 Laws: a search whose caller has gone, or whose time is over, is not sent, and its late answer is
 dropped. A stream that breaks fails the searches on it; the next search opens another.
@@ -28,8 +30,10 @@ from fanlight.wire.status import from_error
 if TYPE_CHECKING:
     _Call: TypeAlias = grpc.aio.StreamStreamCall[pb.SearchStreamRequest, pb.SearchStreamResponse]
 
-_MESSAGES_UNDER_WAY = 2
-_COLLECT_S = 0.002
+_COLLECT_S = 0.005
+# Rounds of the event loop in which searches that arrived in the same moment catch up. They cost
+# a lonely search some 20 microseconds.
+_CATCH_UP_ROUNDS = 2
 # Past this size the cost of a message is that of its bytes, and packing more saves nothing.
 _PACK_BYTES = 1 << 20
 # A tag, a timeout and the lengths around a search.
@@ -155,14 +159,17 @@ class _Session:
                 yield message
 
     async def _turn(self) -> None:
-        """Wait until a search waits, and until a message is answered if enough are under way."""
+        """Wait until a search waits, and until a message is answered if one is under way."""
         while not self._waiting:
             self._arrived.clear()
             await self._arrived.wait()
-        if self._messages >= _MESSAGES_UNDER_WAY:
+        if self._messages:
             self._returned.clear()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._returned.wait(), _COLLECT_S)
+                async with asyncio.timeout(_COLLECT_S):
+                    await self._returned.wait()
+        for _ in range(_CATCH_UP_ROUNDS):
+            await asyncio.sleep(0)
 
     def _pack(self) -> pb.SearchStreamRequest:
         """Take waiting searches into a message, the longest-waiting first."""

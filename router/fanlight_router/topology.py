@@ -146,8 +146,12 @@ class Topology:
         shard, loop = self._shards[index], asyncio.get_running_loop()
         while True:
             again_at = loop.time() + self._probe_s
-            await self._look(index, wait=not shard.is_admitted)
-            await self._bring_up(index)
+            try:
+                await self._look(index, wait=not shard.is_admitted)
+                await self._bring_up(index)
+            except Exception:
+                # A bug must not end the watch: the shard would stay refused for ever.
+                _log.exception("cannot look", shard=shard.identity.name)
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(again_at):
                     await shard.lost.wait()
@@ -194,7 +198,9 @@ class Topology:
                 await shard.create_collection(info.spec, info.version, self._probe_s)
         except FanlightError as error:
             # It is tried again at the next look.
-            _log.warning("cannot bring up", shard=shard.identity.name, collection=name, why=error)
+            _log.warning(
+                "cannot bring up", shard=shard.identity.name, collection=name, why=error.message
+            )
         else:
             _log.info(
                 "brought up",
