@@ -26,8 +26,8 @@ QUERIES: Floats = np.load(DATA / "queries.npy").astype(np.float32)
 DIM = BASE.shape[1]
 K = 10
 # Small heads and little idle time, so that a few thousand rows go through every stage of a shard
-# and all of them end in a graph.
-EAGER = {"index": {"head_bytes": 1 << 19, "idle_s": 0.2, "idle_rows_min": 1}}
+# and all of them end in one graph.
+EAGER = {"index": {"head_bytes": 1 << 19, "idle_s": 0.2, "idle_rows_min": 1, "segments_max": 1}}
 
 
 def brute_force(ids: Rows, vectors: Floats, queries: Floats, k: int) -> TopK:
