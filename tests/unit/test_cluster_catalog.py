@@ -173,36 +173,48 @@ async def test_a_description_adds_up_the_shards(cluster: WatchedCluster) -> None
     for items, shard in enumerate(cluster.shards):
         shard.hold(CollectionInfo(SPEC, 2, items=items, unindexed_items=1, segments=2))
     cluster.shards[0].hold(CollectionInfo(SPEC, 1, items=1_000, segments=9))
-    info, coverage = await cluster.catalog.get("things", soon())
+    info, coverage = await cluster.catalog.get("things", 0.5, soon())
     assert info == CollectionInfo(SPEC, 2, items=3, unindexed_items=2, segments=4)
     assert coverage.complete
-    infos, _ = await cluster.catalog.list_all(soon())
+    infos, _ = await cluster.catalog.list_all(0.5, soon())
     assert infos == [info]
 
 
 async def test_a_description_says_which_shards_it_lacks(cluster: WatchedCluster) -> None:
-    """One shard is enough; the coverage counts the others as last seen."""
+    """With a lower min_coverage the others answer; the coverage counts the lost as last seen."""
     for name in ("zebras", "things"):
         await cluster.catalog.create(CollectionSpec(name, dim=4), soon())
     for shard in cluster.shards:
         shard.hold(CollectionInfo(SPEC, 1, items=5))
     await cluster.topology.refresh()
     cluster.shards[1].die()
-    info, coverage = await cluster.catalog.get("things", soon())
+    info, coverage = await cluster.catalog.get("things", 0.5, soon())
     assert (info.items, coverage.items_total, coverage.shards_answered) == (10, 15, 2)
-    infos, coverage = await cluster.catalog.list_all(soon())
+    infos, coverage = await cluster.catalog.list_all(0.5, soon())
     assert [info.spec.name for info in infos] == ["things", "zebras"]
     assert (coverage.items_total, coverage.items_covered) == (15, 10)
     assert [failure.shard for failure in coverage.failures] == ["shard-1"]
+    with pytest.raises(PartialResult, match="shard-1"):
+        await cluster.catalog.get("things", 1.0, soon())
+    with pytest.raises(PartialResult, match="shard-1"):
+        await cluster.catalog.list_all(1.0, soon())
 
 
 async def test_a_description_needs_one_shard(cluster: WatchedCluster) -> None:
-    """With none there is no answer; with an unknown name there is NotFound."""
+    """With none there is no answer, whatever the caller allows; an unknown name is NotFound."""
     with pytest.raises(NotFound):
-        await cluster.catalog.get("things", soon())
+        await cluster.catalog.get("things", 0.0, soon())
     for shard in cluster.shards:
         shard.die()
     with pytest.raises(PartialResult):
-        await cluster.catalog.get("things", soon())
+        await cluster.catalog.get("things", 0.0, soon())
     with pytest.raises(PartialResult):
-        await cluster.catalog.list_all(soon())
+        await cluster.catalog.list_all(0.0, soon())
+
+
+async def test_a_share_that_is_none_is_refused(cluster: WatchedCluster) -> None:
+    """min_coverage is from 0 to 1 for descriptions as for searches."""
+    with pytest.raises(InvalidRequest, match="min_coverage"):
+        await cluster.catalog.get("things", 1.5, soon())
+    with pytest.raises(InvalidRequest, match="min_coverage"):
+        await cluster.catalog.list_all(-1.0, soon())
