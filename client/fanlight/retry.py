@@ -62,8 +62,14 @@ class RetryPolicy:
 
 
 def is_transient(error: FanlightError) -> bool:
-    """Tell whether the same request may succeed a moment later."""
-    return isinstance(error, (NotReady, Overloaded))
+    """Tell whether the same request may succeed a moment later.
+
+    A limit that time lifts (a queue, a full disk) comes with `retry_after_s`; one that does not (the
+    size of a message, the number of collections) comes without.
+    """
+    return isinstance(error, NotReady) or (
+        isinstance(error, Overloaded) and error.retry_after_s is not None
+    )
 
 
 class Budget:

@@ -54,7 +54,7 @@ class Router:
         add_CollectionServiceServicer_to_server(CollectionServicer(catalog, deadlines), server)
         add_ClusterServiceServicer_to_server(ClusterServicer(self._topology), server)
 
-    async def open(self) -> None:
+    async def open(self, address: str) -> None:
         """Look at every shard once, whether it answers or not."""
         await self._topology.start()
 

@@ -13,7 +13,6 @@ from fanlight.v1.collections_pb2_grpc import add_CollectionServiceServicer_to_se
 from fanlight.v1.items_pb2_grpc import add_ItemServiceServicer_to_server
 from fanlight.v1.search_pb2_grpc import add_SearchServiceServicer_to_server
 from fanlight.wire.program import run
-from fanlight.wire.serving import address
 from fanlight_server.catalog import Catalog
 from fanlight_server.config import ServerConfig
 from fanlight_server.executor import SearchExecutor
@@ -34,6 +33,7 @@ class ShardServer:
 
     def __init__(self, config: ServerConfig) -> None:
         self._config = config
+        self._address = ""
         self._catalog: asyncio.Future[Catalog] = asyncio.get_running_loop().create_future()
         self._workers = Workers(WORKER_THREADS)
         self._executor = SearchExecutor(
@@ -45,17 +45,18 @@ class ShardServer:
     def register(self, server: grpc.aio.Server) -> None:
         """Add the servicers."""
         config, catalog, workers = self._config, self._catalog.result, self._workers
-        where = address(config.listen.host, config.listen.port)
         add_CollectionServiceServicer_to_server(CollectionServicer(catalog, workers), server)
         add_ItemServiceServicer_to_server(ItemServicer(catalog, workers), server)
         add_SearchServiceServicer_to_server(
             SearchServicer(self._executor, config.limits.message_bytes), server
         )
-        add_ClusterServiceServicer_to_server(ClusterServicer(catalog, workers, where), server)
+        add_ClusterServiceServicer_to_server(
+            ClusterServicer(catalog, workers, lambda: self._address), server
+        )
 
-    async def open(self) -> None:
+    async def open(self, address: str) -> None:
         """Load the catalog."""
-        config = self._config
+        config, self._address = self._config, address
         catalog = await asyncio.to_thread(
             Catalog,
             config.data,

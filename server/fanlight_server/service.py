@@ -242,7 +242,9 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
 class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
     """This shard's own status."""
 
-    def __init__(self, catalog: CatalogGetter, workers: Workers, address: str) -> None:
+    def __init__(
+        self, catalog: CatalogGetter, workers: Workers, address: Callable[[], str]
+    ) -> None:
         self._catalog = catalog
         self._workers = workers
         self._address = address
@@ -256,7 +258,7 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
             catalog = self._catalog()
             shard = ShardStatus(
                 identity=catalog.identity,
-                address=self._address,
+                address=self._address(),
                 state=ShardState.SERVING,
                 collections=tuple(catalog.describe(with_deleted=True)),
                 version=VERSION,

@@ -314,7 +314,7 @@ def test_only_rows_that_may_pass_are_sent_again() -> None:
 
 def test_rows_that_never_pass_are_given_up() -> None:
     """A row is sent four times at the most, and its request's attempts count with its own."""
-    refused = refusing((0, Overloaded("full")), rows=1)
+    refused = refusing((0, Overloaded("full", retry_after_s=0.0)), rows=1)
     answers: list[Message | FanlightError] = [
         refused,
         NotReady("restarts"),

@@ -53,10 +53,16 @@ def test_what_will_not_pass_is_not_repeated(error_class: type[FanlightError]) ->
     assert POLICY.pause_s(error_class("no"), failures=1, spread=0.5) is None
 
 
-@pytest.mark.parametrize("error_class", [NotReady, Overloaded])
-def test_pauses_double_up_to_a_bound(error_class: type[FanlightError]) -> None:
+def test_a_limit_that_time_does_not_lift_is_not_tried_again() -> None:
+    """An Overloaded that does not say when to come back is final: the message is too large."""
+    assert POLICY.pause_s(Overloaded("too large"), failures=1, spread=0.5) is None
+    assert POLICY.pause_s(Overloaded("full", retry_after_s=0.0), 1, spread=0.5) is not None
+
+
+@pytest.mark.parametrize("error", [NotReady("wait"), Overloaded("wait", retry_after_s=0.0)])
+def test_pauses_double_up_to_a_bound(error: FanlightError) -> None:
     """The upper bound of the pause doubles with every failure until the longest one."""
-    pauses = [POLICY.pause_s(error_class("wait"), n, spread=1.0) for n in (1, 2, 3)]
+    pauses = [POLICY.pause_s(error, n, spread=1.0) for n in (1, 2, 3)]
     assert pauses == pytest.approx([0.2, 0.4, 0.5])
 
 

@@ -107,7 +107,7 @@ def register(
         SearchServicer(executor, limits.message_bytes), server
     )
     cluster_pb2_grpc.add_ClusterServiceServicer_to_server(
-        ClusterServicer(lambda: catalog, workers, "here"), server
+        ClusterServicer(lambda: catalog, workers, lambda: "here"), server
     )
 
 

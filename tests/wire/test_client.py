@@ -218,7 +218,9 @@ def test_no_answer_ends_at_the_deadline(router: FakeRouter, connect: Connect) ->
     assert len(router.requests["ListCollections"]) == 2
 
 
-@pytest.mark.parametrize("error", [fanlight.NotReady("loads"), fanlight.Overloaded("full")])
+@pytest.mark.parametrize(
+    "error", [fanlight.NotReady("loads"), fanlight.Overloaded("full", retry_after_s=0.01)]
+)
 def test_a_passing_trouble_is_not_seen(
     router: FakeRouter, connect: Connect, error: FanlightError
 ) -> None:

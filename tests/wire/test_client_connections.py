@@ -73,7 +73,9 @@ def test_an_overloaded_router_is_passed_by(
 ) -> None:
     """A router that refuses for load is left for another one."""
     overloaded, idle = start_router(), start_router()
-    overloaded.failures["ListCollections"].extend([fanlight.Overloaded("full")] * 99)
+    overloaded.failures["ListCollections"].extend(
+        [fanlight.Overloaded("full", retry_after_s=0.01)] * 99
+    )
     for _ in range(3):
         assert connect(overloaded.address, idle.address).list_collections() == []
     assert len(idle.requests["ListCollections"]) == 3

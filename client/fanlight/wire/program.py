@@ -61,8 +61,12 @@ class Program(Protocol):
         """Add the servicers; called before the port is bound."""
         ...
 
-    async def open(self) -> None:
-        """Load what the servicers need; until it returns, calls are refused."""
+    async def open(self, address: str) -> None:
+        """Load what the servicers need; until it returns, calls are refused.
+
+        Args:
+            address: "host:port" that is bound, also where the configuration says port 0.
+        """
         ...
 
     async def close(self) -> None:
@@ -145,7 +149,7 @@ async def _live(
     try:
         if port_file is not None:
             _write_whole(port_file, where)
-        await program.open()
+        await program.open(where)
         await shell.set_serving(True)
         _log.info("serving", address=where)
         await stop.wait()

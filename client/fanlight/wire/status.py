@@ -94,6 +94,8 @@ def from_rpc_error(error: grpc.RpcError) -> FanlightError:
             pass  # a peer that is not ours; its status code still counts
     code, details = error.code(), error.details() or ""
     cls = _CLASSES.get(code.value[0], errors.InternalError)
+    if cls is errors.DeadlineExceeded:
+        return cls("no answer came before the deadline")
     return cls(f"{code.name}: {details}" if details else code.name)
 
 
