@@ -217,7 +217,8 @@ class _Requests:
 
     def __init__(self, method: _Method, received: AsyncIterable[bytes]) -> None:
         self._method = method
-        self._received = aiter(received)
+        self._source = received
+        self._received: AsyncIterator[bytes] | None = None
         self._reader: asyncio.Task[Any] | None = None
         self.is_cut = False
 
@@ -233,6 +234,9 @@ class _Requests:
     async def __anext__(self) -> Any:
         if self.is_cut:
             raise StopAsyncIteration
+        if self._received is None:
+            # Not sooner: gRPC's iterator warns when it was made and never used.
+            self._received = aiter(self._source)
         reader = self._reader = asyncio.current_task()
         try:
             return self._method.decoded(await anext(self._received))
