@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,19 +10,21 @@ from fanlight.model import Floats, IdColumn, Metric
 from fanlight.topk import TopK
 
 
-def score(metric: Metric, query: Floats, vector: Floats) -> np.float32:
-    """Score one item in float64 from the vectors as they were put, rounded once."""
-    a, b = query.astype(np.float64), vector.astype(np.float64)
+def scores(metric: Metric, query: Floats, vectors: Floats) -> Floats:
+    """Score items from the vectors as they were put, more precisely than float64, rounded once."""
+    a, b = query.astype(np.float64), vectors.astype(np.float64)
     if metric is Metric.L2:
-        return np.float32(-_dot(a - b, a - b))
+        return (-_dots(b - a, b - a)).astype(np.float32)
     if metric is Metric.DOT:
-        return np.float32(_dot(a, b))
-    cosine = _dot(a, b) / (math.sqrt(_dot(a, a)) * math.sqrt(_dot(b, b)))
-    return np.float32(min(1.0, max(-1.0, cosine)))
+        return _dots(a, b).astype(np.float32)
+    cosines = _dots(a, b) / (np.sqrt(_dots(a, a)) * np.sqrt(_dots(b, b)))
+    rounded: Floats = np.clip(cosines, -1, 1).astype(np.float32)
+    return rounded
 
 
-def _dot(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    return math.fsum((a * b).tolist())
+def _dots(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.longdouble]:
+    dots: NDArray[np.longdouble] = np.sum(a.astype(np.longdouble) * b, axis=-1, keepdims=True)
+    return dots[..., 0]
 
 
 def best(metric: Metric, queries: Floats, ids: IdColumn, vectors: Floats, k: int) -> TopK:
@@ -37,10 +37,10 @@ def best(metric: Metric, queries: Floats, ids: IdColumn, vectors: Floats, k: int
     )
     names = ids.tolist()
     for row, query in enumerate(queries):
-        scores = [score(metric, query, vector) for vector in vectors]
-        order = sorted(range(len(names)), key=lambda i: (-scores[i], names[i]))[:k]
+        scored = scores(metric, query, vectors).tolist()
+        order = sorted(range(len(names)), key=lambda i: (-scored[i], names[i]))[:k]
         hits.ids[row, : len(order)] = [names[i] for i in order]
-        hits.scores[row, : len(order)] = [scores[i] for i in order]
+        hits.scores[row, : len(order)] = [scored[i] for i in order]
     return hits
 
 

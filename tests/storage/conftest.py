@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,6 +20,8 @@ BUSY = IndexConfig(
 )
 # The builder never finds the head idle.
 LAZY = IndexConfig(head_bytes=4_096, unindexed_bytes=1 << 20, build_threads=1, idle_s=86_400.0)
+# Nothing that is in the head gets a graph.
+STILL = IndexConfig(build_threads=1, idle_s=86_400.0)
 
 OpenCatalog = Callable[..., Catalog]
 
@@ -34,8 +37,10 @@ def open_catalog(tmp_path: Path) -> Iterator[OpenCatalog]:
             directory: Path = tmp_path / "data",
             identity: ShardIdentity = ShardIdentity("test", 0, 1),  # noqa: B008  frozen
             limits: Limits = Limits(),
+            now: Callable[[], float] = time.monotonic,
         ) -> Catalog:
-            catalog = Catalog(directory, identity, limits, index, SearchConfig(threads=1))
+            search = SearchConfig(threads=1)
+            catalog = Catalog(directory, identity, limits, index, search, now)
             stack.callback(catalog.close)
             return catalog
 

@@ -204,6 +204,7 @@ def test_a_deletion_is_seen_at_once(open_catalog: OpenCatalog) -> None:
     assert collection.get(np.array([5])).ids.tolist() == [5]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("id_type", ID_TYPES)
 def test_indexing_changes_no_exact_answer_and_no_score(
@@ -391,6 +392,7 @@ def test_whole_segments_can_die(open_catalog: OpenCatalog, wait_until: WaitUntil
     assert collection.count() == 10
 
 
+@pytest.mark.slow
 def test_writers_wait_for_the_builder(tmp_path: Path, wait_until: WaitUntil) -> None:
     """While nothing is built, writes wait at the limit and searches go on; then all is written."""
     config = replace(LAZY, unindexed_bytes=4_096)

@@ -197,6 +197,7 @@ def test_scores_of_a_segment_are_those_of_the_scan(
         assert expected == sorted(expected, reverse=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.95])
 def test_dead_rows_cost_no_hits(tmp_path: Path, share: float) -> None:
     """However many rows are dead, the live ones are found, k of them or all there are."""
@@ -217,6 +218,7 @@ def test_dead_rows_cost_no_hits(tmp_path: Path, share: float) -> None:
     assert exact.counts.tolist() == [10] * 20
 
 
+@pytest.mark.slow
 def test_each_search_has_its_own_ef(tmp_path: Path) -> None:
     """Searches at the same time with different `ef` get the answers that each gets alone."""
     vectors = floats(16, 3_000, 24)

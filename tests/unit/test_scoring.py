@@ -220,6 +220,7 @@ small = st.integers(-3, 3).map(float)
 
 @settings(max_examples=200, deadline=None)
 @given(data=st.data(), metric=st.sampled_from(METRICS), k=st.integers(1, 45))
+@pytest.mark.slow
 def test_any_small_case(data: st.DataObject, metric: Metric, k: int) -> None:
     """Small whole numbers, thus many ties: a scan of live rows is brute force."""
     dim = data.draw(st.integers(1, 4))
@@ -237,6 +238,7 @@ def test_any_small_case(data: st.DataObject, metric: Metric, k: int) -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(data=st.data())
+@pytest.mark.slow
 def test_splitting_items_into_parts_changes_nothing(data: st.DataObject) -> None:
     """However items are spread over parts, the merged answer is that of one block."""
     rows = 60
