@@ -43,8 +43,8 @@ class TimeoutsConfig:
             SDK allows by default, for exact searches of large batches.
         write_s: an upsert, a deletion, or a change of a collection, whatever its caller allows.
             Such calls wait for the disks of all shards.
-        probe_s: between two looks at each shard, and for one look. A shard that comes back is
-            used again within it, and it is the age that the figures of `fanlight status` reach.
+        probe_s: between two looks at each shard: the age that the figures of `fanlight status`
+            reach. A shard whose connection breaks is looked at at once.
     """
 
     search_s: Annotated[float, Interval(gt=0, le=3_600)] = 30.0

@@ -117,7 +117,7 @@ def demand(gathered: Gathered[Any], min_coverage: float, coverage: Coverage) -> 
         raise gathered.verdict
     answered = len(gathered.answers)
     asked = answered + len(gathered.failures)
-    # 0.7 of 10 shards is 7.000000000000001 in floating point.
+    # 0.28 of 25 shards is 7.000000000000001 in floating point.
     needed = max(1, math.ceil(min_coverage * asked - 1e-9))
     if answered < needed:
         reasons = "; ".join(named(i, error).message for i, error in gathered.failures.items())

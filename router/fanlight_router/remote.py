@@ -299,9 +299,11 @@ class RemoteShard:
     def _on_break(self, error: grpc.aio.AioRpcError | None) -> FanlightError:
         """Take the end of the stream as the loss of the connection, which it mostly is."""
         self._lose()
-        return (
-            NotReady("the stream of searches ended") if error is None else self._translated(error)
-        )
+        reason: FanlightError = NotReady("the stream of searches ended")
+        if error is not None:
+            reason = self._translated(error)
+        _log.info("stream ended", shard=self.identity.name, why=reason.message)
+        return reason
 
     def _lose(self) -> None:
         if self._refusal is None:

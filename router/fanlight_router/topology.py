@@ -23,6 +23,8 @@ from fanlight.model import CollectionInfo, CollectionSpec
 from fanlight.placement import ShardIdentity
 from fanlight_router.coverage import KnownItems
 
+# A busy shard may take a while to tell its status, however often it is looked at.
+_LOOK_S = 1.0
 # After a loss a shard is looked at again at once, but no more often than this, whatever it does.
 _AGAIN_S = 0.05
 
@@ -100,13 +102,14 @@ class Topology:
             cluster: name of the cluster.
             shards: those of the map, in order of index.
             known: is told the items of each shard at every look.
-            probe_s: seconds between two looks, and for one.
+            probe_s: seconds between two looks.
             version: of this program, for its status.
         """
         self._cluster = cluster
         self._shards = tuple(shards)
         self._known = known
         self._probe_s = probe_s
+        self._look_s = max(probe_s, _LOOK_S)
         self._version = version
         unseen = NotReady("was not looked at yet")
         self._statuses = [
@@ -127,8 +130,13 @@ class Topology:
         self._watches = [asyncio.create_task(self._watch(i)) for i in range(len(self._shards))]
 
     async def refresh(self) -> None:
-        """Look at every shard now."""
-        await asyncio.gather(*(self._look(i, wait=False) for i in range(len(self._shards))))
+        """Look at every shard now, except those whose return the watch waits for already."""
+        looks = (
+            self._look(index, wait=False)
+            for index, looking in enumerate(self._looking)
+            if not (looking.locked() and self._is_gone(index))
+        )
+        await asyncio.gather(*looks)
 
     async def close(self) -> None:
         """Stop watching."""
@@ -142,12 +150,15 @@ class Topology:
 
     # --- watching -------------------------------------------------------------------------
 
+    def _is_gone(self, index: int) -> bool:
+        return self._statuses[index].state is ShardState.UNREACHABLE
+
     async def _watch(self, index: int) -> None:
         shard, loop = self._shards[index], asyncio.get_running_loop()
         while True:
             again_at = loop.time() + self._probe_s
             try:
-                await self._look(index, wait=not shard.is_admitted)
+                await self._look(index, wait=self._is_gone(index))
                 await self._bring_up(index)
             except Exception:
                 # A bug must not end the watch: the shard would stay refused for ever.
@@ -163,7 +174,7 @@ class Topology:
         async with self._looking[index]:
             before = self._statuses[index]
             shard.lost.clear()
-            status = _judged(shard, await shard.status(self._probe_s, wait=wait), before)
+            status = _judged(shard, await shard.status(self._look_s, wait=wait), before)
             # A shard that was lost while it was looked at may be another one by now.
             if status.state is ShardState.SERVING and not shard.lost.is_set():
                 shard.admit()
@@ -193,9 +204,9 @@ class Topology:
         name = info.spec.name
         try:
             if info.deleted:
-                await shard.delete_collection(name, info.version, self._probe_s)
+                await shard.delete_collection(name, info.version, self._look_s)
             else:
-                await shard.create_collection(info.spec, info.version, self._probe_s)
+                await shard.create_collection(info.spec, info.version, self._look_s)
         except FanlightError as error:
             # It is tried again at the next look.
             _log.warning(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 
 from fanlight.cluster import ShardState, ShardStatus
 from fanlight.errors import AlreadyExists, FanlightError, NotFound, NotReady
@@ -37,7 +38,8 @@ class FakeWatched:
         self.identity = self.answers_as = identity
         self.address = f"host-{identity.index}:1"
         self.lost = asyncio.Event()
-        self.is_up = True
+        self._up = asyncio.Event()
+        self._up.set()
         self.busy = False
         self.fault: FanlightError | None = None
         self.refusal: FanlightError | None = UNREACHABLE
@@ -45,6 +47,14 @@ class FakeWatched:
         self.changes: list[tuple[str, str, int]] = []
         self.looks = 0
         self.lose_while_looked_at = False
+
+    @property
+    def is_up(self) -> bool:
+        return self._up.is_set()
+
+    @is_up.setter
+    def is_up(self, is_up: bool) -> None:
+        (self._up.set if is_up else self._up.clear)()
 
     @property
     def is_admitted(self) -> bool:
@@ -73,8 +83,11 @@ class FakeWatched:
         await asyncio.sleep(0)
         if self.lose_while_looked_at:
             self.break_connection()
+        if wait:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await self._up.wait()
         if not self.is_up or self.busy:
-            await asyncio.sleep(timeout_s if wait else 0)
             state = ShardState.UNREACHABLE
             return ShardStatus(self.identity, self.address, state, UNREACHABLE)
         held = tuple(self.held.values())

@@ -244,6 +244,7 @@ async def test_an_error_of_the_shard_comes_as_its_own_class(
         pb.SearchResponse(),
         pb.SearchResponse(counts=b"\x01\x00\x00\x00", scores=b"123"),
         codec.to_hits(found(1, k=5)),
+        codec.to_hits(found(1)),
     ],
 )
 async def test_a_malformed_answer_is_not_the_callers_fault(

@@ -13,14 +13,15 @@ def channel_options(message_bytes: int = MESSAGE_BYTES) -> Options:
     """Make the options of a client channel.
 
     A shard that comes back must be found within about a second, so the reconnection back-off
-    is far below gRPC's own limit of 120 s. Keepalive finds a peer whose host is gone; its
+    is far below gRPC's own limit of 120 s. One try may take a second (that is what the option
+    "min" sets), since a busy peer may be slow to answer it. Keepalive finds a peer whose host is gone; its
     period is within what `server_options` permits.
     """
     return [
         ("grpc.max_send_message_length", message_bytes),
         ("grpc.max_receive_message_length", message_bytes),
         ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.min_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 1_000),
         ("grpc.max_reconnect_backoff_ms", 1_000),
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 10_000),
