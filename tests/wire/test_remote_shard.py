@@ -21,6 +21,7 @@ from fanlight.errors import (
 from fanlight.v1 import search_pb2 as pb
 from fanlight.wire import codec
 from fanlight.wire.status import to_error
+from fanlight_router import stream as stream_module
 from fanlight_router.gather import gather
 from fanlight_router.remote import RemoteShard, SearchEncoder
 
@@ -57,6 +58,24 @@ async def test_searches_at_once_share_messages(pair: Pair, wait_until_async: Wai
     searches.gate.set()
     assert await first + await rest == list(range(100))
     assert len(searches.messages) <= 5
+
+
+async def test_searches_are_collected_while_a_message_is_under_way(
+    pair: Pair, wait_until_async: WaitUntil, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Searches that come one after the other wait for the answer, then leave together."""
+    monkeypatch.setattr(stream_module, "_COLLECT_S", LONG_S)
+    searches, shard = pair
+    searches.gate.clear()
+    asking = [asyncio.create_task(ids_of(shard, range(1)))]
+    await wait_until_async(lambda: searches.messages)
+    for value in range(1, 10):
+        asking.append(asyncio.create_task(ids_of(shard, range(value, value + 1))))
+        for _ in range(10):  # rounds of the loop in which a message could leave
+            await asyncio.sleep(0)
+    searches.gate.set()
+    assert await asyncio.gather(*asking) == [[value] for value in range(10)]
+    assert [len(message.searches) for message in searches.messages] == [1, 9]
 
 
 async def test_an_idle_shard_gets_a_search_at_once(pair: Pair) -> None:
