@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from fanlight.limits import Limits
+from fanlight.model import CollectionSpec
 from fanlight.placement import ShardIdentity
 from fanlight_server.catalog import Catalog
+from fanlight_server.collection import Collection
 from fanlight_server.index.settings import IndexConfig, SearchConfig
 
 # A head of 64 rows, the least there is; it is sealed as soon as nothing was written for a moment.
@@ -24,6 +26,7 @@ LAZY = IndexConfig(head_bytes=4_096, unindexed_bytes=1 << 20, build_threads=1, i
 STILL = IndexConfig(build_threads=1, idle_s=86_400.0)
 
 OpenCatalog = Callable[..., Catalog]
+OpenCollection = Callable[..., Collection]
 
 
 @pytest.fixture
@@ -43,5 +46,21 @@ def open_catalog(tmp_path: Path) -> Iterator[OpenCatalog]:
             catalog = Catalog(directory, identity, limits, index, search, now)
             stack.callback(catalog.close)
             return catalog
+
+        yield open_
+
+
+@pytest.fixture
+def open_collection() -> Iterator[OpenCollection]:
+    """Give `open_collection(path, spec, config)`: without a catalog, so nobody builds but the test."""
+    with ExitStack() as stack:
+
+        def open_(
+            path: Path, spec: CollectionSpec, config: IndexConfig, *, create: bool = False
+        ) -> Collection:
+            search = SearchConfig(threads=1)
+            collection = Collection(path, spec, 1, Limits(), config, search, create=create)
+            stack.callback(collection.close)
+            return collection
 
         yield open_

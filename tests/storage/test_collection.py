@@ -11,14 +11,13 @@ import numpy as np
 import pytest
 from tests import oracle
 from tests.pieces import floats, ids_of, spec_of
-from tests.storage.conftest import LAZY, OpenCatalog
+from tests.storage.conftest import LAZY, OpenCatalog, OpenCollection
 from tests.storage.model import Model, check, scrolled, search
 
 from fanlight.errors import InvalidRequest, NotFound, NotReady
 from fanlight.limits import Limits
 from fanlight.model import IdType, ItemBatch, Metric, SearchRequest
 from fanlight_server.collection import Collection
-from fanlight_server.index.settings import SearchConfig
 
 ID_TYPES = list(IdType)
 METRICS = list(Metric)
@@ -393,13 +392,12 @@ def test_whole_segments_can_die(open_catalog: OpenCatalog, wait_until: WaitUntil
 
 
 @pytest.mark.slow
-def test_writers_wait_for_the_builder(tmp_path: Path, wait_until: WaitUntil) -> None:
+def test_writers_wait_for_the_builder(
+    open_collection: OpenCollection, tmp_path: Path, wait_until: WaitUntil
+) -> None:
     """While nothing is built, writes wait at the limit and searches go on; then all is written."""
     config = replace(LAZY, unindexed_bytes=4_096)
-    # without a catalog there is no builder but this test
-    collection = Collection(
-        tmp_path, spec_of(DIM), 1, Limits(), config, SearchConfig(threads=1), create=True
-    )
+    collection = open_collection(tmp_path, spec_of(DIM), config, create=True)
     head_rows = config.head_bytes // (4 * DIM)
 
     def write() -> None:
@@ -418,25 +416,20 @@ def test_writers_wait_for_the_builder(tmp_path: Path, wait_until: WaitUntil) -> 
         writing.result()
     assert collection.count() == 1_600
     assert collection.info().unindexed_items <= 3 * head_rows + 32
-    collection.close()
 
 
-def test_closing_lets_waiting_writes_through(tmp_path: Path, wait_until: WaitUntil) -> None:
+def test_closing_lets_waiting_writes_through(
+    open_collection: OpenCollection, tmp_path: Path
+) -> None:
     """A writer that waits for the builder is not waited for in vain when the shard stops."""
     config = replace(LAZY, unindexed_bytes=4_096)
-    collection = Collection(
-        tmp_path, spec_of(DIM), 1, Limits(), config, SearchConfig(threads=1), create=True
-    )
+    collection = open_collection(tmp_path, spec_of(DIM), config, create=True)
     put(collection, batch_of(range(1_000)))
     late = collection.upsert(batch_of(range(1_000, 1_010)))
     assert collection.count() == 1_000
     collection.close()
     assert late.result(WAIT_S).written == 10
-    again = Collection(
-        tmp_path, spec_of(DIM), 1, Limits(), config, SearchConfig(threads=1), create=False
-    )
-    assert again.count() == 1_010
-    again.close()
+    assert open_collection(tmp_path, spec_of(DIM), config).count() == 1_010
 
 
 def test_after_a_failed_build_reads_go_on_and_writes_are_refused(

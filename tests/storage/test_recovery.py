@@ -12,14 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.pieces import floats, ids_of, spec_of
-from tests.storage.conftest import BUSY, LAZY, STILL, OpenCatalog
+from tests.storage.conftest import BUSY, LAZY, STILL, OpenCatalog, OpenCollection
 from tests.storage.model import Model, check, search
 
-from fanlight.limits import Limits
 from fanlight.model import IdType, ItemBatch, Metric
 from fanlight_server.catalog import Catalog
 from fanlight_server.collection import Collection
-from fanlight_server.index.settings import SearchConfig
 from fanlight_server.storage import files
 
 ID_TYPES = list(IdType)
@@ -287,18 +285,15 @@ class Snapshots:
 @pytest.mark.slow
 @pytest.mark.parametrize("id_type", ID_TYPES)
 def test_a_copy_taken_at_any_step_of_a_build_is_whole(
-    tmp_path: Path, id_type: IdType, monkeypatch: pytest.MonkeyPatch, wait_until: WaitUntil
+    open_collection: OpenCollection,
+    tmp_path: Path,
+    id_type: IdType,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whatever step of building, listing and removing was the last: all items, and only they."""
     model, home = Model(DIM, id_type), tmp_path / "home"
-    config, search_config = LAZY, SearchConfig(threads=1)
-
-    def opened(path: Path, *, create: bool = False) -> Collection:
-        spec = spec_of(DIM, id_type=id_type)
-        return Collection(path, spec, 1, Limits(), config, search_config, create=create)
-
-    home.mkdir()
-    collection = opened(home, create=True)
+    spec = spec_of(DIM, id_type=id_type)
+    collection = open_collection(home, spec, LAZY, create=True)
     shots = Snapshots(home, tmp_path / "copies")
     shots.before(monkeypatch, collection._store, "replace_segments")
     shots.before(monkeypatch, collection._index, "publish")
@@ -312,16 +307,13 @@ def test_a_copy_taken_at_any_step_of_a_build_is_whole(
         collection.delete(gone).result(WAIT_S)
         model.drop(gone)
         for copy in shots.of_builds(collection):
-            image = opened(copy)
+            image = open_collection(copy, spec, LAZY)
             check(image, model, QUERIES)
             while image.keeper.build_next(1):
                 pass
             check(image, model, QUERIES)
             image.close()
-            again = opened(copy)
-            check(again, model, QUERIES)
-            again.close()
-    collection.close()
+            check(open_collection(copy, spec, LAZY), model, QUERIES)
 
 
 def test_a_list_that_names_a_file_that_never_was(
