@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from fanlight.errors import DeadlineExceeded
 
 # Kept back from the caller's time, so that an answer without the shards that are late still
-# arrives in time: the router merges and encodes it (0.2 ms for one query, some 20 ms for the
-# largest answer) and the network carries it. A share, since a short deadline cannot spare 50 ms.
+# arrives in time: the router merges and encodes it, and the network carries it. 50 ms are enough
+# for 300,000 hits of shards (measured: 200,000 take 17 to 26 ms); a caller who asks for millions
+# must bring the time. A share, since a short deadline cannot spare 50 ms.
 _MARGIN_SHARE = 0.1
 _MARGIN_MAX_S = 0.05
 

@@ -4,8 +4,9 @@ A message costs Python 25 to 60 microseconds on either side and a call of its ow
 (measured), so under load several callers' searches travel together. When they leave is Nagle's
 rule (RFC 896): an idle shard gets a search at once; while a message is under way, searches are
 collected until one is answered, or for 5 ms, so that slow searches do not hold up quick ones.
-With 32 callers on 2 cores this gave 1.5 times the searches per second of allowing two messages
-under way, for it makes larger messages, and the shard searches what comes in one together.
+Against two messages under way that makes larger messages, whose searches a shard runs together:
+with 32 callers and everything on 2 busy cores, 1.6 searches a message became 2.9, and 254 and
+283 searches a second became 369 and 368 (two runs each, with a bound of 2 ms).
 
 Laws: a search whose caller has gone, or whose time is over, is not sent, and its late answer is
 dropped. A stream that breaks fails the searches on it; the next search opens another.
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 _COLLECT_S = 0.005
 # Rounds of the event loop in which searches that arrived in the same moment catch up. They cost
-# a lonely search some 20 microseconds.
+# a lonely search 8 microseconds (measured).
 _CATCH_UP_ROUNDS = 2
 # Past this size the cost of a message is that of its bytes, and packing more saves nothing.
 _PACK_BYTES = 1 << 20
