@@ -14,7 +14,7 @@ from tests.pieces import floats, ids_of, spec_of
 from tests.storage.conftest import LAZY, OpenCatalog, OpenCollection
 from tests.storage.model import Model, check, scrolled, search
 
-from fanlight.errors import InvalidRequest, NotFound, NotReady
+from fanlight.errors import InvalidRequest, NotFound, NotReady, Overloaded
 from fanlight.limits import Limits
 from fanlight.model import IdType, ItemBatch, Metric, SearchRequest
 from fanlight_server.collection import Collection
@@ -455,3 +455,47 @@ def test_after_a_failed_build_reads_go_on_and_writes_are_refused(
     with pytest.raises(NotReady, match="cannot build its index"):
         collection.upsert(batch_of(range(5)))
     check(collection, model, floats(3, 2, DIM))
+
+
+def test_a_full_disk_refuses_the_write_and_changes_no_answer(open_catalog: OpenCatalog) -> None:
+    """What could not be stored is not shown either; reads go on, and writes once there is room."""
+    collection = made(open_catalog)
+    model = Model(DIM, IdType.INT64)
+    batch = batch_of(range(300))
+    put(collection, batch)
+    model.put(batch)
+    database = collection._store._writer
+    pages = database.execute("PRAGMA page_count").fetchone()[0]
+    database.execute(f"PRAGMA max_page_count = {pages + 1}")
+    refused = collection.upsert(batch_of(range(250, 20_000), seed=2))
+    with pytest.raises(Overloaded, match="disk is full"):
+        refused.result(WAIT_S)
+    check(collection, model, floats(3, 2, DIM))
+    database.execute("PRAGMA max_page_count = 1000000")
+    later = batch_of(range(290, 320), seed=3)
+    put(collection, later)
+    model.put(later)
+    check(collection, model, floats(3, 2, DIM))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("metric", METRICS)
+def test_recall_survives_growth_and_deletions(
+    open_collection: OpenCollection, tmp_path: Path, metric: Metric
+) -> None:
+    """A graph that was extended again and again over dead rows finds nearly all true neighbours."""
+    collection = open_collection(tmp_path, spec_of(DIM, metric), LAZY, create=True)
+    model = Model(DIM, IdType.INT64, metric)
+    for step in range(8):
+        batch = batch_of(range(step * 400, step * 400 + 500), seed=step)
+        put(collection, batch)
+        model.put(batch)
+        gone = np.arange(step * 400, step * 400 + 500, 9)
+        collection.delete(gone).result(WAIT_S)
+        model.drop(gone)
+        while collection.keeper.build_next(1):
+            pass
+    assert collection.info().unindexed_items < 600
+    queries = floats(77, 100, DIM)
+    walked = search(collection, queries, 10, exact=False, ef=40)
+    assert oracle.recall(walked, model.best(queries, 10)) > 0.985
