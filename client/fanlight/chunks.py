@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import reduce
-from typing import cast
 
 import numpy as np
 
 from fanlight.errors import FanlightError
+from fanlight.ids import joined
 from fanlight.inputs import refuse_row
-from fanlight.model import Coverage, Floats, Hits, IdColumn, Items, Rows, SearchRequest
+from fanlight.items import join_blobs
+from fanlight.model import Coverage, Floats, Hits, Rows, SearchRequest
 from fanlight.wire.channels import MESSAGE_BYTES
 
 # Large enough that a call's fixed cost vanishes, small enough that several in flight are
@@ -110,12 +111,12 @@ def join_hits(parts: Sequence[Hits]) -> Hits:
         for row, error in part.errors.items()
     }
     return Hits(
-        ids=_join_ids([part.ids for part in parts]),
+        ids=joined([part.ids for part in parts]),
         scores=np.concatenate([part.scores for part in parts]),
         counts=np.concatenate([part.counts for part in parts]),
         coverage=reduce(worse_coverage, (part.coverage for part in parts)),
         errors=errors,
-        payload_blobs=_join_blobs([part.payload_blobs for part in parts]),
+        payload_blobs=join_blobs([part.payload_blobs for part in parts]),
         vectors=_join_hit_vectors([part.vectors for part in parts]),
     )
 
@@ -150,26 +151,3 @@ def _join_hit_vectors(parts: Sequence[Floats | None]) -> Floats | None:
             for block, pad in zip(blocks, padding, strict=True)
         ]
     )
-
-
-def join_items(parts: Sequence[Items]) -> Items:
-    """Put the items of runs of ids together, in the order asked."""
-    if len(parts) == 1:
-        return parts[0]
-    # A part without any item does not know the dimension.
-    known = [part.vectors for part in parts if part.vectors is not None and len(part)]
-    return Items(
-        ids=_join_ids([part.ids for part in parts]),
-        vectors=np.concatenate(known) if known else parts[0].vectors,
-        payload_blobs=_join_blobs([part.payload_blobs for part in parts]),
-        missing=_join_ids([part.missing for part in parts]),
-    )
-
-
-def _join_ids(parts: Sequence[IdColumn]) -> IdColumn:
-    return cast(IdColumn, np.concatenate(parts))
-
-
-def _join_blobs(parts: Sequence[Sequence[bytes] | None]) -> Sequence[bytes] | None:
-    blobs = [blob for part in parts if part is not None for blob in part]
-    return None if any(part is None for part in parts) else blobs

@@ -21,7 +21,6 @@ from fanlight.chunks import (
     READ_ROWS,
     check_row_bytes,
     join_hits,
-    join_items,
     part_of_search,
     queries_of_chunk,
     spans_of_bytes,
@@ -46,6 +45,7 @@ from fanlight.inputs import (
     check_on_error,
     id_sizes,
 )
+from fanlight.items import join_items
 from fanlight.model import (
     CollectionInfo,
     CollectionSpec,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fanlight.ids import empty, id_type_of, sort_keys
+from fanlight.ids import empty, id_type_of, joined, reordered, sort_keys
 from fanlight.model import NO_SCORE, Floats, IdColumn, IdType, Rows
 
 
@@ -61,13 +61,13 @@ def merge(blocks: Sequence[TopK], k: int, id_type: IdType, n: int) -> TopK:
     """
     if len(blocks) == 1 and blocks[0].scores.shape[1] == k:
         return blocks[0]
-    ids = np.concatenate([empty(id_type, (n, k)), *(block.ids for block in blocks)], axis=1)
+    ids = joined([empty(id_type, (n, k)), *(block.ids for block in blocks)], axis=1)
     padding = np.full((n, k), NO_SCORE, dtype=np.float32)
     scores = np.concatenate([padding, *(block.scores for block in blocks)], axis=1)
     order = order_best_first(ids, scores)[:, :k]
     best = np.take_along_axis(scores, order, axis=1)
     counts = np.count_nonzero(~np.isnan(best), axis=1).astype(np.int64)
-    return TopK(np.take_along_axis(ids, order, axis=1), best, counts)
+    return TopK(reordered(ids, order), best, counts)
 
 
 def cut(hits: TopK, score_threshold: float) -> TopK:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import numpy as np
 
 from fanlight.errors import FanlightError, Overloaded, RowError
 from fanlight.hits import rows_by_id
+from fanlight.items import join_items
 from fanlight.limits import Limits
 from fanlight.model import (
     Coverage,
@@ -170,7 +171,7 @@ class PlacedItems:
             room -= sum(map(_size, placed.answers.values()))
             if room < 0:
                 raise Overloaded("the items' payloads and vectors do not fit one message")
-        return _joined(parts), failed
+        return join_items(parts), failed
 
     async def _ask(
         self,
@@ -232,23 +233,6 @@ def _row_errors(
 def _size(items: Items) -> int:
     vectors = 0 if items.vectors is None else items.vectors.nbytes
     return vectors + sum(map(len, items.payload_blobs or ()))
-
-
-def _joined(parts: Sequence[Items]) -> Items:
-    """Put items of several shards one after the other; the empty parts may lack a dimension."""
-    full = [part for part in parts if len(part)] or parts[:1]
-    vectors = [part.vectors for part in full if part.vectors is not None]
-    blobs = [part.payload_blobs for part in full if part.payload_blobs is not None]
-    return Items(
-        ids=_stacked([part.ids for part in full]),
-        vectors=np.concatenate(vectors) if vectors else None,
-        payload_blobs=[blob for column in blobs for blob in column] if blobs else None,
-        missing=_stacked([part.missing for part in parts]),
-    )
-
-
-def _stacked(columns: Sequence[IdColumn]) -> IdColumn:
-    return cast("IdColumn", np.concatenate(columns))  # all of one type
 
 
 def _in_order(ids: IdColumn, items: Items) -> Items:

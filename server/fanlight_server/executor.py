@@ -15,12 +15,12 @@ from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fanlight.errors import DeadlineExceeded, Overloaded
+from fanlight.ids import joined
 from fanlight.limits import Limits
 from fanlight.model import Hits, Searcher, SearchRequest
 
@@ -198,8 +198,8 @@ def _stacked(requests: Sequence[SearchRequest]) -> SearchRequest:
     if first.vectors is not None:
         vectors = [request.vectors for request in requests if request.vectors is not None]
         return replace(first, vectors=np.concatenate(vectors))
-    ids: list[NDArray[Any]] = [request.ids for request in requests if request.ids is not None]
-    return replace(first, ids=np.concatenate(ids))
+    ids = [request.ids for request in requests if request.ids is not None]
+    return replace(first, ids=joined(ids))
 
 
 def _split(hits: Hits, sizes: Sequence[int]) -> list[Hits]:

@@ -11,13 +11,13 @@ import pytest
 from fanlight.chunks import (
     check_row_bytes,
     join_hits,
-    join_items,
     queries_of_chunk,
     spans_of_bytes,
     spans_of_rows,
 )
 from fanlight.errors import InvalidRequest, NotReady
 from fanlight.ids import to_column
+from fanlight.items import join_items
 from fanlight.model import Coverage, Hits, Items, SearchRequest, ShardFailure
 from fanlight.wire.channels import MESSAGE_BYTES
 

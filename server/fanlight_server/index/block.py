@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fanlight.ids import empty
+from fanlight.ids import empty, joined
 from fanlight.model import Floats, IdColumn, IdType, Rows
 
 Bitmap = NDArray[np.bool_]
@@ -50,7 +50,7 @@ class Block:
 def concatenate(blocks: list[Block], dim: int, id_type: IdType) -> Block:
     """Put blocks one after the other."""
     return Block(
-        ids=np.concatenate([empty(id_type), *(b.ids for b in blocks)]),
+        ids=joined([empty(id_type), *(b.ids for b in blocks)]),
         seqs=np.concatenate([np.empty(0, np.int64), *(b.seqs for b in blocks)]),
         vectors=np.concatenate([np.empty((0, dim), np.float32), *(b.vectors for b in blocks)]),
         lengths=np.concatenate([np.empty(0, np.float64), *(b.lengths for b in blocks)]),

@@ -12,7 +12,7 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import hnswlib
 import numpy as np
@@ -24,7 +24,11 @@ Words = NDArray[np.uint32]
 
 # Rows added between two looks at the stop signal: about a second of one core at 784 dimensions.
 _ADD_ROWS = 1_024
-_SPACES = {Metric.COSINE: "ip", Metric.DOT: "ip", Metric.L2: "l2"}
+_SPACES: dict[Metric, Literal["ip", "l2"]] = {
+    Metric.COSINE: "ip",
+    Metric.DOT: "ip",
+    Metric.L2: "l2",
+}
 
 
 class BuildStopped(Exception):

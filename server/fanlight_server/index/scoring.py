@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fanlight.ids import empty, id_type_of
+from fanlight.ids import empty, id_type_of, joined
 from fanlight.model import Floats, IdColumn, Metric, Rows
 from fanlight.topk import TopK, order_best_first
 from fanlight_server.index.block import Bitmap, Block, Doubles, lengths_of
@@ -163,7 +163,7 @@ def scan(queries: Queries, block: Block, k: int, dead: Bitmap | None) -> TopK:
     if len(parts) == 1:
         return parts[0]
     return TopK(
-        np.concatenate([part.ids for part in parts]),
+        joined([part.ids for part in parts]),
         np.concatenate([part.scores for part in parts]),
         np.concatenate([part.counts for part in parts]),
     )
