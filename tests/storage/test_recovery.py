@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from tests.pieces import floats, ids_of, spec_of
 from tests.storage.conftest import BUSY, LAZY, STILL, OpenCatalog, OpenCollection
 from tests.storage.model import Model, check, search
 
+from fanlight.errors import Corruption
 from fanlight.model import IdType, ItemBatch, Metric
 from fanlight_server.catalog import Catalog
 from fanlight_server.collection import Collection
@@ -314,6 +316,46 @@ def test_a_copy_taken_at_any_step_of_a_build_is_whole(
             check(image, model, QUERIES)
             image.close()
             check(open_collection(copy, spec, LAZY), model, QUERIES)
+
+
+def outcome(directory: Path, open_collection: OpenCollection, id_type: IdType) -> str:
+    """Open and read a damaged collection; only Corruption may come of it."""
+    try:
+        collection = open_collection(directory, spec_of(DIM, id_type=id_type), STILL)
+    except Corruption:
+        return "refused at start"
+    try:
+        search(collection, QUERIES, 400)
+        collection.scroll(400, b"")
+        collection.get(ids_of(range(-10, 400), id_type))
+    except Corruption:
+        return "refused when read"
+    finally:
+        collection.close()
+    return "answered"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("id_type", ID_TYPES)
+def test_a_flipped_bit_in_the_items_is_no_crash(
+    open_collection: OpenCollection, tmp_path: Path, id_type: IdType
+) -> None:
+    """Wherever a bit of items.db is flipped: answers or Corruption, and Corruption for most."""
+    collection = open_collection(tmp_path, spec_of(DIM, id_type=id_type), STILL, create=True)
+    batch = ItemBatch(ids_of(range(300), id_type), floats(1, 300, DIM), [b'{"a": 1}'] * 300)
+    collection.upsert(batch).result(WAIT_S)
+    collection.delete(ids_of(range(20), id_type)).result(WAIT_S)
+    collection.close()
+    sound = (tmp_path / "items.db").read_bytes()
+    choice, outcomes = random.Random(6), []
+    # most bytes are room to grow
+    used = [place for place, byte in enumerate(sound) if byte]
+    for place in choice.sample(used, 120):
+        damaged = bytearray(sound)
+        damaged[place] ^= 1 << choice.randrange(8)
+        (tmp_path / "items.db").write_bytes(damaged)
+        outcomes.append(outcome(tmp_path, open_collection, id_type))
+    assert outcomes.count("answered") < 40
 
 
 def test_a_list_that_names_a_file_that_never_was(

@@ -181,6 +181,19 @@ def test_a_damaged_row_is_named(store: Store, path: Path, id_type: IdType, damag
     assert len(store.get(ids[[0, 1, 3, 4]])) == 4
 
 
+@pytest.mark.parametrize("damage", ["seq = 'text'", "seq = x'00'", "deleted = 'text'"])
+def test_a_damaged_index_is_no_crash(
+    store: Store, path: Path, id_type: IdType, damage: str
+) -> None:
+    """What cannot be a change in the log of changes is Corruption."""
+    put(store, id_type, range(5), 1)
+    with sqlite3.connect(path) as db:
+        db.execute(f"UPDATE items SET {damage} WHERE seq = 3")
+    db.close()
+    with pytest.raises(Corruption, match=r"things@1/items\.db: the index on seq is damaged"):
+        store.log_after(0)
+
+
 def test_a_tombstone_that_lost_its_mark_is_no_item(
     store: Store, path: Path, id_type: IdType
 ) -> None:

@@ -242,17 +242,22 @@ class Store:
             return list(islice(self._live(rows), n))
 
     def log_after(self, seq: int) -> Log:
-        """Read the last change of each id that changed after `seq`."""
+        """Read the last change of each id that changed after `seq`.
+
+        It is read from the index on seq alone, which has no checksum: what it says is compared
+        with rows only where their vectors are read.
+        """
         query = "SELECT id, seq, deleted FROM items WHERE seq > ? ORDER BY seq"
         with self._reader() as db:
             rows = db.execute(query, (seq,)).fetchall()
         ids = empty(self._id_type, len(rows))
-        ids[:] = [row[0] for row in rows]
-        return Log(
-            ids=ids,
-            seqs=np.fromiter((row[1] for row in rows), np.int64, len(rows)),
-            deleted=np.fromiter((row[2] for row in rows), np.bool_, len(rows)),
-        )
+        try:
+            ids[:] = [row[0] for row in rows]
+            seqs = np.fromiter((row[1] for row in rows), np.int64, len(rows))
+            deleted = np.fromiter((row[2] for row in rows), np.int8, len(rows))
+        except (TypeError, ValueError, OverflowError) as error:
+            raise Corruption(f"{self._name}: the index on seq is damaged") from error
+        return Log(ids, seqs, deleted.astype(np.bool_))
 
     def _live(self, rows: Iterable[Row]) -> Iterator[StoredItem]:
         """Check rows, and drop the deleted ones: whether a row is one is checked as well."""
