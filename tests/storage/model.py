@@ -9,12 +9,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from tests import oracle
-from tests.pieces import ids_of
+from tests.pieces import floats, ids_of, spec_of
+from tests.storage.conftest import OpenCatalog
 
 from fanlight.ids import empty
 from fanlight.model import Floats, IdColumn, IdType, ItemBatch, Metric, SearchRequest
 from fanlight.topk import TopK
 from fanlight_server.collection import Collection
+
+DIM = 8
+WAIT_S = 20
 
 
 @dataclass
@@ -101,3 +105,37 @@ def scrolled(collection: Collection, page_size: int) -> list[object]:
         token = page.next_page_token
         if not token:
             return seen
+
+
+def made(
+    open_catalog: OpenCatalog,
+    metric: Metric = Metric.COSINE,
+    id_type: IdType = IdType.INT64,
+    **changes: object,
+) -> Collection:
+    """Create the collection "things" in a new catalog."""
+    catalog = open_catalog(**changes)
+    catalog.create(spec_of(DIM, metric, id_type))
+    return catalog.get("things")
+
+
+def batch_of(
+    numbers: range | list[int],
+    id_type: IdType = IdType.INT64,
+    seed: int = 1,
+    payloads: list[bytes] | None = None,
+) -> ItemBatch:
+    """Make items with these numbers as ids, the vectors from a seed."""
+    return ItemBatch(ids_of(np.array(numbers), id_type), floats(seed, len(numbers), DIM), payloads)
+
+
+def put(collection: Collection, batch: ItemBatch) -> None:
+    """Write items and wait; all of them must be accepted."""
+    result = collection.upsert(batch).result(WAIT_S)
+    assert not result.errors
+
+
+def at_rest(collection: Collection) -> bool:
+    """Tell whether the builder has nothing left to do under the configuration BUSY."""
+    info = collection.info()
+    return info.unindexed_items < 20 and info.segments <= 2

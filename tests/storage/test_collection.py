@@ -3,57 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-from tests import oracle
-from tests.pieces import floats, ids_of, spec_of
-from tests.storage.conftest import LAZY, OpenCatalog, OpenCollection
-from tests.storage.model import Model, check, scrolled, search
+from tests.pieces import floats, ids_of
+from tests.storage.conftest import OpenCatalog
+from tests.storage.model import (
+    DIM,
+    WAIT_S,
+    Model,
+    at_rest,
+    batch_of,
+    check,
+    made,
+    put,
+    scrolled,
+    search,
+)
 
-from fanlight.errors import InvalidRequest, NotFound, NotReady, Overloaded
+from fanlight.errors import InvalidRequest, NotFound, Overloaded
 from fanlight.limits import Limits
 from fanlight.model import IdType, ItemBatch, Metric, SearchRequest
-from fanlight_server.collection import Collection
 
 ID_TYPES = list(IdType)
 METRICS = list(Metric)
-DIM = 8
-WAIT_S = 20
 WaitUntil = Callable[..., None]
-
-
-def made(
-    open_catalog: OpenCatalog,
-    metric: Metric = Metric.COSINE,
-    id_type: IdType = IdType.INT64,
-    **changes: object,
-) -> Collection:
-    catalog = open_catalog(**changes)
-    catalog.create(spec_of(DIM, metric, id_type))
-    return catalog.get("things")
-
-
-def batch_of(
-    numbers: range | list[int],
-    id_type: IdType = IdType.INT64,
-    seed: int = 1,
-    payloads: list[bytes] | None = None,
-) -> ItemBatch:
-    return ItemBatch(ids_of(np.array(numbers), id_type), floats(seed, len(numbers), DIM), payloads)
-
-
-def put(collection: Collection, batch: ItemBatch) -> None:
-    result = collection.upsert(batch).result(WAIT_S)
-    assert not result.errors
-
-
-def at_rest(collection: Collection) -> bool:
-    info = collection.info()
-    return info.unindexed_items < 20 and info.segments <= 2
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -201,32 +175,6 @@ def test_a_deletion_is_seen_at_once(open_catalog: OpenCatalog) -> None:
     assert collection.delete(np.array([5])).result(WAIT_S).deleted == 0
     put(collection, batch_of([5], seed=9))
     assert collection.get(np.array([5])).ids.tolist() == [5]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("id_type", ID_TYPES)
-def test_indexing_changes_no_exact_answer_and_no_score(
-    open_catalog: OpenCatalog, metric: Metric, id_type: IdType, wait_until: WaitUntil
-) -> None:
-    """Before and after a graph is built, the same item has the same score, exact or walked."""
-    collection = made(open_catalog, metric, id_type)
-    model = Model(DIM, id_type, metric)
-    queries = floats(5, 4, DIM)
-    batch = batch_of(range(1_500), id_type)
-    put(collection, batch)
-    model.put(batch)
-    early = search(collection, queries, 50)
-    wait_until(lambda: collection.info().unindexed_items == 0 and at_rest(collection), 30)
-    assert collection.info().segments >= 1
-    exact, walked = search(collection, queries, 50), search(collection, queries, 50, exact=False)
-    oracle.assert_equal(exact, early)
-    oracle.assert_equal(exact, model.best(queries, 50))
-    for row in range(4):
-        score_of = dict(zip(exact.ids[row].tolist(), exact.scores[row].tolist(), strict=True))
-        for value, score in zip(walked.ids[row].tolist(), walked.scores[row].tolist(), strict=True):
-            assert score_of.get(value, score) == score
-    assert oracle.recall(walked, exact) > 0.95
 
 
 @pytest.mark.parametrize("exact", [True, False])
@@ -378,85 +326,6 @@ def test_items_are_read_in_the_order_asked(open_catalog: OpenCatalog) -> None:
     np.testing.assert_array_equal(got.vectors, floats(1, 10, DIM)[[7, 3, 7]])
 
 
-def test_whole_segments_can_die(open_catalog: OpenCatalog, wait_until: WaitUntil) -> None:
-    """After all items of all segments are deleted nothing is found and no segment stays."""
-    collection = made(open_catalog)
-    put(collection, batch_of(range(900)))
-    wait_until(lambda: at_rest(collection), 30)
-    collection.delete(np.arange(900)).result(WAIT_S)
-    check(collection, Model(DIM, IdType.INT64), floats(2, 2, DIM))
-    wait_until(lambda: collection.info().segments == 0)
-    check(collection, Model(DIM, IdType.INT64), floats(2, 2, DIM))
-    put(collection, batch_of(range(10)))
-    assert collection.count() == 10
-
-
-@pytest.mark.slow
-def test_writers_wait_for_the_builder(
-    open_collection: OpenCollection, tmp_path: Path, wait_until: WaitUntil
-) -> None:
-    """While nothing is built, writes wait at the limit and searches go on; then all is written."""
-    config = replace(LAZY, unindexed_bytes=4_096)
-    collection = open_collection(tmp_path, spec_of(DIM), config, create=True)
-    head_rows = config.head_bytes // (4 * DIM)
-
-    def write() -> None:
-        for start in range(0, 1_600, 32):
-            put(collection, batch_of(range(start, start + 32)))
-
-    with ThreadPoolExecutor(1) as pool:
-        writing = pool.submit(write)
-        wait_until(lambda: collection.count() >= 2 * head_rows)
-        for _ in range(200):
-            assert search(collection, floats(2, 1, DIM), 3).counts.tolist() == [3]
-        assert not writing.done()
-        assert collection.count() <= 3 * head_rows + 32
-        while not writing.done():
-            collection.keeper.build_next(1)
-        writing.result()
-    assert collection.count() == 1_600
-    assert collection.info().unindexed_items <= 3 * head_rows + 32
-
-
-def test_closing_lets_waiting_writes_through(
-    open_collection: OpenCollection, tmp_path: Path
-) -> None:
-    """A writer that waits for the builder is not waited for in vain when the shard stops."""
-    config = replace(LAZY, unindexed_bytes=4_096)
-    collection = open_collection(tmp_path, spec_of(DIM), config, create=True)
-    put(collection, batch_of(range(1_000)))
-    late = collection.upsert(batch_of(range(1_000, 1_010)))
-    assert collection.count() == 1_000
-    collection.close()
-    assert late.result(WAIT_S).written == 10
-    assert open_collection(tmp_path, spec_of(DIM), config).count() == 1_010
-
-
-def test_after_a_failed_build_reads_go_on_and_writes_are_refused(
-    open_catalog: OpenCatalog, wait_until: WaitUntil, tmp_path: Path
-) -> None:
-    """When the builder cannot write a segment, all answers stay complete and writes say why not."""
-    collection = made(open_catalog)
-    segments = next(tmp_path.rglob("segments"))
-    (segments / "00000001.seg").mkdir()
-    model = Model(DIM, IdType.INT64)
-    batch = batch_of(range(300))
-    put(collection, batch)
-    model.put(batch)
-
-    def refused() -> bool:
-        try:
-            collection.keeper.check_writable()
-        except NotReady:
-            return True
-        return False
-
-    wait_until(refused)
-    with pytest.raises(NotReady, match="cannot build its index"):
-        collection.upsert(batch_of(range(5)))
-    check(collection, model, floats(3, 2, DIM))
-
-
 def test_a_full_disk_refuses_the_write_and_changes_no_answer(open_catalog: OpenCatalog) -> None:
     """What could not be stored is not shown either; reads go on, and writes once there is room."""
     collection = made(open_catalog)
@@ -476,26 +345,3 @@ def test_a_full_disk_refuses_the_write_and_changes_no_answer(open_catalog: OpenC
     put(collection, later)
     model.put(later)
     check(collection, model, floats(3, 2, DIM))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("metric", METRICS)
-def test_recall_survives_growth_and_deletions(
-    open_collection: OpenCollection, tmp_path: Path, metric: Metric
-) -> None:
-    """A graph that was extended again and again over dead rows finds nearly all true neighbours."""
-    collection = open_collection(tmp_path, spec_of(DIM, metric), LAZY, create=True)
-    model = Model(DIM, IdType.INT64, metric)
-    for step in range(8):
-        batch = batch_of(range(step * 400, step * 400 + 500), seed=step)
-        put(collection, batch)
-        model.put(batch)
-        gone = np.arange(step * 400, step * 400 + 500, 9)
-        collection.delete(gone).result(WAIT_S)
-        model.drop(gone)
-        while collection.keeper.build_next(1):
-            pass
-    assert collection.info().unindexed_items < 600
-    queries = floats(77, 100, DIM)
-    walked = search(collection, queries, 10, exact=False, ef=40)
-    assert oracle.recall(walked, model.best(queries, 10)) > 0.985
