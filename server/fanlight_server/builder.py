@@ -15,6 +15,8 @@ _log = logging.getLogger(__name__)
 
 # Between two looks for sealed heads; a build takes longer than this anyway.
 _POLL_S = 0.05
+# After a failure (a full disk, say) before the next try; a build that fails may have cost minutes.
+_RETRY_S = 10.0
 
 
 class Builder:
@@ -37,6 +39,8 @@ class Builder:
         self._keepers = keepers
         self._config = config
         self._now = now
+        # used by the thread alone: when to try the collections again whose last build failed
+        self._retry_at: dict[SegmentKeeper, float] = {}
         self._threads = config.build_threads or max(1, (os.cpu_count() or 1) // 2)
         # own synchronisation
         self._stopped = threading.Event()
@@ -60,13 +64,19 @@ class Builder:
                 self._stopped.wait(_POLL_S)
 
     def _build_one(self) -> bool:
-        waiting = sorted(self._keepers(), key=lambda keeper: -keeper.unindexed_bytes)
-        return any(self._try(keeper) for keeper in waiting)
+        now = self._now()
+        due = [keeper for keeper in self._keepers() if self._retry_at.get(keeper, now) <= now]
+        due.sort(key=lambda keeper: -keeper.unindexed_bytes)
+        return any(self._try(keeper) for keeper in due)
 
     def _try(self, keeper: SegmentKeeper) -> bool:
         try:
-            return keeper.build_next(self._threads)
+            built = keeper.build_next(self._threads)
         except Exception:
-            _log.exception("a segment could not be built; the collection takes no more writes")
+            _log.exception("a segment could not be built; writes are refused until one can")
             keeper.fail("the shard cannot build its index; its log says why")
+            self._retry_at[keeper] = self._now() + _RETRY_S
             return False
+        if self._retry_at.pop(keeper, None) is not None:
+            keeper.mend()
+        return built

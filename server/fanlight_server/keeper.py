@@ -53,7 +53,7 @@ class SegmentKeeper:
         # used by one thread at a time
         self._next_number = 1
         self._seq_last_seen = -1
-        # set once, read by all threads
+        # set by the builder, read by all threads
         self._fault: str | None = None
 
     # --- any thread ---------------------------------------------------------------------------
@@ -75,6 +75,10 @@ class SegmentKeeper:
         """Refuse writes from now on; searches go on."""
         self._fault = reason
         self._index.wake()
+
+    def mend(self) -> None:
+        """Take writes again."""
+        self._fault = None
 
     def stop(self) -> None:
         """Abandon a build under way, start no other, and return when none is under way."""
@@ -172,7 +176,7 @@ class SegmentKeeper:
             return self._build_next(threads)
 
     def _build_next(self, threads: int) -> bool:
-        build = None if self._stopped.is_set() or self._fault else self._index.plan()
+        build = None if self._stopped.is_set() else self._index.plan()
         if build is None:
             return False
         path = self._directory / f"{self._next_number:08d}.seg"

@@ -16,6 +16,7 @@ from tests.storage.model import DIM, WAIT_S, Model, at_rest, batch_of, check, ma
 
 from fanlight.errors import NotReady
 from fanlight.model import IdType, Metric
+from fanlight_server import builder
 
 WaitUntil = Callable[..., None]
 
@@ -101,12 +102,20 @@ def test_closing_lets_waiting_writes_through(
 
 
 def test_after_a_failed_build_reads_go_on_and_writes_are_refused(
-    open_catalog: OpenCatalog, wait_until: WaitUntil, tmp_path: Path
+    open_catalog: OpenCatalog,
+    wait_until: WaitUntil,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """When the builder cannot write a segment, all answers stay complete and writes say why not."""
+    """When the builder cannot write a segment, answers stay complete, writes say why not and
+    are taken again once a build succeeds.
+    """
+    monkeypatch.setattr(builder, "_RETRY_S", 0.2)
     collection = made(open_catalog)
     segments = next(tmp_path.rglob("segments"))
-    (segments / "00000001.seg").mkdir()
+    obstacles = [segments / f"{number:08d}.seg" for number in range(1, 500)]
+    for obstacle in obstacles:
+        obstacle.mkdir()
     model = Model(DIM, IdType.INT64)
     batch = batch_of(range(300))
     put(collection, batch)
@@ -123,6 +132,12 @@ def test_after_a_failed_build_reads_go_on_and_writes_are_refused(
     with pytest.raises(NotReady, match="cannot build its index"):
         collection.upsert(batch_of(range(5)))
     check(collection, model, floats(3, 2, DIM))
+
+    for obstacle in obstacles:
+        obstacle.rmdir()
+    wait_until(lambda: not refused())
+    put(collection, batch_of(range(5)))
+    wait_until(lambda: collection.info().segments)
 
 
 @pytest.mark.slow
