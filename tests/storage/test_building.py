@@ -107,9 +107,7 @@ def test_after_a_failed_build_reads_go_on_and_writes_are_refused(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """When the builder cannot write a segment, answers stay complete, writes say why not and
-    are taken again once a build succeeds.
-    """
+    """While no segment can be written answers stay complete; writes wait until one can."""
     monkeypatch.setattr(builder, "_RETRY_S", 0.2)
     collection = made(open_catalog)
     segments = next(tmp_path.rglob("segments"))
