@@ -1,7 +1,8 @@
 """Searches for one shard, packed into few messages on one long-lived stream.
 
-A message costs Python 25 to 60 microseconds on either side and a call of its own 75 to 130
-(measured), so under load several callers' searches travel together. When they leave is Nagle's
+A message costs much more than a search in it (an echo over grpc.aio: 235 microseconds of CPU on
+the answering side, measured on 2 virtual cores), so under load several callers' searches travel
+together. When they leave is Nagle's
 rule (RFC 896): an idle shard gets a search at once; while a message is under way, searches are
 collected until one is answered, or for 5 ms, so that slow searches do not hold up quick ones.
 Against two messages under way that makes larger messages, whose searches a shard runs together:

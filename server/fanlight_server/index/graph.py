@@ -22,7 +22,7 @@ from fanlight.model import CollectionSpec, Floats, Metric, Rows
 
 Words = NDArray[np.uint32]
 
-# Rows added between two looks at the stop signal: about a second of one core at 784 dimensions.
+# Rows added between two looks at the stop signal: about 0.4 s of one core at 784 dimensions.
 _ADD_ROWS = 1_024
 _SPACES: dict[Metric, Literal["ip", "l2"]] = {
     Metric.COSINE: "ip",

@@ -9,8 +9,8 @@ from fanlight_server.index.settings import IndexConfig
 
 # A segment is extended when it has at most this many times the rows that are added to it. Every
 # extension copies the segment, so the factor bounds that work; a smaller one leaves more
-# segments to be searched. With 3, rows that arrive in equal blocks are inserted into a graph
-# about twice each.
+# segments to be searched. With 3 and no rest, rows that arrive in 20, 100 or 400 equal blocks are
+# inserted into a graph 1.4, 1.9 or 2.5 times each and leave 3 segments (simulated).
 _ABSORB_FACTOR = 3
 # At rest, small segments are merged into the largest when they have this share of its rows.
 _MERGE_SHARE = 0.05
