@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from fanlight.model import CollectionSpec, Floats, IdColumn, IdType, Metric, Rows
+from fanlight.vectors import lengths_of
 from fanlight_server.index import graph, segment_file
-from fanlight_server.index.block import Block, lengths_of
+from fanlight_server.index.block import Block
 from fanlight_server.index.scoring import walked_form
 from fanlight_server.index.segment import Segment
 

@@ -237,6 +237,15 @@ class ItemBatch:
     vectors: Floats
     payload_blobs: Sequence[bytes] | None = None
 
+    def take(self, rows: Rows) -> ItemBatch:
+        """Copy some rows, in the order given."""
+        blobs = self.payload_blobs
+        return ItemBatch(
+            ids=self.ids[rows],
+            vectors=self.vectors[rows],
+            payload_blobs=None if blobs is None else [blobs[row] for row in rows.tolist()],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class UpsertResult:
@@ -281,16 +290,8 @@ class Page:
 
 
 class Searcher(Protocol):
-    """What a segment, a head, a view and a shard offer alike."""
+    """What answers searches: a shard's part of a collection."""
 
     def search(self, request: SearchRequest) -> Hits:
-        """Answer the queries of `request`."""
-        ...
-
-
-class AsyncSearcher(Protocol):
-    """The same across a wire: a remote shard and the fan-out over all of them."""
-
-    async def search(self, request: SearchRequest) -> Hits:
         """Answer the queries of `request`."""
         ...

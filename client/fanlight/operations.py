@@ -183,7 +183,7 @@ class Operations:
         check_row_bytes(sizes)
         write = BatchWrite(
             calls.UPSERT_ITEMS,
-            lambda rows: to_upsert(collection, _rows_of_batch(batch, rows)),
+            lambda rows: to_upsert(collection, batch.take(rows)),
             lambda response: response.written,
             self._budget_maker(calls.UPSERT_ITEMS, timeout),
         )
@@ -359,15 +359,6 @@ def _as_batch(ids: IdsLike, vectors: ArrayLike, payloads: Sequence[Payload] | No
     if blobs is not None:
         check_length("payloads", len(blobs), len(column))
     return ItemBatch(column, matrix, blobs)
-
-
-def _rows_of_batch(batch: ItemBatch, rows: Rows) -> ItemBatch:
-    blobs = batch.payload_blobs
-    return ItemBatch(
-        ids=batch.ids[rows],
-        vectors=batch.vectors[rows],
-        payload_blobs=None if blobs is None else [blobs[row] for row in rows.tolist()],
-    )
 
 
 def _row_bytes(batch: ItemBatch) -> Rows:

@@ -84,7 +84,7 @@ class PlacedItems:
         placed = await self._ask(
             collection,
             batch.ids,
-            lambda shard, rows, left_s: shard.upsert(collection, _part(batch, rows), left_s),
+            lambda shard, rows, left_s: shard.upsert(collection, batch.take(rows), left_s),
             min_coverage=0,
             deadline=deadline,
         )
@@ -209,15 +209,6 @@ class PlacedItems:
         row = limits.id_bytes + limits.payload_bytes * columns.payloads
         row += 4 * limits.dim * columns.vectors
         return min(limits.batch_rows, max(1, limits.message_bytes // row))
-
-
-def _part(batch: ItemBatch, rows: Rows) -> ItemBatch:
-    blobs = batch.payload_blobs
-    return ItemBatch(
-        ids=batch.ids[rows],
-        vectors=batch.vectors[rows],
-        payload_blobs=None if blobs is None else [blobs[row] for row in rows.tolist()],
-    )
 
 
 def _row_errors(

@@ -8,7 +8,6 @@ place of one shard map for ever.
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 import sqlite3
 import threading
@@ -29,8 +28,6 @@ from fanlight_server.index.settings import IndexConfig, SearchConfig
 from fanlight_server.keeper import SegmentKeeper
 from fanlight_server.storage.files import DirectoryLock, make_directory, sync_directory
 from fanlight_server.storage.store import sqlite_errors
-
-_log = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 

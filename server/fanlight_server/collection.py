@@ -247,10 +247,8 @@ class Collection:
         kept, superseded = last_occurrences(batch.ids[good])
         rows = good[kept]
         result = UpsertResult(len(rows), errors, good[superseded])
-        payloads = batch.payload_blobs
-        if payloads is not None:
-            payloads = [payloads[row] for row in rows.tolist()]
-        write = Write(batch.ids[rows], batch.vectors[rows], payloads, lambda _: result)
+        taken = batch.take(rows)
+        write = Write(taken.ids, taken.vectors, taken.payload_blobs, lambda _: result)
         return cast(Future[UpsertResult], self._submit(write))
 
     def delete(self, ids: IdColumn) -> Future[DeleteResult]:

@@ -57,12 +57,6 @@ def concatenate(blocks: list[Block], dim: int, id_type: IdType) -> Block:
     )
 
 
-def lengths_of(vectors: Floats) -> Doubles:
-    """Compute Euclidean lengths in float64: (n, dim) float32 to (n,)."""
-    lengths: Doubles = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
-    return lengths
-
-
 class RowLookup:
     """Finds the newest row of each id in a block that no longer grows.
 

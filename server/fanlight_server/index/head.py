@@ -6,7 +6,8 @@ import numpy as np
 
 from fanlight.ids import empty
 from fanlight.model import Floats, IdColumn, IdType, Rows
-from fanlight_server.index.block import Block, lengths_of
+from fanlight.vectors import lengths_of
+from fanlight_server.index.block import Block
 
 
 class Head:

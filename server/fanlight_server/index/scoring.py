@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from fanlight.ids import empty, id_type_of, joined
 from fanlight.model import Floats, IdColumn, Metric, Rows
 from fanlight.topk import TopK, order_best_first
-from fanlight_server.index.block import Bitmap, Block, Doubles, lengths_of
+from fanlight.vectors import lengths_of
+from fanlight_server.index.block import Bitmap, Block, Doubles
 
 # Unit roundoff of float32, and the smallest product it holds with full precision.
 _UNIT = 2.0**-24
