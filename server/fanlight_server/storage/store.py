@@ -170,14 +170,19 @@ class Store:
     @contextmanager
     def _reader(self) -> Iterator[sqlite3.Connection]:
         if self._closed.is_set():
-            raise NotReady("the collection is being closed", retry_after_s=0.1)
-        with sqlite_errors(self._name):
-            connection = self._idle_reader()
-            try:
-                yield connection
-            except BaseException:
-                connection.close()
-                raise
+            raise _closing()
+        try:
+            with sqlite_errors(self._name):
+                connection = self._idle_reader()
+                try:
+                    yield connection
+                except BaseException:
+                    connection.close()
+                    raise
+        except Corruption:
+            if self._closed.is_set():  # the files may be gone: a deleted collection's are
+                raise _closing() from None
+            raise
         if self._closed.is_set():
             connection.close()
         else:
@@ -300,6 +305,10 @@ class Store:
         while not self._idle_readers.empty():
             self._idle_readers.get_nowait().close()
         self._writer.close()
+
+
+def _closing() -> NotReady:
+    return NotReady("the collection is being closed", retry_after_s=0.1)
 
 
 def _rows(change: Change) -> Iterator[Row]:
