@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -340,3 +341,20 @@ def test_a_closed_store_says_so(store: Store, id_type: IdType) -> None:
     store.close()
     with pytest.raises(NotReady):
         everything(store)
+
+
+def test_a_read_that_meets_the_closing_is_told_so(
+    store: Store, path: Path, id_type: IdType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its connection opens after the files of a deleted collection are gone."""
+    put(store, id_type, range(3), first_seq=1)
+    connect = store._idle_reader
+
+    def connect_too_late() -> sqlite3.Connection:
+        store.close()
+        shutil.rmtree(path.parent)
+        return connect()
+
+    monkeypatch.setattr(store, "_idle_reader", connect_too_late)
+    with pytest.raises(NotReady):
+        store.get(ids_of(range(3), id_type))
