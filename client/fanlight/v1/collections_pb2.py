@@ -25,33 +25,37 @@ _sym_db = _symbol_database.Default()
 from fanlight.v1 import types_pb2 as fanlight_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x66\x61nlight/v1/collections.proto\x12\x0b\x66\x61nlight.v1\x1a\x17\x66\x61nlight/v1/types.proto\"\xbe\x01\n\x0e\x43ollectionSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03\x64im\x18\x02 \x01(\r\x12#\n\x06metric\x18\x03 \x01(\x0e\x32\x13.fanlight.v1.Metric\x12$\n\x07id_type\x18\x04 \x01(\x0e\x32\x13.fanlight.v1.IdType\x12\x0e\n\x01m\x18\x05 \x01(\rH\x00\x88\x01\x01\x12\x1c\n\x0f\x65\x66_construction\x18\x06 \x01(\rH\x01\x88\x01\x01\x42\x04\n\x02_mB\x12\n\x10_ef_construction\"\x93\x01\n\nCollection\x12)\n\x04spec\x18\x01 \x01(\x0b\x32\x1b.fanlight.v1.CollectionSpec\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\r\n\x05items\x18\x03 \x01(\x04\x12\x17\n\x0funindexed_items\x18\x04 \x01(\x04\x12\x10\n\x08segments\x18\x05 \x01(\r\x12\x0f\n\x07\x64\x65leted\x18\x06 \x01(\x08\"f\n\x17\x43reateCollectionRequest\x12)\n\x04spec\x18\x01 \x01(\x0b\x32\x1b.fanlight.v1.CollectionSpec\x12\x14\n\x07version\x18\x02 \x01(\x04H\x00\x88\x01\x01\x42\n\n\x08_version\"G\n\x18\x43reateCollectionResponse\x12+\n\ncollection\x18\x01 \x01(\x0b\x32\x17.fanlight.v1.Collection\"P\n\x14GetCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x19\n\x0cmin_coverage\x18\x02 \x01(\x01H\x00\x88\x01\x01\x42\x0f\n\r_min_coverage\"m\n\x15GetCollectionResponse\x12+\n\ncollection\x18\x01 \x01(\x0b\x32\x17.fanlight.v1.Collection\x12\'\n\x08\x63overage\x18\x02 \x01(\x0b\x32\x15.fanlight.v1.Coverage\"D\n\x16ListCollectionsRequest\x12\x19\n\x0cmin_coverage\x18\x01 \x01(\x01H\x00\x88\x01\x01\x42\x0f\n\r_min_coverage\"p\n\x17ListCollectionsResponse\x12,\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x17.fanlight.v1.Collection\x12\'\n\x08\x63overage\x18\x02 \x01(\x0b\x32\x15.fanlight.v1.Coverage\"I\n\x17\x44\x65leteCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x07version\x18\x02 \x01(\x04H\x00\x88\x01\x01\x42\n\n\x08_version\"\x1a\n\x18\x44\x65leteCollectionResponse2\x8b\x03\n\x11\x43ollectionService\x12_\n\x10\x43reateCollection\x12$.fanlight.v1.CreateCollectionRequest\x1a%.fanlight.v1.CreateCollectionResponse\x12V\n\rGetCollection\x12!.fanlight.v1.GetCollectionRequest\x1a\".fanlight.v1.GetCollectionResponse\x12\\\n\x0fListCollections\x12#.fanlight.v1.ListCollectionsRequest\x1a$.fanlight.v1.ListCollectionsResponse\x12_\n\x10\x44\x65leteCollection\x12$.fanlight.v1.DeleteCollectionRequest\x1a%.fanlight.v1.DeleteCollectionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x66\x61nlight/v1/collections.proto\x12\x0b\x66\x61nlight.v1\x1a\x17\x66\x61nlight/v1/types.proto\"\xca\x02\n\x0e\x43ollectionSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03\x64im\x18\x02 \x01(\r\x12#\n\x06metric\x18\x03 \x01(\x0e\x32\x13.fanlight.v1.Metric\x12$\n\x07id_type\x18\x04 \x01(\x0e\x32\x13.fanlight.v1.IdType\x12\x0e\n\x01m\x18\x05 \x01(\rH\x00\x88\x01\x01\x12\x1c\n\x0f\x65\x66_construction\x18\x06 \x01(\rH\x01\x88\x01\x01\x12?\n\nfilterable\x18\x07 \x03(\x0b\x32+.fanlight.v1.CollectionSpec.FilterableEntry\x1aI\n\x0f\x46ilterableEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0e\x32\x16.fanlight.v1.FieldType:\x02\x38\x01\x42\x04\n\x02_mB\x12\n\x10_ef_construction\"\x93\x01\n\nCollection\x12)\n\x04spec\x18\x01 \x01(\x0b\x32\x1b.fanlight.v1.CollectionSpec\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\r\n\x05items\x18\x03 \x01(\x04\x12\x17\n\x0funindexed_items\x18\x04 \x01(\x04\x12\x10\n\x08segments\x18\x05 \x01(\r\x12\x0f\n\x07\x64\x65leted\x18\x06 \x01(\x08\"f\n\x17\x43reateCollectionRequest\x12)\n\x04spec\x18\x01 \x01(\x0b\x32\x1b.fanlight.v1.CollectionSpec\x12\x14\n\x07version\x18\x02 \x01(\x04H\x00\x88\x01\x01\x42\n\n\x08_version\"G\n\x18\x43reateCollectionResponse\x12+\n\ncollection\x18\x01 \x01(\x0b\x32\x17.fanlight.v1.Collection\"P\n\x14GetCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x19\n\x0cmin_coverage\x18\x02 \x01(\x01H\x00\x88\x01\x01\x42\x0f\n\r_min_coverage\"m\n\x15GetCollectionResponse\x12+\n\ncollection\x18\x01 \x01(\x0b\x32\x17.fanlight.v1.Collection\x12\'\n\x08\x63overage\x18\x02 \x01(\x0b\x32\x15.fanlight.v1.Coverage\"D\n\x16ListCollectionsRequest\x12\x19\n\x0cmin_coverage\x18\x01 \x01(\x01H\x00\x88\x01\x01\x42\x0f\n\r_min_coverage\"p\n\x17ListCollectionsResponse\x12,\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x17.fanlight.v1.Collection\x12\'\n\x08\x63overage\x18\x02 \x01(\x0b\x32\x15.fanlight.v1.Coverage\"I\n\x17\x44\x65leteCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x07version\x18\x02 \x01(\x04H\x00\x88\x01\x01\x42\n\n\x08_version\"\x1a\n\x18\x44\x65leteCollectionResponse2\x8b\x03\n\x11\x43ollectionService\x12_\n\x10\x43reateCollection\x12$.fanlight.v1.CreateCollectionRequest\x1a%.fanlight.v1.CreateCollectionResponse\x12V\n\rGetCollection\x12!.fanlight.v1.GetCollectionRequest\x1a\".fanlight.v1.GetCollectionResponse\x12\\\n\x0fListCollections\x12#.fanlight.v1.ListCollectionsRequest\x1a$.fanlight.v1.ListCollectionsResponse\x12_\n\x10\x44\x65leteCollection\x12$.fanlight.v1.DeleteCollectionRequest\x1a%.fanlight.v1.DeleteCollectionResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fanlight.v1.collections_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_COLLECTIONSPEC_FILTERABLEENTRY']._loaded_options = None
+  _globals['_COLLECTIONSPEC_FILTERABLEENTRY']._serialized_options = b'8\001'
   _globals['_COLLECTIONSPEC']._serialized_start=72
-  _globals['_COLLECTIONSPEC']._serialized_end=262
-  _globals['_COLLECTION']._serialized_start=265
-  _globals['_COLLECTION']._serialized_end=412
-  _globals['_CREATECOLLECTIONREQUEST']._serialized_start=414
-  _globals['_CREATECOLLECTIONREQUEST']._serialized_end=516
-  _globals['_CREATECOLLECTIONRESPONSE']._serialized_start=518
-  _globals['_CREATECOLLECTIONRESPONSE']._serialized_end=589
-  _globals['_GETCOLLECTIONREQUEST']._serialized_start=591
-  _globals['_GETCOLLECTIONREQUEST']._serialized_end=671
-  _globals['_GETCOLLECTIONRESPONSE']._serialized_start=673
-  _globals['_GETCOLLECTIONRESPONSE']._serialized_end=782
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=784
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=852
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=854
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=966
-  _globals['_DELETECOLLECTIONREQUEST']._serialized_start=968
-  _globals['_DELETECOLLECTIONREQUEST']._serialized_end=1041
-  _globals['_DELETECOLLECTIONRESPONSE']._serialized_start=1043
-  _globals['_DELETECOLLECTIONRESPONSE']._serialized_end=1069
-  _globals['_COLLECTIONSERVICE']._serialized_start=1072
-  _globals['_COLLECTIONSERVICE']._serialized_end=1467
+  _globals['_COLLECTIONSPEC']._serialized_end=402
+  _globals['_COLLECTIONSPEC_FILTERABLEENTRY']._serialized_start=303
+  _globals['_COLLECTIONSPEC_FILTERABLEENTRY']._serialized_end=376
+  _globals['_COLLECTION']._serialized_start=405
+  _globals['_COLLECTION']._serialized_end=552
+  _globals['_CREATECOLLECTIONREQUEST']._serialized_start=554
+  _globals['_CREATECOLLECTIONREQUEST']._serialized_end=656
+  _globals['_CREATECOLLECTIONRESPONSE']._serialized_start=658
+  _globals['_CREATECOLLECTIONRESPONSE']._serialized_end=729
+  _globals['_GETCOLLECTIONREQUEST']._serialized_start=731
+  _globals['_GETCOLLECTIONREQUEST']._serialized_end=811
+  _globals['_GETCOLLECTIONRESPONSE']._serialized_start=813
+  _globals['_GETCOLLECTIONRESPONSE']._serialized_end=922
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=924
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=992
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=994
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=1106
+  _globals['_DELETECOLLECTIONREQUEST']._serialized_start=1108
+  _globals['_DELETECOLLECTIONREQUEST']._serialized_end=1181
+  _globals['_DELETECOLLECTIONRESPONSE']._serialized_start=1183
+  _globals['_DELETECOLLECTIONRESPONSE']._serialized_end=1209
+  _globals['_COLLECTIONSERVICE']._serialized_start=1212
+  _globals['_COLLECTIONSERVICE']._serialized_end=1607
 # @@protoc_insertion_point(module_scope)

@@ -19,12 +19,29 @@ class CollectionSpec(google.protobuf.message.Message):
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    @typing.final
+    class FilterableEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: fanlight.v1.types_pb2.FieldType.ValueType
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: fanlight.v1.types_pb2.FieldType.ValueType = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
     NAME_FIELD_NUMBER: builtins.int
     DIM_FIELD_NUMBER: builtins.int
     METRIC_FIELD_NUMBER: builtins.int
     ID_TYPE_FIELD_NUMBER: builtins.int
     M_FIELD_NUMBER: builtins.int
     EF_CONSTRUCTION_FIELD_NUMBER: builtins.int
+    FILTERABLE_FIELD_NUMBER: builtins.int
     name: builtins.str
     """1 to 128 characters of [A-Za-z0-9_.-], the first a letter or a digit."""
     dim: builtins.int
@@ -39,6 +56,12 @@ class CollectionSpec(google.protobuf.message.Message):
     """
     ef_construction: builtins.int
     """Candidates kept while a graph is built. Default: 200."""
+    @property
+    def filterable(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, fanlight.v1.types_pb2.FieldType.ValueType]:
+        """The keys of payloads that searches may filter by. A payload whose value
+        has another type is refused. Names have 1 to 128 bytes of UTF-8.
+        """
+
     def __init__(
         self,
         *,
@@ -48,9 +71,10 @@ class CollectionSpec(google.protobuf.message.Message):
         id_type: fanlight.v1.types_pb2.IdType.ValueType = ...,
         m: builtins.int | None = ...,
         ef_construction: builtins.int | None = ...,
+        filterable: collections.abc.Mapping[builtins.str, fanlight.v1.types_pb2.FieldType.ValueType] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_ef_construction", b"_ef_construction", "_m", b"_m", "ef_construction", b"ef_construction", "m", b"m"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_ef_construction", b"_ef_construction", "_m", b"_m", "dim", b"dim", "ef_construction", b"ef_construction", "id_type", b"id_type", "m", b"m", "metric", b"metric", "name", b"name"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_ef_construction", b"_ef_construction", "_m", b"_m", "dim", b"dim", "ef_construction", b"ef_construction", "filterable", b"filterable", "id_type", b"id_type", "m", b"m", "metric", b"metric", "name", b"name"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_ef_construction", b"_ef_construction"]) -> typing.Literal["ef_construction"] | None: ...
     @typing.overload

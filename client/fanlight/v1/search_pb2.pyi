@@ -5,6 +5,7 @@ isort:skip_file
 
 import builtins
 import collections.abc
+import fanlight.v1.filters_pb2
 import fanlight.v1.types_pb2
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
@@ -27,6 +28,7 @@ class SearchRequest(google.protobuf.message.Message):
     WITH_PAYLOADS_FIELD_NUMBER: builtins.int
     WITH_VECTORS_FIELD_NUMBER: builtins.int
     MIN_COVERAGE_FIELD_NUMBER: builtins.int
+    FILTER_FIELD_NUMBER: builtins.int
     collection: builtins.str
     k: builtins.int
     """Hits wanted for each query."""
@@ -48,6 +50,10 @@ class SearchRequest(google.protobuf.message.Message):
     def vectors(self) -> fanlight.v1.types_pb2.Matrix: ...
     @property
     def ids(self) -> fanlight.v1.types_pb2.Ids: ...
+    @property
+    def filter(self) -> fanlight.v1.filters_pb2.Filter:
+        """Find only items that satisfy it. Default: all items."""
+
     def __init__(
         self,
         *,
@@ -61,9 +67,10 @@ class SearchRequest(google.protobuf.message.Message):
         with_payloads: builtins.bool | None = ...,
         with_vectors: builtins.bool | None = ...,
         min_coverage: builtins.float | None = ...,
+        filter: fanlight.v1.filters_pb2.Filter | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_ef_search", b"_ef_search", "_exact", b"_exact", "_min_coverage", b"_min_coverage", "_score_threshold", b"_score_threshold", "_with_payloads", b"_with_payloads", "_with_vectors", b"_with_vectors", "ef_search", b"ef_search", "exact", b"exact", "ids", b"ids", "min_coverage", b"min_coverage", "queries", b"queries", "score_threshold", b"score_threshold", "vectors", b"vectors", "with_payloads", b"with_payloads", "with_vectors", b"with_vectors"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_ef_search", b"_ef_search", "_exact", b"_exact", "_min_coverage", b"_min_coverage", "_score_threshold", b"_score_threshold", "_with_payloads", b"_with_payloads", "_with_vectors", b"_with_vectors", "collection", b"collection", "ef_search", b"ef_search", "exact", b"exact", "ids", b"ids", "k", b"k", "min_coverage", b"min_coverage", "queries", b"queries", "score_threshold", b"score_threshold", "vectors", b"vectors", "with_payloads", b"with_payloads", "with_vectors", b"with_vectors"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_ef_search", b"_ef_search", "_exact", b"_exact", "_min_coverage", b"_min_coverage", "_score_threshold", b"_score_threshold", "_with_payloads", b"_with_payloads", "_with_vectors", b"_with_vectors", "ef_search", b"ef_search", "exact", b"exact", "filter", b"filter", "ids", b"ids", "min_coverage", b"min_coverage", "queries", b"queries", "score_threshold", b"score_threshold", "vectors", b"vectors", "with_payloads", b"with_payloads", "with_vectors", b"with_vectors"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_ef_search", b"_ef_search", "_exact", b"_exact", "_min_coverage", b"_min_coverage", "_score_threshold", b"_score_threshold", "_with_payloads", b"_with_payloads", "_with_vectors", b"_with_vectors", "collection", b"collection", "ef_search", b"ef_search", "exact", b"exact", "filter", b"filter", "ids", b"ids", "k", b"k", "min_coverage", b"min_coverage", "queries", b"queries", "score_threshold", b"score_threshold", "vectors", b"vectors", "with_payloads", b"with_payloads", "with_vectors", b"with_vectors"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_ef_search", b"_ef_search"]) -> typing.Literal["ef_search"] | None: ...
     @typing.overload

@@ -65,6 +65,36 @@ ID_TYPE_STRING: IdType.ValueType  # 2
 """UTF-8, 1 to 512 bytes."""
 global___IdType = IdType
 
+class _FieldType:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _FieldTypeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_FieldType.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    FIELD_TYPE_UNSPECIFIED: _FieldType.ValueType  # 0
+    FIELD_TYPE_KEYWORD: _FieldType.ValueType  # 1
+    """A string of at most 512 bytes of UTF-8, or a list of them."""
+    FIELD_TYPE_INT: _FieldType.ValueType  # 2
+    """A JSON integer that fits int64, or a list of them."""
+    FIELD_TYPE_FLOAT: _FieldType.ValueType  # 3
+    """A JSON number, held as float64."""
+    FIELD_TYPE_BOOL: _FieldType.ValueType  # 4
+    """true or false."""
+
+class FieldType(_FieldType, metaclass=_FieldTypeEnumTypeWrapper):
+    """What the values of a filterable field are."""
+
+FIELD_TYPE_UNSPECIFIED: FieldType.ValueType  # 0
+FIELD_TYPE_KEYWORD: FieldType.ValueType  # 1
+"""A string of at most 512 bytes of UTF-8, or a list of them."""
+FIELD_TYPE_INT: FieldType.ValueType  # 2
+"""A JSON integer that fits int64, or a list of them."""
+FIELD_TYPE_FLOAT: FieldType.ValueType  # 3
+"""A JSON number, held as float64."""
+FIELD_TYPE_BOOL: FieldType.ValueType  # 4
+"""true or false."""
+global___FieldType = FieldType
+
 class _Dtype:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
