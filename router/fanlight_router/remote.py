@@ -49,7 +49,7 @@ from fanlight.wire.channels import channel_options
 from fanlight.wire.cluster_codec import from_cluster_status
 from fanlight.wire.status import ERROR_KEY, from_coverage, from_row_errors, from_rpc_error
 from fanlight_router.shards import Columns
-from fanlight_router.stream import SearchStream
+from fanlight.wire.stream import SearchStream
 
 RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")

@@ -20,7 +20,8 @@ from fanlight.errors import (
 )
 from fanlight.limits import Limits
 from fanlight.model import Coverage, Hits, SearchRequest
-from fanlight_server.executor import STACK_QUERIES, SearchExecutor
+from fanlight.stacking import STACK_QUERIES
+from fanlight_server.executor import SearchExecutor
 
 DIM = 2
 FAR_S = 1_000.0

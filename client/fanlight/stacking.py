@@ -1,0 +1,77 @@
+"""Equal searches as one: the same parameters, their queries one after the other.
+
+A call costs far more than a query in it, on every level: a shard's walk of a graph, a router's
+fan-out, a client's message. What is put together here is taken apart again so that nobody
+notices the company: each caller gets its own hits and its own errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+from itertools import accumulate, pairwise
+
+import numpy as np
+
+from fanlight.ids import joined
+from fanlight.limits import Limits
+from fanlight.model import Hits, SearchRequest
+
+# Queries of one stack. More gain nothing by sharing a call, and everyone in a stack waits for
+# its slowest query.
+STACK_QUERIES = 256
+
+
+def size_of(request: SearchRequest) -> int:
+    """Count the queries of a search."""
+    queries = request.vectors if request.vectors is not None else request.ids
+    return 0 if queries is None else len(queries)
+
+
+def kind_of(request: SearchRequest) -> Hashable:
+    """Tell which searches can be stacked: those that differ in their queries alone."""
+    queries: object = None
+    if request.vectors is not None:
+        queries = request.vectors.shape[1]
+    elif request.ids is not None:
+        queries = request.ids.dtype
+    # No queries at all is an error, which a stack would hide.
+    return replace(request, vectors=None, ids=None), queries, size_of(request) > 0
+
+
+def room_for(request: SearchRequest, limits: Limits) -> int:
+    """Tell how many queries a stack of this kind may hold."""
+    return min(STACK_QUERIES, limits.batch_rows, limits.hits // max(1, request.k))
+
+
+def stacked(requests: Sequence[SearchRequest]) -> SearchRequest:
+    """Put searches of one kind together."""
+    first = requests[0]
+    if len(requests) == 1:
+        return first
+    if first.vectors is not None:
+        vectors = [request.vectors for request in requests if request.vectors is not None]
+        return replace(first, vectors=np.concatenate(vectors))
+    ids = [request.ids for request in requests if request.ids is not None]
+    return replace(first, ids=joined(ids))
+
+
+def taken_apart(hits: Hits, sizes: Sequence[int]) -> list[Hits]:
+    """Cut the hits of a stack into those of its members, which have so many queries each."""
+    if len(sizes) == 1:
+        return [hits]
+    bounds = [0, *accumulate(sizes)]
+    blob_bounds = np.concatenate(([0], np.cumsum(hits.counts)))[bounds].tolist()
+    blobs, vectors = hits.payload_blobs, hits.vectors
+    return [
+        Hits(
+            ids=hits.ids[a:b],
+            scores=hits.scores[a:b],
+            counts=hits.counts[a:b],
+            coverage=hits.coverage,
+            errors={row - a: e for row, e in hits.errors.items() if a <= row < b},
+            payload_blobs=None if blobs is None else blobs[first:last],
+            vectors=None if vectors is None else vectors[a:b],
+        )
+        for (a, b), (first, last) in zip(pairwise(bounds), pairwise(blob_bounds), strict=True)
+    ]

@@ -1,0 +1,169 @@
+"""Searches that arrive while others are under way, put together.
+
+Law: a search of a kind that nothing is under way for leaves at once. While searches of its kind
+are, it waits for the first of them to return, 5 ms at the longest, and leaves together with all
+others that came meanwhile (J. Nagle, RFC 896, applied to searches). So a lonely caller loses
+nothing, and many callers share few calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from fanlight.errors import InvalidRequest, NotReady, Overloaded
+from fanlight.limits import Limits
+from fanlight.model import Hits, SearchRequest
+from fanlight.stacking import kind_of, room_for, size_of, stacked, taken_apart
+
+# Answers a search whose caller waits so many seconds (None: any time).
+Run: TypeAlias = Callable[[SearchRequest, float | None], Awaitable[Hits]]
+
+_COLLECT_S = 0.005
+# Stacks of one kind under way before further searches wait: while the peer works on one, the
+# next is on its way.
+_UNDER_WAY = 2
+# A search of so many queries gains nothing from company.
+_LARGE = 64
+# What one member may have brought upon the others: too much in one message, or in one request.
+_OWN_FAULTS = (InvalidRequest, Overloaded)
+
+
+@dataclass(eq=False, slots=True)
+class _Waiting:
+    """A search whose caller waits."""
+
+    request: SearchRequest
+    timeout_s: float | None
+    answer: asyncio.Future[Hits]
+
+
+@dataclass(eq=False, slots=True)
+class _Kind:
+    """The searches of one kind.
+
+    Attributes:
+        waiting: those not sent yet, in order.
+        under_way: stacks that were sent.
+        launch: when the waiting ones leave, if that is settled.
+    """
+
+    waiting: deque[_Waiting] = field(default_factory=deque)
+    under_way: int = 0
+    launch: asyncio.Handle | None = None
+
+
+class Stacker:
+    """See the module. For one event loop.
+
+    Args:
+        run: answers a search.
+        limits: what one search may hold.
+    """
+
+    def __init__(self, run: Run, limits: Limits) -> None:
+        self._run = run
+        self._limits = limits
+        self._loop = asyncio.get_running_loop()
+        self._kinds: dict[Hashable, _Kind] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def submit(self, request: SearchRequest, timeout_s: float | None) -> asyncio.Future[Hits]:
+        """Send a search, alone or with others; cancel the future to give it up.
+
+        Args:
+            request: the search.
+            timeout_s: seconds for which its caller waits; in company, the longest of all counts.
+
+        Returns:
+            A future that fails with what `run` raises.
+        """
+        if size_of(request) >= _LARGE:
+            return asyncio.ensure_future(self._run(request, timeout_s))
+        key = kind_of(request)
+        kind = self._kinds.get(key)
+        if kind is None:
+            kind = self._kinds[key] = _Kind()
+        answer: asyncio.Future[Hits] = self._loop.create_future()
+        kind.waiting.append(_Waiting(request, timeout_s, answer))
+        if kind.launch is None:
+            if kind.under_way < _UNDER_WAY:
+                # Not at once: others may come in the same moment.
+                kind.launch = self._loop.call_soon(self._launch, key, kind)
+            else:
+                kind.launch = self._loop.call_later(_COLLECT_S, self._launch, key, kind)
+        return answer
+
+    def close(self) -> None:
+        """Give up all searches."""
+        for kind in self._kinds.values():
+            for waiting in kind.waiting:
+                waiting.answer.cancel()
+        for task in self._tasks:
+            task.cancel()
+
+    def _launch(self, key: Hashable, kind: _Kind) -> None:
+        kind.launch = None
+        taken = self._take(kind)
+        if taken:
+            kind.under_way += 1
+            task = self._loop.create_task(self._answer(key, kind, taken))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        elif not kind.under_way:
+            self._kinds.pop(key, None)
+        if kind.waiting and kind.launch is None:
+            kind.launch = self._loop.call_soon(self._launch, key, kind)
+
+    def _take(self, kind: _Kind) -> list[_Waiting]:
+        """Take as many waiting searches as one request may hold, without those given up."""
+        taken: list[_Waiting] = []
+        room = room_for(kind.waiting[0].request, self._limits) if kind.waiting else 0
+        while kind.waiting:
+            size = size_of(kind.waiting[0].request)
+            if taken and size > room:
+                break
+            waiting = kind.waiting.popleft()
+            if not waiting.answer.done():
+                taken.append(waiting)
+                room -= size
+        return taken
+
+    async def _answer(self, key: Hashable, kind: _Kind, taken: Sequence[_Waiting]) -> None:
+        try:
+            await self._run_together(taken)
+        finally:
+            kind.under_way -= 1
+            if kind.launch is not None:
+                kind.launch.cancel()
+                kind.launch = None
+            self._launch(key, kind)
+
+    async def _run_together(self, taken: Sequence[_Waiting]) -> None:
+        requests = [waiting.request for waiting in taken]
+        timeouts = [w.timeout_s for w in taken if w.timeout_s is not None]
+        longest = max(timeouts) if len(timeouts) == len(taken) else None
+        try:
+            hits = await self._run(stacked(requests), longest)
+        except asyncio.CancelledError:
+            _fail(taken, NotReady("the search was given up before it ended"))
+            raise
+        except Exception as error:
+            if len(taken) > 1 and isinstance(error, _OWN_FAULTS):
+                await asyncio.gather(*(self._run_together([waiting]) for waiting in taken))
+            else:
+                _fail(taken, error)
+        else:
+            parts = taken_apart(hits, [size_of(request) for request in requests])
+            for waiting, part in zip(taken, parts, strict=True):
+                if not waiting.answer.done():
+                    waiting.answer.set_result(part)
+
+
+def _fail(taken: Sequence[_Waiting], error: Exception) -> None:
+    for waiting in taken:
+        if not waiting.answer.done():
+            waiting.answer.set_exception(error)
