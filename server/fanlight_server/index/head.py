@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import repeat
+
 import numpy as np
 
 from fanlight.ids import empty
@@ -51,5 +53,5 @@ class Head:
 
     def rows_of(self, ids: IdColumn) -> Rows:
         """Look ids up: (n,) int64, the newest row of each id, -1 where there is none."""
-        get = self._row_of.get
-        return np.fromiter((get(value, -1) for value in ids.tolist()), np.int64, len(ids))
+        rows = map(self._row_of.get, ids.tolist(), repeat(-1))
+        return np.fromiter(rows, np.int64, len(ids))

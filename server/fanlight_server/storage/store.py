@@ -11,15 +11,15 @@ import queue
 import sqlite3
 import struct
 import threading
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from isal.isal_zlib import crc32
 
 from fanlight.errors import Corruption, NotReady, Overloaded
 from fanlight.ids import empty
@@ -54,6 +54,7 @@ ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, deleted = excluded.deleted,
 _COLUMNS = "id, seq, deleted, crc, vector, payload"
 
 Row = tuple[Any, int, int, int, bytes | None, bytes | None]
+WrittenRow = tuple[Any, int, int, int, memoryview | None, bytes | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,23 +312,37 @@ def _closing() -> NotReady:
     return NotReady("the collection is being closed", retry_after_s=0.1)
 
 
-def _rows(change: Change) -> Iterator[Row]:
-    deleted = int(change.vectors is None)
-    payloads: Sequence[bytes] = change.payload_blobs or [b""] * len(change.ids)
-    for offset, (id_, payload) in enumerate(zip(change.ids.tolist(), payloads, strict=True)):
-        seq = change.first_seq + offset
-        vector = None if change.vectors is None else change.vectors[offset].tobytes()
+def _rows(change: Change) -> Iterator[WrittenRow]:
+    n, deleted = len(change.ids), int(change.vectors is None)
+    seqs = range(change.first_seq, change.first_seq + n)
+    vectors = repeat(None, n) if change.vectors is None else _row_bytes(change.vectors)
+    payloads = change.payload_blobs or repeat(b"", n)
+    for id_, seq, vector, payload in zip(change.ids.tolist(), seqs, vectors, payloads, strict=True):
         blob = payload or None
         yield id_, seq, deleted, _crc(id_, seq, deleted, vector, blob), vector, blob
 
 
+def _row_bytes(vectors: Floats) -> Iterator[memoryview]:
+    """Show each row's bytes where they are: (n, dim) float32, C-contiguous, little-endian."""
+    size = vectors.shape[1] * vectors.itemsize
+    view = vectors.reshape(-1).view(np.uint8).data
+    return (view[start : start + size] for start in range(0, len(view), size))
+
+
 _HEAD = struct.Struct("<qB")
+_INT64_HEAD = struct.Struct("<qBq")
 
 
-def _crc(id_: Any, seq: int, deleted: int, vector: bytes | None, payload: bytes | None) -> int:
-    key = id_.encode() if isinstance(id_, str) else id_.to_bytes(8, "little", signed=True)
-    crc = zlib.crc32(key, zlib.crc32(_HEAD.pack(seq, deleted)))
-    return zlib.crc32(payload or b"", zlib.crc32(vector or b"", crc))
+def _crc(
+    id_: Any, seq: int, deleted: int, vector: bytes | memoryview | None, payload: bytes | None
+) -> int:
+    if isinstance(id_, str):
+        crc = crc32(id_.encode(), crc32(_HEAD.pack(seq, deleted)))
+    else:
+        crc = crc32(_INT64_HEAD.pack(seq, deleted, id_))
+    if vector:
+        crc = crc32(vector, crc)
+    return crc32(payload, crc) if payload else crc
 
 
 @contextmanager
