@@ -17,6 +17,7 @@ from importlib.metadata import version
 from fanlight.aio import AsyncClient, AsyncCollection
 from fanlight.client import Client, Collection
 from fanlight.cluster import ClusterStatus, ShardState, ShardStatus
+from fanlight.conditions import field
 from fanlight.errors import (
     AlreadyExists,
     Corruption,
@@ -33,6 +34,7 @@ from fanlight.errors import (
     Unauthenticated,
     WrongShard,
 )
+from fanlight.filters import FieldType, Filter
 from fanlight.model import (
     CollectionInfo,
     CollectionSpec,
@@ -63,6 +65,8 @@ __all__ = [
     "DeadlineExceeded",
     "DeleteResult",
     "FanlightError",
+    "FieldType",
+    "Filter",
     "Hits",
     "IdType",
     "InternalError",
@@ -83,4 +87,5 @@ __all__ = [
     "UpsertResult",
     "WrongShard",
     "__version__",
+    "field",
 ]

@@ -5,12 +5,13 @@ A thin face over `fanlight.operations`; `fanlight.aio` is the other one, with th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 
 from numpy.typing import ArrayLike
 
 from fanlight.cluster import ClusterStatus
+from fanlight.conditions import FilterLike
 from fanlight.ids import IdsLike
 from fanlight.inputs import OnError, Payload, as_name
 from fanlight.model import (
@@ -68,6 +69,7 @@ class Client:
         id_type: str = "int64",
         m: int = DEFAULT_M,
         ef_construction: int = DEFAULT_EF_CONSTRUCTION,
+        filterable: Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> Collection:
         """Create a collection; one that exists with the same parameters is taken as it is.
@@ -79,6 +81,8 @@ class Client:
             id_type: "int64" or "string".
             m: links of a graph node on each upper level, twice as many on the lowest.
             ef_construction: candidates kept while a graph is built.
+            filterable: the keys of payloads that searches may filter by, each with its type:
+                "keyword" or "int" (or lists of them), "float" or "bool".
             timeout: seconds; None for the client's default.
 
         Raises:
@@ -93,6 +97,7 @@ class Client:
                 id_type=id_type,
                 m=m,
                 ef_construction=ef_construction,
+                filterable=filterable,
                 timeout=timeout,
             )
         )
@@ -362,6 +367,7 @@ class Collection:
         with_payloads: bool = False,
         with_vectors: bool = False,
         min_coverage: float = 1.0,
+        filter: FilterLike | None = None,
         errors: OnError = "raise",
         timeout: float | None = None,
     ) -> Hits:
@@ -381,6 +387,8 @@ class Collection:
             with_payloads: attach the payload of each hit.
             with_vectors: attach the vector of each hit.
             min_coverage: least share of the shards that must answer, in [0, 1].
+            filter: find only items that satisfy it: conditions on filterable fields, as
+                `field("year") >= 1990` or as a dict; see docs/filters.md.
             errors: "raise", or "return" to find failed queries in `Hits.errors` only.
             timeout: seconds for each request (of up to 256 queries); None for the default.
 
@@ -400,6 +408,7 @@ class Collection:
             with_payloads=with_payloads,
             with_vectors=with_vectors,
             min_coverage=min_coverage,
+            filter=filter,
         )
         return self._transport.run(self._operations.search(parameters, queries, errors, timeout))
 
@@ -414,6 +423,7 @@ class Collection:
         with_payloads: bool = False,
         with_vectors: bool = False,
         min_coverage: float = 1.0,
+        filter: FilterLike | None = None,
         errors: OnError = "raise",
         timeout: float | None = None,
     ) -> Hits:
@@ -428,6 +438,7 @@ class Collection:
             with_payloads: see `search`.
             with_vectors: see `search`.
             min_coverage: see `search`.
+            filter: see `search`.
             errors: see `search`.
             timeout: see `search`.
 
@@ -444,6 +455,7 @@ class Collection:
             with_payloads=with_payloads,
             with_vectors=with_vectors,
             min_coverage=min_coverage,
+            filter=filter,
         )
         return self._transport.run(self._operations.search_by_id(parameters, ids, errors, timeout))
 

@@ -10,19 +10,20 @@ from __future__ import annotations
 import json
 import math
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NoReturn, TypeAlias, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fanlight.errors import InvalidRequest, RowError
+from fanlight.filters import FieldType
 from fanlight.ids import IdsLike, to_column
 from fanlight.model import Floats, IdColumn, IdType, Metric, Rows
 
 Payload: TypeAlias = dict[str, Any] | None
 OnError: TypeAlias = Literal["raise", "return"]
-ChoiceT = TypeVar("ChoiceT", Metric, IdType)
+ChoiceT = TypeVar("ChoiceT", Metric, IdType, FieldType)
 
 _UINT32_MAX = 2**32 - 1
 # Element types that travel as they are; all others go as float32.
@@ -184,6 +185,18 @@ def as_name(name: str) -> str:
     return name
 
 
+def as_text(field: str, value: object) -> str:
+    """Take a string that can travel."""
+    if not isinstance(value, str):
+        raise InvalidRequest.of_field(field, "a string", f"a {type(value).__name__}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        got = "half of a surrogate pair"
+        raise InvalidRequest.of_field(field, "text with a UTF-8 form", got) from None
+    return str(value)
+
+
 def as_uint32(field: str, value: int, least: int = 0) -> int:
     """Take a count or a size, at least `least`."""
     try:
@@ -220,6 +233,18 @@ def as_choice(field: str, value: str, kind: type[ChoiceT]) -> ChoiceT:
     except ValueError:
         expected = " or ".join(member.value for member in kind)
         raise InvalidRequest.of_field(field, expected, repr(value)) from None
+
+
+def as_filterable(filterable: Mapping[str, str] | None) -> dict[str, FieldType]:
+    """Take the types of filterable fields, by name; None is no fields."""
+    if filterable is None:
+        return {}
+    if not isinstance(filterable, Mapping):
+        got = f"a {type(filterable).__name__}"
+        raise InvalidRequest.of_field("filterable", "a dict of types by field", got)
+    for name in filterable:
+        as_text("filterable", name)
+    return {name: as_choice(f"filterable.{name}", t, FieldType) for name, t in filterable.items()}
 
 
 def check_on_error(errors: str) -> None:

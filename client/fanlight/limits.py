@@ -7,6 +7,8 @@ from typing import Annotated
 
 from annotated_types import Interval
 
+from fanlight.filters import DEPTH_MAX
+
 MIB = 1 << 20
 
 
@@ -25,6 +27,11 @@ class Limits:
         id_bytes: UTF-8 bytes of a string id.
         payload_bytes: UTF-8 bytes of one payload.
         collections: collections of a cluster; each costs a thread and a database a shard.
+        fields: filterable fields of a collection; each costs memory and time for every item.
+        filter_depth: filters inside each other; people write three or four.
+        filter_clauses: conditions on fields in one filter; each costs a look at every segment.
+        filter_values: values in all of them together, so that a filter is small beside the
+            vectors of its queries.
         in_flight: requests worked on at once; the next ones are refused at once, since
             queueing them would only make all of them late.
     """
@@ -38,4 +45,8 @@ class Limits:
     id_bytes: Annotated[int, Interval(ge=1, le=4_096)] = 512
     payload_bytes: Annotated[int, Interval(ge=2, le=16 * MIB)] = 64 * 1024
     collections: Annotated[int, Interval(ge=1, le=10_000)] = 64
+    fields: Annotated[int, Interval(ge=0, le=1_024)] = 64
+    filter_depth: Annotated[int, Interval(ge=1, le=DEPTH_MAX)] = 16
+    filter_clauses: Annotated[int, Interval(ge=1, le=10_000)] = 128
+    filter_values: Annotated[int, Interval(ge=1, le=1_000_000)] = 10_000
     in_flight: Annotated[int, Interval(ge=1, le=100_000)] = 1_024

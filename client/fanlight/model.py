@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fanlight.errors import FanlightError, RowError
+from fanlight.filters import FieldType, Filter
 
 Floats: TypeAlias = NDArray[np.float32]
 Rows: TypeAlias = NDArray[np.int64]
@@ -58,6 +59,7 @@ class CollectionSpec:
         id_type: "int64" or "string".
         m: links of a graph node on each upper level, twice as many on the lowest.
         ef_construction: candidates kept while a graph is built.
+        filterable: the keys of payloads that searches may filter by, with their types.
     """
 
     name: str
@@ -66,6 +68,7 @@ class CollectionSpec:
     id_type: IdType = IdType.INT64
     m: int = DEFAULT_M
     ef_construction: int = DEFAULT_EF_CONSTRUCTION
+    filterable: Mapping[str, FieldType] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +145,7 @@ class SearchRequest:
         with_payloads: attach the payload of each hit.
         with_vectors: attach the vector of each hit.
         min_coverage: least share of the shards that must answer, in [0, 1].
+        filter: find only items that satisfy it; None for all.
     """
 
     collection: str
@@ -154,6 +158,7 @@ class SearchRequest:
     with_payloads: bool = False
     with_vectors: bool = False
     min_coverage: float = 1.0
+    filter: Filter | None = None
 
 
 def parse_payload(blob: bytes) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ calls to make, and returns the result. `fanlight.client` and `fanlight.aio` are 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,12 +27,14 @@ from fanlight.chunks import (
     spans_of_rows,
 )
 from fanlight.cluster import ClusterStatus
+from fanlight.conditions import FilterLike, as_filter
 from fanlight.errors import RowError
 from fanlight.ids import IdsLike, last_occurrences
 from fanlight.inputs import (
     OnError,
     Payload,
     as_choice,
+    as_filterable,
     as_ids,
     as_name,
     as_number,
@@ -116,6 +118,7 @@ class Operations:
         id_type: str,
         m: int,
         ef_construction: int,
+        filterable: Mapping[str, str] | None,
         timeout: float | None,
     ) -> Operation[CollectionInfo]:
         """Create a collection, or find one with the same parameters."""
@@ -126,6 +129,7 @@ class Operations:
             id_type=as_choice("id_type", id_type, IdType),
             m=as_uint32("m", m),
             ef_construction=as_uint32("ef_construction", ef_construction),
+            filterable=as_filterable(filterable),
         )
         request = collections_pb2.CreateCollectionRequest(spec=to_spec(spec))
         response = yield from self._ask(calls.CREATE_COLLECTION, request, timeout)
@@ -323,11 +327,12 @@ def search_parameters(
     with_payloads: bool,
     with_vectors: bool,
     min_coverage: float,
+    filter: FilterLike | None,
 ) -> SearchRequest:
     """Make a search that still lacks its queries.
 
     Raises:
-        InvalidRequest: a parameter is no number, or none that can travel.
+        InvalidRequest: a parameter is of another type, or cannot travel.
     """
     return SearchRequest(
         collection=collection,
@@ -341,6 +346,7 @@ def search_parameters(
         with_payloads=bool(with_payloads),
         with_vectors=bool(with_vectors),
         min_coverage=as_number("min_coverage", min_coverage),
+        filter=None if filter is None else as_filter(filter),
     )
 
 

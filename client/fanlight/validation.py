@@ -13,6 +13,7 @@ import re
 import numpy as np
 
 from fanlight.errors import FanlightError, InvalidRequest, RowError
+from fanlight.filter_rules import check_filter, check_filter_fields, check_filterable
 from fanlight.ids import id_type_of
 from fanlight.limits import Limits
 from fanlight.model import (
@@ -54,6 +55,7 @@ def check_spec(spec: CollectionSpec, limits: Limits) -> None:
     check_range("dim", spec.dim, 1, limits.dim)
     check_range("m", spec.m, *_M_RANGE)
     check_range("ef_construction", spec.ef_construction, *_EF_CONSTRUCTION_RANGE)
+    check_filterable(spec.filterable, limits)
 
 
 def check_search(request: SearchRequest, spec: CollectionSpec, limits: Limits) -> None:
@@ -67,10 +69,12 @@ def check_search(request: SearchRequest, spec: CollectionSpec, limits: Limits) -
         _check_dim("vectors", request.vectors, spec)
     if request.ids is not None:
         check_id_type(request.ids, spec)
+    if request.filter is not None:
+        check_filter_fields(request.filter, spec.filterable)
 
 
 def check_search_parameters(request: SearchRequest, limits: Limits) -> None:
-    """Refuse what needs no knowledge of the collection to be refused: k, ef, batch, coverage."""
+    """Refuse what needs no knowledge of the collection to be refused: numbers and sizes."""
     check_range("k", request.k, 1, limits.k)
     if request.ef_search is not None:
         check_range("ef_search", request.ef_search, 1, limits.ef_search)
@@ -85,6 +89,8 @@ def check_search_parameters(request: SearchRequest, limits: Limits) -> None:
         raise InvalidRequest.of_field(
             "score_threshold", "a finite number", str(request.score_threshold)
         )
+    if request.filter is not None:
+        check_filter(request.filter, limits)
 
 
 def check_min_coverage(min_coverage: float) -> None:

@@ -14,6 +14,7 @@ from numpy.testing import assert_array_equal
 
 from fanlight.cluster import ClusterStatus, ShardState, ShardStatus
 from fanlight.errors import InvalidRequest, NotReady
+from fanlight.filters import AllOf, AnyOf, Exists, FieldType, Filter, IsIn, Not, Range
 from fanlight.ids import empty
 from fanlight.model import (
     CollectionInfo,
@@ -28,10 +29,11 @@ from fanlight.model import (
     SearchRequest,
 )
 from fanlight.placement import ShardIdentity
-from fanlight.v1 import items_pb2
+from fanlight.v1 import filters_pb2, items_pb2
 from fanlight.v1 import types_pb2 as pb
 from fanlight.wire import codec
 from fanlight.wire.cluster_codec import from_cluster_status, to_cluster_status
+from fanlight.wire.filter_codec import from_filter, to_filter
 
 FLOATS = st.floats(width=32, allow_nan=True)
 SHAPES = st.tuples(st.integers(0, 5), st.integers(1, 7))
@@ -49,11 +51,42 @@ def column(values: list[Any]) -> IdColumn:
     return np.array(values, dtype=np.int64)
 
 
+def sorted_sets(values: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
+    """Draw the values of a condition, which stand in order and once each."""
+    return st.sets(values, max_size=4).map(lambda drawn: tuple(sorted(drawn)))
+
+
 INT_COLUMNS = st.lists(INT64S, max_size=6).map(column)
 # A column of no strings has no first value to tell its type by, so at least one.
 STRING_COLUMNS = st.lists(st.text(max_size=12), min_size=1, max_size=6).map(column)
 COLUMNS = INT_COLUMNS | STRING_COLUMNS
 BLOBS = st.lists(st.binary(max_size=20), max_size=6)
+FIELDS = st.text(max_size=5)
+NUMBERS = INT64S | st.floats(allow_nan=False)
+CLAUSES = (
+    st.builds(lambda f, v: IsIn(f, FieldType.KEYWORD, v), FIELDS, sorted_sets(st.text(max_size=5)))
+    | st.builds(lambda f, v: IsIn(f, FieldType.INT, v), FIELDS, sorted_sets(INT64S))
+    | st.builds(
+        lambda f, v: IsIn(f, FieldType.FLOAT, v), FIELDS, sorted_sets(st.floats(allow_nan=False))
+    )
+    | st.builds(lambda f, v: IsIn(f, FieldType.BOOL, v), FIELDS, sorted_sets(st.booleans()))
+    | st.builds(Range, FIELDS, *[st.none() | NUMBERS] * 4)
+    | st.builds(Exists, FIELDS)
+)
+
+
+def several(filters: st.SearchStrategy[Filter]) -> st.SearchStrategy[tuple[Filter, ...]]:
+    """Draw the members of a list of filters."""
+    return st.lists(filters, max_size=3).map(tuple)
+
+
+FILTERS: st.SearchStrategy[Filter] = st.recursive(
+    CLAUSES,
+    lambda inner: (
+        st.builds(AllOf, several(inner)) | st.builds(AnyOf, several(inner)) | st.builds(Not, inner)
+    ),
+    max_leaves=6,
+)
 SPECS = st.builds(
     CollectionSpec,
     name=st.text(max_size=9),
@@ -62,6 +95,7 @@ SPECS = st.builds(
     id_type=st.sampled_from(IdType),
     m=COUNTS,
     ef_construction=COUNTS,
+    filterable=st.dictionaries(st.text(max_size=9), st.sampled_from(FieldType), max_size=3),
 )
 INFOS = st.builds(
     CollectionInfo,
@@ -192,6 +226,7 @@ REQUESTS = st.builds(
     with_payloads=st.booleans(),
     with_vectors=st.booleans(),
     min_coverage=st.floats(0, 1),
+    filter=st.none() | FILTERS,
 )
 
 
@@ -340,4 +375,51 @@ def test_an_unknown_enum_is_refused(field: str) -> None:
     message = codec.to_spec(CollectionSpec("a", 3))
     setattr(message, field, 99)
     with pytest.raises(InvalidRequest, match=field):
+        codec.from_spec(message)
+
+
+@given(FILTERS)
+def test_a_filter_survives_the_wire(filter: Filter) -> None:
+    """Conditions come back with their types: 1, 1.0 and True stay what they are."""
+    got = from_filter(filters_pb2.Filter.FromString(to_filter(filter).SerializeToString()))
+    assert got == filter
+    assert repr(got) == repr(filter)
+
+
+def test_equal_filters_of_other_types_differ() -> None:
+    """Searches are put together by their filters, so 1 and True must not be the same."""
+    assert IsIn("a", FieldType.INT, (1,)) != IsIn("a", FieldType.BOOL, (True,))
+    assert IsIn("a", FieldType.INT, (1,)) != IsIn("a", FieldType.FLOAT, (1.0,))
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        (filters_pb2.Filter(), "filter: expected all_of, any_of, negated"),
+        (filters_pb2.Filter(negated=filters_pb2.Filter()), "filter: expected all_of"),
+        (filters_pb2.Filter(is_in=filters_pb2.IsIn(field="year")), "filter.year: expected"),
+        (
+            filters_pb2.Filter(range=filters_pb2.Range(field="year", lt=filters_pb2.Number())),
+            "filter.year: expected a number for lt, got none",
+        ),
+    ],
+)
+def test_a_malformed_filter_is_refused(message: filters_pb2.Filter, words: str) -> None:
+    """What has no kind, or a condition without its values, is refused by its field."""
+    with pytest.raises(InvalidRequest, match=words):
+        from_filter(message)
+
+
+def test_values_arrive_in_order_and_once() -> None:
+    """Filters that say the same are equal, whoever wrote them."""
+    ints = filters_pb2.IsIn.Ints(values=[3, 1, 3])
+    message = filters_pb2.Filter(is_in=filters_pb2.IsIn(field="year", ints=ints))
+    assert from_filter(message) == IsIn("year", FieldType.INT, (1, 3))
+
+
+def test_an_unknown_type_of_field_is_refused() -> None:
+    """A number that this version does not know is refused by its field."""
+    message = codec.to_spec(CollectionSpec("a", 3, filterable={"genre": FieldType.KEYWORD}))
+    message.filterable["genre"] = 99  # type: ignore[assignment]  # not one of the enum
+    with pytest.raises(InvalidRequest, match=r"filterable\.genre"):
         codec.from_spec(message)

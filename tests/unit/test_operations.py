@@ -108,6 +108,7 @@ def parameters(k: int = 3, **others: Any) -> SearchRequest:
         "with_payloads": False,
         "with_vectors": False,
         "min_coverage": 1.0,
+        "filter": None,
     }
     return search_parameters("movies", k=k, **{**defaults, **others})
 
@@ -394,18 +395,19 @@ def test_parameters_that_cannot_travel_are_refused(name: str, value: Any) -> Non
         ({"id_type": "uuid"}, "id_type"),
         ({"name": 5}, "name"),
         ({"name": "filme\u00e4"}, "name"),
+        ({"filterable": ["genre"]}, "filterable"),
+        ({"filterable": {"genre": "text"}}, "filterable.genre"),
+        ({"filterable": {7: "int"}}, "filterable"),
+        ({"filterable": {"\ud800": "int"}}, "filterable"),
     ],
 )
 def test_a_collection_that_cannot_be_is_refused(changed: dict[str, Any], field: str) -> None:
     """A parameter of a new collection that cannot travel is refused by its name."""
     wanted: dict[str, Any] = {"name": "movies", "dim": 3, "metric": "l2", "id_type": "int64"}
+    wanted |= {"m": 16, "ef_construction": 200, "filterable": None}
     operations = Operations(None, 4)
     with pytest.raises(InvalidRequest, match=f"^{field}: expected"):
-        Network(written).run(
-            operations.create_collection(
-                **{**wanted, **changed}, m=16, ef_construction=200, timeout=None
-            )
-        )
+        Network(written).run(operations.create_collection(**{**wanted, **changed}, timeout=None))
 
 
 def test_errors_are_raised_or_returned() -> None:

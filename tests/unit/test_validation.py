@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.pieces import floats, ids_of
 
+from fanlight.conditions import field
 from fanlight.errors import FanlightError, InvalidRequest
+from fanlight.filters import AllOf, AnyOf, FieldType, Filter, IsIn, Not, Range
 from fanlight.limits import Limits
 from fanlight.model import (
     CollectionSpec,
@@ -32,8 +34,26 @@ from fanlight.validation import (
     check_spec,
 )
 
-LIMITS = Limits(k=50, ef_search=100, hits=120, batch_rows=8, dim=16, id_bytes=12, payload_bytes=40)
-SPEC = CollectionSpec("things", 4)
+LIMITS = Limits(
+    k=50,
+    ef_search=100,
+    hits=120,
+    batch_rows=8,
+    dim=16,
+    id_bytes=12,
+    payload_bytes=40,
+    fields=4,
+    filter_depth=3,
+    filter_clauses=3,
+    filter_values=5,
+)
+FIELDS = {
+    "genre": FieldType.KEYWORD,
+    "year": FieldType.INT,
+    "score": FieldType.FLOAT,
+    "new": FieldType.BOOL,
+}
+SPEC = CollectionSpec("things", 4, filterable=FIELDS)
 
 
 def fault(faults: dict[int, FanlightError], row: int) -> str:
@@ -60,6 +80,12 @@ def fault(faults: dict[int, FanlightError], row: int) -> str:
         (replace(SPEC, m=129), "m: expected 2 to 128, got 129"),
         (replace(SPEC, ef_construction=3), "ef_construction: expected 4 to 4096, got 3"),
         (replace(SPEC, ef_construction=4097), "ef_construction: expected 4 to 4096, got 4097"),
+        (replace(SPEC, filterable={"": FieldType.INT}), "filterable: expected names of 1 to 128"),
+        (replace(SPEC, filterable={"ä" * 65: FieldType.INT}), "got one of 130"),
+        (
+            replace(SPEC, filterable=dict.fromkeys("abcde", FieldType.INT)),
+            "filterable: expected at most 4 fields, got 5",
+        ),
     ],
 )
 def test_a_collection_that_cannot_be_is_refused(spec: CollectionSpec, words: str) -> None:
@@ -109,6 +135,59 @@ def test_a_search_out_of_range_is_refused(changes: dict[str, object], words: str
     with pytest.raises(InvalidRequest) as caught:
         check_search(request(**changes), SPEC, LIMITS)
     assert words in caught.value.message
+
+
+GENRE, YEAR, SCORE, NEW = map(field, FIELDS)
+
+
+@pytest.mark.parametrize(
+    ("filter", "words"),
+    [
+        (field("gender") == "f", "filter.gender: expected a filterable field (genre, new, "),
+        (GENRE == 3, "filter.genre: expected strings (the field is keyword), got numbers"),
+        (YEAR == "1990", "filter.year: expected numbers (the field is int), got strings"),
+        (YEAR == True, "filter.year: expected numbers (the field is int), got booleans"),  # noqa: E712
+        (SCORE == "high", "filter.score: expected numbers (the field is float), got strings"),
+        (NEW == 1, "filter.new: expected booleans (the field is bool), got numbers"),
+        (NEW > 0, "filter.new: expected booleans (the field is bool), got bounds"),
+        (GENRE > 0, "filter.genre: expected strings (the field is keyword), got bounds"),
+        (YEAR.is_in(range(6)), "filter: expected at most 5 values, got 6"),
+        (YEAR.is_in(range(3)) & GENRE.is_in(["a", "b", "c"]), "at most 5 values"),
+        (NEW.exists() & YEAR.exists() & GENRE.exists() & SCORE.exists(), "at most 3 conditions"),
+        (~(NEW.exists() & ~(YEAR.exists() | GENRE.exists())), "at most 3 filters inside each"),
+        (AllOf(()), "filter: expected at least 1 filter in each list, got 0"),
+        (Not(AnyOf(())), "filter: expected at least 1 filter in each list, got 0"),
+        (IsIn("year", FieldType.INT, ()), "filter.year: expected at least 1 value, got 0"),
+        (Range("year"), "filter.year: expected at least one of gte, gt, lte and lt, got none"),
+        (Range("year", lt=float("nan")), "filter.year: expected finite numbers, got nan"),
+        (IsIn("score", FieldType.FLOAT, (float("inf"),)), "filter.score: expected finite"),
+    ],
+)
+def test_a_filter_that_cannot_be_is_refused(filter: Filter, words: str) -> None:
+    """The error names the field or the limit, what was expected and what came."""
+    with pytest.raises(InvalidRequest) as caught:
+        check_search(request(filter=filter), SPEC, LIMITS)
+    assert words in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "filter",
+    [
+        GENRE.is_in(["a", "b", "c", "d", "e"]),
+        (YEAR >= 1990.5) & (SCORE < 3) & SCORE.is_in([1, 2.5]),
+        ~(NEW == True) | ~GENRE.exists(),  # noqa: E712
+        YEAR.range(gt=0, lte=2**63 - 1),
+    ],
+)
+def test_a_filter_on_declared_fields_is_taken(filter: Filter) -> None:
+    """Integers and floats are numbers alike."""
+    check_search(request(filter=filter), SPEC, LIMITS)
+
+
+def test_a_collection_without_fields_takes_no_filter() -> None:
+    """The error says that there is nothing to filter by."""
+    with pytest.raises(InvalidRequest, match="this collection has none"):
+        check_search(request(filter=GENRE == "a"), CollectionSpec("things", 4), LIMITS)
 
 
 def test_a_search_at_its_limits_is_taken() -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fanlight.errors import InvalidRequest
+from fanlight.filters import FieldType
 from fanlight.ids import empty, id_type_of
 from fanlight.model import (
     DEFAULT_EF_CONSTRUCTION,
@@ -34,6 +35,7 @@ from fanlight.model import (
 )
 from fanlight.v1 import collections_pb2, items_pb2, search_pb2
 from fanlight.v1 import types_pb2 as pb
+from fanlight.wire.filter_codec import from_filter, to_filter
 from fanlight.wire.status import from_coverage, from_error, to_coverage, to_error
 
 _DTYPES: dict[pb.Dtype.ValueType, np.dtype[np.generic]] = {
@@ -43,8 +45,15 @@ _DTYPES: dict[pb.Dtype.ValueType, np.dtype[np.generic]] = {
 }
 _METRICS = {Metric.COSINE: pb.METRIC_COSINE, Metric.DOT: pb.METRIC_DOT, Metric.L2: pb.METRIC_L2}
 _ID_TYPES = {IdType.INT64: pb.ID_TYPE_INT64, IdType.STRING: pb.ID_TYPE_STRING}
+_FIELD_TYPES = {
+    FieldType.KEYWORD: pb.FIELD_TYPE_KEYWORD,
+    FieldType.INT: pb.FIELD_TYPE_INT,
+    FieldType.FLOAT: pb.FIELD_TYPE_FLOAT,
+    FieldType.BOOL: pb.FIELD_TYPE_BOOL,
+}
 _METRIC_OF = {code: metric for metric, code in _METRICS.items()}
 _ID_TYPE_OF = {code: id_type for id_type, code in _ID_TYPES.items()}
+_FIELD_TYPE_OF = {code: type_ for type_, code in _FIELD_TYPES.items()}
 
 
 # --- columns ----------------------------------------------------------------------------------
@@ -144,6 +153,7 @@ def to_spec(spec: CollectionSpec) -> collections_pb2.CollectionSpec:
         id_type=_ID_TYPES[spec.id_type],
         m=spec.m,
         ef_construction=spec.ef_construction,
+        filterable={name: _FIELD_TYPES[type_] for name, type_ in spec.filterable.items()},
     )
 
 
@@ -159,6 +169,10 @@ def from_spec(message: collections_pb2.CollectionSpec) -> CollectionSpec:
         raise InvalidRequest.of_field("metric", "cosine, dot or l2", str(metric))
     if id_type not in _ID_TYPE_OF:
         raise InvalidRequest.of_field("id_type", "int64 or string", str(id_type))
+    for name, code in message.filterable.items():
+        if code not in _FIELD_TYPE_OF:
+            expected = "keyword, int, float or bool"
+            raise InvalidRequest.of_field(f"filterable.{name}", expected, str(code))
     return CollectionSpec(
         name=message.name,
         dim=message.dim,
@@ -168,6 +182,7 @@ def from_spec(message: collections_pb2.CollectionSpec) -> CollectionSpec:
         ef_construction=message.ef_construction
         if message.HasField("ef_construction")
         else DEFAULT_EF_CONSTRUCTION,
+        filterable={name: _FIELD_TYPE_OF[code] for name, code in message.filterable.items()},
     )
 
 
@@ -262,6 +277,7 @@ def to_search(request: SearchRequest) -> search_pb2.SearchRequest:
         with_payloads=request.with_payloads or None,
         with_vectors=request.with_vectors or None,
         min_coverage=None if request.min_coverage == 1.0 else request.min_coverage,
+        filter=None if request.filter is None else to_filter(request.filter),
     )
 
 
@@ -285,6 +301,7 @@ def from_search(message: search_pb2.SearchRequest) -> SearchRequest:
         with_payloads=message.with_payloads,
         with_vectors=message.with_vectors,
         min_coverage=message.min_coverage if message.HasField("min_coverage") else 1.0,
+        filter=from_filter(message.filter) if message.HasField("filter") else None,
     )
 
 

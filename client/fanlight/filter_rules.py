@@ -1,0 +1,122 @@
+"""What a filter may demand, and of which fields. `fanlight.validation` calls it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from fanlight.errors import InvalidRequest
+from fanlight.filters import (
+    AllOf,
+    AnyOf,
+    Clause,
+    Exists,
+    FieldType,
+    Filter,
+    IsIn,
+    Range,
+    clauses_of,
+    depth_of,
+    parts_of,
+)
+from fanlight.limits import Limits
+
+_NAME_BYTES_MAX = 128
+_NUMBERS = frozenset({FieldType.INT, FieldType.FLOAT})
+# Types of values that a field may be compared with.
+_COMPARABLE = {
+    FieldType.KEYWORD: frozenset({FieldType.KEYWORD}),
+    FieldType.INT: _NUMBERS,
+    FieldType.FLOAT: _NUMBERS,
+    FieldType.BOOL: frozenset({FieldType.BOOL}),
+}
+_WORDS = {
+    FieldType.KEYWORD: "strings",
+    FieldType.INT: "numbers",
+    FieldType.FLOAT: "numbers",
+    FieldType.BOOL: "booleans",
+}
+
+
+def check_filterable(filterable: Mapping[str, FieldType], limits: Limits) -> None:
+    """Refuse fields that are too many, or of names that cannot be.
+
+    Raises:
+        InvalidRequest: names what is wrong.
+    """
+    if len(filterable) > limits.fields:
+        expected = f"at most {limits.fields} fields"
+        raise InvalidRequest.of_field("filterable", expected, str(len(filterable)))
+    for name in filterable:
+        size = len(name.encode())
+        if not 1 <= size <= _NAME_BYTES_MAX:
+            expected = f"names of 1 to {_NAME_BYTES_MAX} bytes of UTF-8"
+            raise InvalidRequest.of_field("filterable", expected, f"one of {size}")
+
+
+def check_filter(filter: Filter, limits: Limits) -> None:
+    """Refuse what needs no knowledge of the collection to be refused: sizes, empty lists, NaN.
+
+    Raises:
+        InvalidRequest: names the field, or the limit.
+    """
+    _check_at_most("filters inside each other", depth_of(filter), limits.filter_depth)
+    clauses = list(clauses_of(filter))
+    _check_at_most("conditions", len(clauses), limits.filter_clauses)
+    values = sum(len(clause.values) for clause in clauses if isinstance(clause, IsIn))
+    _check_at_most("values", values, limits.filter_values)
+    _check_no_empty_list(filter)
+    for clause in clauses:
+        _check_clause(clause)
+
+
+def _check_at_most(what: str, number: int, limit: int) -> None:
+    if number > limit:
+        raise InvalidRequest.of_field("filter", f"at most {limit} {what}", str(number))
+
+
+def _check_no_empty_list(filter: Filter) -> None:
+    if isinstance(filter, (AllOf, AnyOf)) and not filter.filters:
+        raise InvalidRequest.of_field("filter", "at least 1 filter in each list", "0")
+    for part in parts_of(filter):
+        _check_no_empty_list(part)
+
+
+def _check_clause(clause: Clause) -> None:
+    where = f"filter.{clause.field}"
+    if isinstance(clause, IsIn):
+        if not clause.values:
+            raise InvalidRequest.of_field(where, "at least 1 value", "0")
+        numbers = clause.values if clause.type is FieldType.FLOAT else ()
+    elif isinstance(clause, Range):
+        bounds = (clause.gte, clause.gt, clause.lte, clause.lt)
+        numbers = tuple(bound for bound in bounds if bound is not None)
+        if not numbers:
+            raise InvalidRequest.of_field(where, "at least one of gte, gt, lte and lt", "none")
+    else:
+        return
+    for number in map(float, numbers):
+        if not math.isfinite(number):
+            raise InvalidRequest.of_field(where, "finite numbers", str(number))
+
+
+def check_filter_fields(filter: Filter, filterable: Mapping[str, FieldType]) -> None:
+    """Refuse conditions on fields that are not filterable, or that never hold for their type.
+
+    Raises:
+        InvalidRequest: names the field.
+    """
+    for clause in clauses_of(filter):
+        where, type_ = f"filter.{clause.field}", filterable.get(clause.field)
+        if type_ is None:
+            declared = ", ".join(sorted(filterable)) or "this collection has none"
+            expected = f"a filterable field ({declared})"
+            raise InvalidRequest.of_field(where, expected, repr(clause.field))
+        if isinstance(clause, Exists):
+            continue
+        if isinstance(clause, Range) and type_ not in _NUMBERS:
+            expected = f"{_WORDS[type_]} (the field is {type_})"
+            raise InvalidRequest.of_field(where, expected, "bounds")
+        if isinstance(clause, IsIn) and clause.type not in _COMPARABLE[type_]:
+            expected = f"{_WORDS[type_]} (the field is {type_})"
+            raise InvalidRequest.of_field(where, expected, _WORDS[clause.type])
