@@ -8,7 +8,7 @@ which knows the collection.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NoReturn, TypeAlias
@@ -30,6 +30,11 @@ class FieldType(StrEnum):
     INT = "int"
     FLOAT = "float"
     BOOL = "bool"
+
+
+def listed(filterable: Mapping[str, FieldType]) -> str:
+    """Write fields and their types for people: "genre keyword, year int"."""
+    return ", ".join(f"{name} {type_}" for name, type_ in sorted(filterable.items())) or "none"
 
 
 class Filter:

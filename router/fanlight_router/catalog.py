@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 from fanlight.cluster import ShardState
 from fanlight.errors import AlreadyExists, NotFound, NotReady, WrongShard
+from fanlight.filters import listed
 from fanlight.limits import Limits
 from fanlight.model import CollectionInfo, CollectionSpec, Coverage
 from fanlight.validation import check_min_coverage, check_spec
@@ -202,14 +203,19 @@ def _check_same(wanted: CollectionSpec, existing: CollectionSpec) -> None:
         if getattr(wanted, field.name) != getattr(existing, field.name)
     ]
     if differing:
-        field = differing[0]
+        expected, got = _shown(existing, differing), _shown(wanted, differing)
         raise AlreadyExists(
             f"collection {wanted.name!r} exists with other parameters: "
-            + ", ".join(f"{f} {getattr(existing, f)}, not {getattr(wanted, f)}" for f in differing),
-            field=field,
-            expected=str(getattr(existing, field)),
-            got=str(getattr(wanted, field)),
+            + ", ".join(f"{field} {expected[field]}, not {got[field]}" for field in differing),
+            field=differing[0],
+            expected=expected[differing[0]],
+            got=got[differing[0]],
         )
+
+
+def _shown(spec: CollectionSpec, names: Sequence[str]) -> dict[str, str]:
+    shown = {name: str(getattr(spec, name)) for name in names}
+    return shown | ({"filterable": listed(spec.filterable)} if "filterable" in shown else {})
 
 
 def _united(parts: Sequence[CollectionInfo]) -> CollectionInfo:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fanlight.errors import AlreadyExists, Corruption, FanlightError, NotFound, Overloaded
+from fanlight.filters import FieldType, listed
 from fanlight.limits import Limits
 from fanlight.model import CollectionInfo, CollectionSpec, IdType, Metric
 from fanlight.placement import ShardIdentity
@@ -232,6 +233,7 @@ class Catalog:
             "id_type": spec.id_type.value,
             "m": spec.m,
             "ef_construction": spec.ef_construction,
+            "filterable": dict(spec.filterable),
         }
         with sqlite_errors("catalog.db"):
             self._db.execute(
@@ -264,7 +266,8 @@ def _already_exists(record: Record) -> AlreadyExists:
         return AlreadyExists(f"name: {spec.name!r} was deleted at version {record.version}")
     return AlreadyExists(
         f"name: a collection {spec.name!r} exists with dim={spec.dim}, metric={spec.metric}, "
-        f"id_type={spec.id_type}, m={spec.m}, ef_construction={spec.ef_construction}",
+        f"id_type={spec.id_type}, m={spec.m}, ef_construction={spec.ef_construction}, "
+        f"filterable={listed(spec.filterable)}",
         field="name",
     )
 
@@ -315,7 +318,7 @@ def _read_records(db: sqlite3.Connection) -> dict[str, Record]:
             name: Record(_parsed_spec(name, text), version, bool(deleted))
             for name, version, deleted, text in rows
         }
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Corruption("catalog.db: a collection's parameters cannot be read") from error
 
 
@@ -328,4 +331,5 @@ def _parsed_spec(name: str, text: str) -> CollectionSpec:
         IdType(stored["id_type"]),
         stored["m"],
         stored["ef_construction"],
+        {field: FieldType(type_) for field, type_ in stored.get("filterable", {}).items()},
     )

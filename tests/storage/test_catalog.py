@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -28,6 +29,7 @@ from fanlight.errors import (
     NotReady,
     Overloaded,
 )
+from fanlight.filters import FieldType
 from fanlight.limits import Limits
 from fanlight.model import IdType, ItemBatch, Metric, SearchRequest
 from fanlight.placement import ShardIdentity
@@ -55,6 +57,7 @@ def test_a_created_collection_is_there(open_catalog: OpenCatalog) -> None:
         spec_of(4, Metric.DOT, IdType.STRING, "b"),
         spec_of(7, Metric.L2, IdType.INT64, "a"),
         replace(spec_of(9, name="C.x-1_"), m=5, ef_construction=77),
+        replace(spec_of(4, name="d"), filterable=dict(zip("abcd", FieldType, strict=True))),
     ]
     for spec in specs:
         info = catalog.create(spec)
@@ -78,7 +81,24 @@ def test_creating_twice_is_creating_once(open_catalog: OpenCatalog) -> None:
             AlreadyExists, match="a collection 'things' exists with dim=4, metric=cosine"
         ):
             catalog.create(other)
+    with pytest.raises(AlreadyExists, match="filterable=none"):
+        catalog.create(replace(SPEC, filterable={"year": FieldType.INT}))
     assert catalog.get("things").count() == 3
+
+
+def test_a_collection_recorded_without_fields_has_none(
+    open_catalog: OpenCatalog, tmp_path: Path
+) -> None:
+    """Records of servers that knew no filterable fields stay readable."""
+    catalog = open_catalog()
+    catalog.create(SPEC)
+    catalog.close()
+    with sqlite3.connect(tmp_path / "data" / "catalog.db") as db:
+        spec = json.loads(db.execute("SELECT spec FROM collections").fetchone()[0])
+        assert spec.pop("filterable") == {}
+        db.execute("UPDATE collections SET spec = ?", (json.dumps(spec),))
+    db.close()
+    assert open_catalog().get("things").spec == SPEC
 
 
 def test_a_collection_that_cannot_be_is_not_made(open_catalog: OpenCatalog, tmp_path: Path) -> None:

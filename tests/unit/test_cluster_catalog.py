@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 from tests.unit.fake_watched import WatchedCluster, soon
@@ -16,6 +17,7 @@ from fanlight.errors import (
     PartialResult,
     WrongShard,
 )
+from fanlight.filters import FieldType
 from fanlight.model import CollectionInfo, CollectionSpec
 from fanlight.placement import ShardIdentity
 
@@ -57,6 +59,9 @@ async def test_creating_it_again_returns_it(cluster: WatchedCluster) -> None:
 async def test_creating_it_with_other_parameters_is_refused(cluster: WatchedCluster) -> None:
     """AlreadyExists says which parameters differ, and how."""
     await cluster.catalog.create(SPEC, soon())
+    more = replace(SPEC, filterable={"year": FieldType.INT})
+    with pytest.raises(AlreadyExists, match="filterable none, not year int"):
+        await cluster.catalog.create(more, soon())
     with pytest.raises(AlreadyExists, match="dim 4, not 8, m 16, not 32"):
         await cluster.catalog.create(OTHER, soon())
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
+from rich.text import Text
 
 from fanlight.cli.session import address_option, connect, coverage_option
 from fanlight.cli.show import info_as_json, out, show_json, table
+from fanlight.errors import InvalidRequest
+from fanlight.filters import listed
 from fanlight.model import DEFAULT_EF_CONSTRUCTION, DEFAULT_M, CollectionInfo, IdType, Metric
 
 METRICS = click.Choice([metric.value for metric in Metric])
@@ -54,18 +59,52 @@ def list_(min_coverage: float, as_json: bool) -> None:
     show_default=True,
     help="Candidates kept while a graph is built.",
 )
-def create(name: str, dim: int, metric: str, id_type: str, m: int, ef_construction: int) -> None:
+@click.option(
+    "--filterable",
+    "fields",
+    multiple=True,
+    metavar="FIELD=TYPE",
+    help="A key of payloads to filter by: keyword, int, float or bool; repeatable.",
+)
+def create(
+    name: str,
+    dim: int,
+    metric: str,
+    id_type: str,
+    m: int,
+    ef_construction: int,
+    fields: tuple[str, ...],
+) -> None:
     """Create a collection; creating it again with the same parameters changes nothing.
 
     \b
     Example:
       fanlight collections create movies --dim 384 --metric cosine
+      fanlight collections create movies --dim 384 --filterable genre=keyword --filterable year=int
     """
+    filterable = _parse_fields(fields)
     with connect() as client:
         client.create_collection(
-            name, dim=dim, metric=metric, id_type=id_type, m=m, ef_construction=ef_construction
+            name,
+            dim=dim,
+            metric=metric,
+            id_type=id_type,
+            m=m,
+            ef_construction=ef_construction,
+            filterable=filterable,
         )
-    out.print(f"Collection {name}: dim {dim}, {metric}, ids {id_type}.")
+    by = f", filterable by {', '.join(filterable)}" if filterable else ""
+    out.print(f"Collection {name}: dim {dim}, {metric}, ids {id_type}{by}.", markup=False)
+
+
+def _parse_fields(texts: Sequence[str]) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    for text in texts:
+        name, _, type_ = text.rpartition("=")
+        if not name or name in fields:
+            raise InvalidRequest.of_field("filterable", "FIELD=TYPE, each field once", repr(text))
+        fields[name] = type_
+    return fields
 
 
 @collections.command()
@@ -108,11 +147,15 @@ def delete(name: str, yes: bool) -> None:
 
 
 def _show(infos: list[CollectionInfo]) -> None:
-    made = table("Collection", "Metric", "Ids", *_NUMBERS, right=_NUMBERS)
+    fields = ["Filterable"] if any(info.spec.filterable for info in infos) else []
+    made = table("Collection", "Metric", "Ids", *_NUMBERS, *fields, right=_NUMBERS)
     for info in infos:
         spec = info.spec
         numbers = (spec.dim, info.items, info.unindexed_items, info.segments)
         graph = (str(spec.m), str(spec.ef_construction))
         words = (spec.name, spec.metric.value, spec.id_type.value)
-        made.add_row(*words, *(f"{number:,}" for number in numbers), *graph)
+        cells: list[str | Text] = [*words, *(f"{number:,}" for number in numbers), *graph]
+        if fields:
+            cells.append(Text(listed(spec.filterable)))
+        made.add_row(*cells)
     out.print(made)

@@ -32,6 +32,12 @@ from fanlight.model import Hits, IdColumn, IdType
 @click.option("-k", type=int, default=10, show_default=True, help="Hits wanted.")
 @click.option("--ef-search", type=int, help="Candidates kept: more find more and take longer.")
 @click.option("--exact", is_flag=True, help="Compare every item.")
+@click.option(
+    "--filter",
+    "conditions",
+    metavar="JSON",
+    help="Find only items that satisfy these conditions on filterable fields.",
+)
 @coverage_option
 @click.option("--with-payloads", is_flag=True, help="Show the payloads.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -41,6 +47,7 @@ def search(
     item_id: str | None,
     file: Path | None,
     row: int,
+    conditions: str | None,
     as_json: bool,
     **parameters: Any,
 ) -> None:
@@ -53,9 +60,11 @@ def search(
       fanlight search movies --id 42 -k 5 --with-payloads
       fanlight search movies --vector "[0.1, 0.2, 0.3]" --exact
       fanlight search movies --file queries.npy --row 7 --json
+      fanlight search movies --id 42 --filter '{"genre": "drama", "year": {"gte": 1990}}'
     """
     if sum(given is not None for given in (vector, item_id, file)) != 1:
         raise click.UsageError("Give exactly one of --vector, --id and --file.")
+    parameters["filter"] = None if conditions is None else _parse_filter(conditions)
     with connect() as client:
         collection = client.collection(name)
         if item_id is not None:
@@ -92,6 +101,16 @@ def _parse_vector(text: str | None) -> list[float]:
     if not numbers:
         raise InvalidRequest.of_field("vector", "a JSON array of numbers", repr(text))
     return list(values)
+
+
+def _parse_filter(text: str) -> dict[str, Any]:
+    try:
+        conditions = json.loads(text)
+    except ValueError:
+        conditions = None
+    if not isinstance(conditions, dict):
+        raise InvalidRequest.of_field("filter", "a JSON object of conditions", repr(text))
+    return conditions
 
 
 def _row_of(file: Path, row: int) -> np.typing.NDArray[Any]:
