@@ -8,15 +8,17 @@ of each.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
 
 from fanlight.errors import FanlightError
+from fanlight.model import Hits, SearchRequest
 from fanlight.retry import Budget
 from fanlight.v1 import cluster_pb2, collections_pb2, items_pb2, search_pb2
+from fanlight.wire.codec import from_hits, to_search
 
 T = TypeVar("T")
 ResponseT = TypeVar("ResponseT", bound=Message)
@@ -97,6 +99,24 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
+class Search:
+    """Send one search once and wait for its answer; gives `Hits`."""
+
+    request: SearchRequest
+    timeout_s: float
+
+    @property
+    def call(self) -> Call:
+        """Send it as a call of its own."""
+        return Call(SEARCH, to_search(self.request), self.timeout_s)
+
+    def hits(self, response: Message) -> Hits:
+        """Read the answer of that call."""
+        assert isinstance(response, search_pb2.SearchResponse)
+        return from_hits(response, self.request.k)
+
+
+@dataclass(frozen=True, slots=True)
 class Pause:
     """Wait; gives nothing."""
 
@@ -119,7 +139,7 @@ class Window:
     width: int
 
 
-Step: TypeAlias = Call | Pause | Window
+Step: TypeAlias = Call | Search | Pause | Window
 # What comes back into the generator depends on the step, so its type is Any.
 Operation: TypeAlias = Generator[Step, Any, T]
 
@@ -130,13 +150,20 @@ def send(rpc: Rpc[ResponseT], request: Message, budget: Budget) -> Operation[Res
     Raises:
         FanlightError: the error of the last attempt.
     """
+    return _attempts(lambda: Call(rpc, request, budget.remaining_s), budget, rpc.repeatable)
+
+
+def find(request: SearchRequest, budget: Budget) -> Operation[Hits]:
+    """Send a search as `send` does a request."""
+    return _attempts(lambda: Search(request, budget.remaining_s), budget, SEARCH.repeatable)
+
+
+def _attempts(make: Callable[[], Step], budget: Budget, repeatable: bool) -> Operation[Any]:
     while True:
         try:
-            response: ResponseT = yield Call(rpc, request, budget.remaining_s)
+            return (yield make())
         except FanlightError as error:
-            pause = budget.pause_after(error) if rpc.repeatable else None
+            pause = budget.pause_after(error) if repeatable else None
             if pause is None:
                 raise
-        else:
-            return response
         yield Pause(pause)

@@ -89,12 +89,6 @@ def joined(columns: Sequence[IdColumn], axis: int = 0) -> IdColumn:
     return np.concatenate(parts, axis=axis)
 
 
-def reordered(block: IdColumn, order: Rows) -> IdColumn:
-    """Pick and order the columns of each row: (n, w) ids by (n, v) column numbers."""
-    ids: NDArray[Any] = block
-    return np.take_along_axis(ids, order, axis=1)
-
-
 def last_occurrences(column: IdColumn) -> tuple[Rows, Rows]:
     """Split the rows of a batch where an id may stand more than once.
 

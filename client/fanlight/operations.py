@@ -67,11 +67,9 @@ from fanlight.retry import Budget, RetryPolicy
 from fanlight.v1 import cluster_pb2, collections_pb2, items_pb2
 from fanlight.wire.cluster_codec import from_cluster_status
 from fanlight.wire.codec import (
-    from_hits,
     from_info,
     from_items,
     to_ids,
-    to_search,
     to_spec,
     to_upsert,
 )
@@ -304,9 +302,7 @@ class Operations:
         make_budget = self._budget_maker(calls.SEARCH, timeout)
 
         def part(span: slice) -> Operation[Hits]:
-            message = to_search(part_of_search(request, span))
-            response = yield from send(calls.SEARCH, message, make_budget())
-            return from_hits(response, request.k)
+            return calls.find(part_of_search(request, span), make_budget())
 
         queries = request.vectors if request.vectors is not None else request.ids
         total = 0 if queries is None else len(queries)

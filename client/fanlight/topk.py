@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fanlight.ids import empty, id_type_of, joined, reordered, sort_keys
+from fanlight.ids import empty, id_type_of, joined, sort_keys
 from fanlight.model import NO_SCORE, Floats, IdColumn, IdType, Rows
 
 
@@ -62,13 +62,20 @@ def merge(blocks: Sequence[TopK], k: int, id_type: IdType, n: int) -> TopK:
     """
     if len(blocks) == 1 and blocks[0].scores.shape[1] == k:
         return blocks[0]
-    ids = joined([empty(id_type, (n, k)), *(block.ids for block in blocks)], axis=1)
-    padding = np.full((n, k), NO_SCORE, dtype=np.float32)
-    scores = np.concatenate([padding, *(block.scores for block in blocks)], axis=1)
+    padded = [*blocks] if sum(block.scores.shape[1] for block in blocks) >= k else []
+    if not padded:
+        nothing = TopK(empty(id_type, (n, k)), _no_scores(n, k), np.zeros(n, dtype=np.int64))
+        padded = [nothing, *blocks]
+    ids = joined([block.ids for block in padded], axis=1)
+    scores = np.concatenate([block.scores for block in padded], axis=1)
     order = order_best_first(ids, scores)[:, :k]
-    best = np.take_along_axis(scores, order, axis=1)
-    counts = np.count_nonzero(~np.isnan(best), axis=1).astype(np.int64)
-    return TopK(reordered(ids, order), best, counts)
+    rows = np.arange(len(order))[:, None]
+    counts = np.minimum(np.sum([block.counts for block in padded], axis=0), k)
+    return TopK(ids[rows, order], scores[rows, order], counts)
+
+
+def _no_scores(n: int, k: int) -> Floats:
+    return np.full((n, k), NO_SCORE, dtype=np.float32)
 
 
 def cut(hits: TopK, score_threshold: float) -> TopK:

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from operator import methodcaller
@@ -24,7 +24,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
-from fanlight.calls import Call, Operation, Rpc, Step, Window
+from fanlight.calls import Call, Operation, Rpc, Search, Step, Window
 from fanlight.errors import (
     DeadlineExceeded,
     FanlightError,
@@ -33,6 +33,9 @@ from fanlight.errors import (
     Overloaded,
     PartialResult,
 )
+from fanlight.model import Hits
+from fanlight.searches import StreamedSearches
+from fanlight.stacking import STACK_QUERIES, size_of
 from fanlight.wire.channels import channel_options
 from fanlight.wire.status import from_rpc_error
 
@@ -79,12 +82,17 @@ class Addresses:
         return ", ".join(self._all)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Connection(Generic[ChannelT]):
-    """A channel, and what has been made to send each kind of request on it, by path."""
+    """A channel, and what has been made to send each kind of request on it, by path.
+
+    Attributes:
+        searches: the stream of searches on it, once there is one.
+    """
 
     channel: ChannelT
-    methods: dict[str, Any]
+    methods: dict[str, Any] = field(default_factory=dict)
+    searches: StreamedSearches | None = None
 
     def method(self, rpc: Rpc[Any]) -> Any:
         method = self.methods.get(rpc.path)
@@ -109,10 +117,13 @@ class Connections(Generic[ChannelT]):
 
     def method(self, rpc: Rpc[Any], address: str, loop: Loop = None) -> Any:
         """Give what sends a request of `rpc` to `address`."""
+        return self.to(address, loop).method(rpc)
+
+    def to(self, address: str, loop: Loop = None) -> _Connection[ChannelT]:
+        """Give the connection to `address`."""
         self.check_open()
         self._disown_inherited()
-        connection = self._made.get((loop, address)) or self._connect(address, loop)
-        return connection.method(rpc)
+        return self._made.get((loop, address)) or self._connect(address, loop)
 
     def _connect(self, address: str, loop: Loop) -> _Connection[ChannelT]:
         for key in list(self._made):
@@ -120,19 +131,19 @@ class Connections(Generic[ChannelT]):
                 del self._made[key]
         # No lock, which a fork could catch held: a channel connects when it is first used, so
         # one that loses a race of threads costs nothing.
-        return self._made.setdefault((loop, address), _Connection(self._make(address), {}))
+        return self._made.setdefault((loop, address), _Connection(self._make(address)))
 
     def _disown_inherited(self) -> None:
         if self._pid != os.getpid():
             _inherited.append(self._made)
             self._made, self._pid = {}, os.getpid()
 
-    def close(self, loop: Loop = None) -> list[ChannelT]:
-        """Refuse all further calls, and hand over the channels to be closed."""
+    def close(self, loop: Loop = None) -> list[_Connection[ChannelT]]:
+        """Refuse all further calls, and hand over the connections to be closed."""
         self._closed = True
         self._disown_inherited()
         own = [self._made.pop(key, None) for key in list(self._made) if key[0] is loop]
-        return [connection.channel for connection in own if connection is not None]
+        return [connection for connection in own if connection is not None]
 
     def check_open(self) -> None:
         """Refuse the use of a closed client."""
@@ -145,15 +156,19 @@ class Connections(Generic[ChannelT]):
         try:
             yield
         except grpc.RpcError as error:
-            self.check_open()
             failure = from_rpc_error(error)
-            if _is_of_no_use(failure):
-                self.addresses.leave(address)
+            self.note(failure, address)
             raise failure from error
         except (ValueError, grpc.FutureCancelledError, grpc.aio.UsageError):
             # What gRPC raises when the channel is closed under a call.
             self.check_open()
             raise
+
+    def note(self, failure: FanlightError, address: str) -> None:
+        """Turn away from a router of no use; a failure after `close` is the user's."""
+        self.check_open()
+        if _is_of_no_use(failure):
+            self.addresses.leave(address)
 
 
 def _is_of_no_use(failure: FanlightError) -> bool:
@@ -204,8 +219,8 @@ class Transport:
 
     def close(self) -> None:
         """Close the channels; calls under way fail."""
-        for channel in self._connections.close():
-            channel.close()
+        for connection in self._connections.close():
+            connection.channel.close()
 
     def _finish(self, operation: Operation[Any], land: Callable[[], Any]) -> Any:
         """Drive an operation on, once `land` has given what it waits for."""
@@ -226,6 +241,8 @@ class Transport:
     def _give(self, step: Step) -> Any:
         if isinstance(step, Call):
             return self._call(step)
+        if isinstance(step, Search):
+            return step.hits(self._call(step.call))
         if isinstance(step, Window):
             return self._run_window(step)
         return time.sleep(step.seconds)
@@ -254,19 +271,21 @@ class Transport:
     def _launch(self, operation: Operation[Any]) -> _Flight:
         """Start an operation without waiting for the answer to its first request."""
         step = next(operation)
-        if not isinstance(step, Call):
+        if not isinstance(step, (Call, Search)):
             return _Flight(operation, partial(self._give, step), lambda: None)
+        call = step.call if isinstance(step, Search) else step
         address = self.addresses.current
         try:
             with self._connections.translating(address):
-                method = self._connections.method(step.rpc, address)
-                future = method.future(step.request, timeout=step.timeout_s)
+                method = self._connections.method(call.rpc, address)
+                future = method.future(call.request, timeout=call.timeout_s)
         except FanlightError as error:
             return _Flight(operation, partial(_fail, error), lambda: None)
 
         def land() -> Any:
             with self._connections.translating(address):
-                return future.result()
+                response = future.result()
+            return step.hits(response) if isinstance(step, Search) else response
 
         return _Flight(operation, land, future.cancel)
 
@@ -301,15 +320,33 @@ class AsyncTransport:
 
     async def close(self) -> None:
         """Close the channels of the running loop; calls under way fail."""
-        for channel in self._connections.close(asyncio.get_running_loop()):
-            await channel.close()
+        for connection in self._connections.close(asyncio.get_running_loop()):
+            if connection.searches is not None:
+                await connection.searches.close()
+            await connection.channel.close()
 
     async def _give(self, step: Step) -> Any:
+        if isinstance(step, Search):
+            return await self._search(step)
         if isinstance(step, Call):
             return await self._call(step)
         if isinstance(step, Window):
             return await self._run_window(step)
         return await asyncio.sleep(step.seconds)
+
+    async def _search(self, step: Search) -> Hits:
+        """Send a small search on the stream, where it meets others; a large one by itself."""
+        if size_of(step.request) >= STACK_QUERIES // 2:
+            return step.hits(await self._call(step.call))
+        address = self.addresses.current
+        connection = self._connections.to(address, asyncio.get_running_loop())
+        if connection.searches is None:
+            connection.searches = StreamedSearches(connection.channel)
+        try:
+            return await connection.searches.search(step.request, step.timeout_s)
+        except FanlightError as failure:
+            self._connections.note(failure, address)
+            raise
 
     async def _call(self, call: Call) -> Message:
         address, loop = self.addresses.current, asyncio.get_running_loop()

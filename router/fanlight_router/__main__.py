@@ -13,6 +13,7 @@ from fanlight.v1.collections_pb2_grpc import add_CollectionServiceServicer_to_se
 from fanlight.v1.items_pb2_grpc import add_ItemServiceServicer_to_server
 from fanlight.v1.search_pb2_grpc import add_SearchServiceServicer_to_server
 from fanlight.wire.program import VERSION, run
+from fanlight.wire.stacker import Stacker
 from fanlight_router.catalog import ClusterCatalog
 from fanlight_router.config import RouterConfig
 from fanlight_router.coverage import KnownItems
@@ -47,9 +48,10 @@ class Router:
         placed = PlacedItems(shards, known, limits)
         fanout = Fanout(shards, placed, known, limits)
         catalog = ClusterCatalog(shards, self._topology, known, limits)
-        add_SearchServiceServicer_to_server(
-            SearchServicer(fanout, deadlines, limits.message_bytes), server
+        stacker = Stacker(
+            lambda search, timeout_s: fanout.search(search, deadlines.of_search(timeout_s)), limits
         )
+        add_SearchServiceServicer_to_server(SearchServicer(stacker, limits.message_bytes), server)
         add_ItemServiceServicer_to_server(ItemServicer(placed, fanout, deadlines), server)
         add_CollectionServiceServicer_to_server(CollectionServicer(catalog, deadlines), server)
         add_ClusterServiceServicer_to_server(ClusterServicer(self._topology), server)

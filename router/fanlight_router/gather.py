@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Mapping
 from copy import copy
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -59,7 +59,7 @@ class Gathered(Generic[T]):
         return judged[0]
 
 
-async def gather(calls: Mapping[int, Coroutine[Any, Any, T]], timeout_s: float) -> Gathered[T]:
+async def gather(calls: Mapping[int, Awaitable[T]], timeout_s: float) -> Gathered[T]:
     """Run a call to each shard at once and wait at most `timeout_s` for all of them.
 
     Calls that are late, or whose caller has gone, are cancelled.

@@ -9,9 +9,10 @@ until it is admitted again: what answers at its address may be something else by
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from copy import copy
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 
 import grpc
@@ -34,6 +35,7 @@ from fanlight.model import (
     UpsertResult,
 )
 from fanlight.placement import ShardIdentity
+from fanlight.stacking import size_of
 from fanlight.v1 import cluster_pb2 as cluster
 from fanlight.v1 import (
     cluster_pb2_grpc,
@@ -48,9 +50,10 @@ from fanlight.wire import codec
 from fanlight.wire.channels import channel_options
 from fanlight.wire.cluster_codec import from_cluster_status
 from fanlight.wire.status import ERROR_KEY, from_coverage, from_row_errors, from_rpc_error
+from fanlight.wire.stream import Decode, SearchStream
 from fanlight_router.shards import Columns
-from fanlight.wire.stream import SearchStream
 
+T = TypeVar("T")
 RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
 
@@ -184,13 +187,26 @@ class RemoteShard:
 
     # --- searches and items ---------------------------------------------------------------
 
-    async def search(self, request: SearchRequest, timeout_s: float) -> Hits:
+    def search(self, request: SearchRequest, timeout_s: float) -> Awaitable[Hits]:
         """Answer the queries of `request`."""
-        self._check_admission()
-        response = await self._searches.search(self._encoder.encode(request), timeout_s)
-        if len(response.scores) <= 4 * _HITS_ON_LOOP:
-            return _hits(response, request)
+        if size_of(request) * request.k > _HITS_ON_LOOP:
+            return self._search_much(request, timeout_s)
+        return self._submit(request, timeout_s, partial(_hits, request=request))
+
+    async def _search_much(self, request: SearchRequest, timeout_s: float) -> Hits:
+        response = await self._submit(request, timeout_s, lambda response: response)
         return await asyncio.to_thread(_hits, response, request)
+
+    def _submit(
+        self, request: SearchRequest, timeout_s: float, decode: Decode[T]
+    ) -> asyncio.Future[T]:
+        try:
+            self._check_admission()
+            return self._searches.submit(self._encoder.encode(request), timeout_s, decode)
+        except FanlightError as error:
+            failed: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+            failed.set_exception(error)
+            return failed
 
     async def count(self, collection: str, timeout_s: float) -> tuple[int, Coverage]:
         """Count live items."""
@@ -300,11 +316,11 @@ class RemoteShard:
     def _on_break(self, error: grpc.aio.AioRpcError | None) -> FanlightError:
         """Take the end of the stream as the loss of the connection, which it mostly is."""
         self._lose()
-        reason: FanlightError = NotReady("the stream of searches ended")
-        if error is not None:
-            reason = self._translated(error)
-        _log.info("stream ended", shard=self.identity.name, why=reason.message)
-        return reason
+        reason = (
+            "the stream of searches ended" if error is None else self._translated(error).message
+        )
+        _log.info("stream ended", shard=self.identity.name, why=reason)
+        return NotReady(reason)
 
     def _lose(self) -> None:
         if self._refusal is None:
@@ -326,9 +342,8 @@ def _decoding() -> Iterator[None]:
 
 
 def _hits(response: search.SearchResponse, request: SearchRequest) -> Hits:
-    queries = request.vectors if request.vectors is not None else request.ids
     with _decoding():
         hits = codec.from_hits(response, request.k)
-        if queries is None or len(hits.counts) != len(queries):
+        if len(hits.counts) != size_of(request):
             raise InternalError("gave answers to other queries than were asked")
         return hits

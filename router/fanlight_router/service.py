@@ -5,7 +5,6 @@ Law: no servicer decides anything but the caller's deadline.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from typing import Any, TypeAlias
 
 import grpc
 
-from fanlight.model import Hits, SearchRequest
 from fanlight.v1 import (
     cluster_pb2,
     cluster_pb2_grpc,
@@ -27,6 +25,7 @@ from fanlight.v1 import search_pb2 as search
 from fanlight.wire import codec
 from fanlight.wire.answers import AnswerStream
 from fanlight.wire.cluster_codec import to_cluster_status
+from fanlight.wire.stacker import Stacker
 from fanlight.wire.status import to_coverage, to_row_errors
 from fanlight_router.catalog import ClusterCatalog
 from fanlight_router.config import TimeoutsConfig
@@ -64,30 +63,25 @@ class Deadlines:
 class SearchServicer(search_pb2_grpc.SearchServiceServicer):
     """Search over all shards."""
 
-    def __init__(self, fanout: Fanout, deadlines: Deadlines, message_bytes: int) -> None:
-        self._fanout = fanout
-        self._deadlines = deadlines
+    def __init__(self, stacker: Stacker, message_bytes: int) -> None:
+        self._stacker = stacker
         self._message_bytes = message_bytes
 
     async def Search(
         self, request: search.SearchRequest, context: _Context
     ) -> search.SearchResponse:
         """Answer n queries."""
-        deadline = self._deadlines.of_read(context)
-        return codec.to_hits(await self._fanout.search(codec.from_search(request), deadline))
+        search = self._stacker.submit(codec.from_search(request), context.time_remaining())
+        return codec.to_hits(await search)
 
     async def SearchStream(
         self, request_iterator: AsyncIterable[search.SearchStreamRequest], context: _Context
     ) -> AsyncGenerator[search.SearchStreamResponse, None]:
         """Answer many searches, each as soon as it is done."""
-        stream = AnswerStream(self._submit, self._message_bytes)
+        stream = AnswerStream(self._stacker.submit, self._message_bytes)
         async with aclosing(stream.answer(request_iterator)) as responses:
             async for response in responses:
                 yield response
-
-    def _submit(self, request: SearchRequest, timeout_s: float | None) -> asyncio.Future[Hits]:
-        deadline = self._deadlines.of_search(timeout_s)
-        return asyncio.ensure_future(self._fanout.search(request, deadline))
 
 
 class ItemServicer(items_pb2_grpc.ItemServiceServicer):

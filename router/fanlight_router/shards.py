@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -33,7 +34,7 @@ class Shard(Protocol):
     told how many seconds the caller waits, after which it may be cancelled at any await.
     """
 
-    async def search(self, request: SearchRequest, timeout_s: float) -> Hits:
+    def search(self, request: SearchRequest, timeout_s: float) -> Awaitable[Hits]:
         """Answer the queries of `request` from the items of this shard."""
         ...
 

@@ -60,7 +60,7 @@ def test_a_child_leaves_its_parents_channels_alone(monkeypatch: pytest.MonkeyPat
     childs = channel_of(subject)
     assert childs is not parents
     [closed] = subject.close()
-    assert cast(object, closed) is childs
+    assert cast(object, closed.channel) is childs
 
 
 def test_a_child_that_made_none_closes_none(monkeypatch: pytest.MonkeyPatch) -> None:

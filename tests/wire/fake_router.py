@@ -26,7 +26,7 @@ from fanlight.limits import Limits
 from fanlight.model import CollectionInfo, CollectionSpec, Coverage, Hits, IdColumn, Items
 from fanlight.placement import ShardIdentity
 from fanlight.topk import order_best_first
-from fanlight.v1 import collections_pb2, items_pb2
+from fanlight.v1 import collections_pb2, items_pb2, search_pb2
 from fanlight.validation import bad_item_rows, bad_vector_rows, check_items, check_search
 from fanlight.wire import codec
 from fanlight.wire.channels import server_options
@@ -94,6 +94,12 @@ class FakeRouter(grpc.GenericRpcHandler):
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         _, service, name = handler_call_details.method.split("/")
         method = Default().FindServiceByName(service).methods_by_name[name]
+        if name == "SearchStream":
+            return grpc.stream_stream_rpc_method_handler(
+                self._stream,
+                request_deserializer=GetMessageClass(method.input_type).FromString,
+                response_serializer=methodcaller("SerializeToString"),
+            )
         return grpc.unary_unary_rpc_method_handler(
             partial(self._ask, name),
             request_deserializer=GetMessageClass(method.input_type).FromString,
@@ -113,6 +119,24 @@ class FakeRouter(grpc.GenericRpcHandler):
             blob = to_error(error).SerializeToString()
             context.set_trailing_metadata(((ERROR_KEY, blob),))
             context.abort(status_of(error), error.message)
+
+    def _stream(self, messages: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+        """Answer the searches of a stream as if each were a call of its own."""
+        for message in messages:
+            for tagged in message.searches:
+                self.requests["Search"].append(tagged.search)
+                self.peers.append(context.peer())
+                self.before("Search")
+                yield search_pb2.SearchStreamResponse(answers=[self._tagged(tagged)])
+
+    def _tagged(self, tagged: Any) -> Any:
+        try:
+            with self._lock:
+                if self.failures["Search"]:
+                    raise self.failures["Search"].popleft()
+                return search_pb2.TaggedAnswer(tag=tagged.tag, response=self.Search(tagged.search))
+        except FanlightError as error:
+            return search_pb2.TaggedAnswer(tag=tagged.tag, error=to_error(error))
 
     def _stored(self, name: str) -> Stored:
         if name not in self.collections:

@@ -21,7 +21,7 @@ from fanlight.errors import (
 from fanlight.v1 import search_pb2 as pb
 from fanlight.wire import codec
 from fanlight.wire.status import to_error
-from fanlight_router import stream as stream_module
+from fanlight.wire import stream as stream_module
 from fanlight_router.gather import gather
 from fanlight_router.remote import RemoteShard, SearchEncoder
 
@@ -92,7 +92,7 @@ async def test_slow_searches_do_not_hold_up_others(pair: Pair, wait_until_async:
     searches.answer = lambda search: None if search.tag <= 4 else echo(search)
     slow = []
     for value in range(4):
-        slow.append(asyncio.create_task(shard.search(query(value), LONG_S)))
+        slow.append(asyncio.ensure_future(shard.search(query(value), LONG_S)))
         await wait_until_async(lambda n=value: len(searches.values) == n + 1)
     assert await ids_of(shard, range(7, 8)) == [7]
     assert not any(task.done() for task in slow)
@@ -108,7 +108,7 @@ async def test_messages_stay_small(pair: Pair, wait_until_async: WaitUntil) -> N
     await wait_until_async(lambda: searches.messages)
     large = [query(value, dim=100_000) for value in range(1, 8)]  # 400 kB each
     huge = query(8, dim=1_000_000)
-    rest = [asyncio.create_task(shard.search(request, LONG_S)) for request in [*large, huge]]
+    rest = [asyncio.ensure_future(shard.search(request, LONG_S)) for request in [*large, huge]]
     await asyncio.sleep(0)
     searches.gate.set()
     await asyncio.gather(first, *rest)
@@ -121,7 +121,7 @@ async def test_messages_stay_small(pair: Pair, wait_until_async: WaitUntil) -> N
 async def test_a_search_past_the_limit_fails_alone() -> None:
     """It is Overloaded with the limit in the text; searches beside it are answered."""
     async with scripted_shard(message_bytes=1 << 20) as (searches, shard):
-        too_large = asyncio.create_task(shard.search(query(1, dim=1 << 18), LONG_S))
+        too_large = asyncio.ensure_future(shard.search(query(1, dim=1 << 18), LONG_S))
         assert await ids_of(shard, range(3)) == [0, 1, 2]
         with pytest.raises(Overloaded, match="limit of 1048576"):
             await too_large
@@ -159,8 +159,8 @@ async def test_a_search_is_not_sent_for_a_caller_who_has_gone(
     searches.gate.clear()
     first = [asyncio.create_task(ids_of(shard, range(1))) for _ in range(2)]
     await wait_until_async(lambda: searches.messages)
-    given_up = asyncio.create_task(shard.search(query(1), LONG_S))
-    late = asyncio.create_task(shard.search(query(2), 0.0005))
+    given_up = asyncio.ensure_future(shard.search(query(1), LONG_S))
+    late = asyncio.ensure_future(shard.search(query(2), 0.0005))
     good = asyncio.create_task(ids_of(shard, range(3, 4)))
     await asyncio.sleep(0)
     given_up.cancel()
@@ -177,7 +177,7 @@ async def test_a_late_answer_is_dropped(pair: Pair, wait_until_async: WaitUntil)
     """The answer to a search whose caller left goes nowhere; the next gets its own."""
     searches, shard = pair
     searches.gate.clear()
-    given_up = asyncio.create_task(shard.search(query(1), LONG_S))
+    given_up = asyncio.ensure_future(shard.search(query(1), LONG_S))
     await wait_until_async(lambda: searches.messages)
     given_up.cancel()
     await asyncio.gather(given_up, return_exceptions=True)
@@ -203,9 +203,9 @@ async def test_a_broken_stream_fails_its_searches_and_is_opened_again(
     """Its searches are NotReady, with no word of addresses; a shard admitted again is searched."""
     searches, shard = pair
     searches.gate.clear()
-    sent = asyncio.create_task(shard.search(query(1), LONG_S))
+    sent = asyncio.ensure_future(shard.search(query(1), LONG_S))
     await wait_until_async(lambda: searches.messages)
-    waiting = asyncio.create_task(shard.search(query(2), LONG_S))
+    waiting = asyncio.ensure_future(shard.search(query(2), LONG_S))
     await asyncio.sleep(0)
     searches.break_at = grpc.StatusCode.UNAVAILABLE
     searches.gate.set()

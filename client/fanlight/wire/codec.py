@@ -20,6 +20,7 @@ from fanlight.ids import empty, id_type_of
 from fanlight.model import (
     DEFAULT_EF_CONSTRUCTION,
     DEFAULT_M,
+    NO_ID,
     NO_SCORE,
     CollectionInfo,
     CollectionSpec,
@@ -308,12 +309,13 @@ def from_search(message: search_pb2.SearchRequest) -> SearchRequest:
 def to_hits(hits: Hits) -> search_pb2.SearchResponse:
     """Put hits on the wire, without their padding."""
     counts = hits.counts
-    vectors = None if hits.vectors is None else to_matrix(_without_padding(hits.vectors, counts))
+    real = _real(counts, hits.ids.shape[1])
+    vectors = None if hits.vectors is None else to_matrix(_without_padding(hits.vectors, real))
     payloads = None if hits.payload_blobs is None else to_blobs(hits.payload_blobs)
-    scores = _without_padding(hits.scores, counts)
+    scores = _without_padding(hits.scores, real)
     return search_pb2.SearchResponse(
         counts=counts.astype("<u4").tobytes(),
-        ids=to_ids(_without_padding(hits.ids, counts)),
+        ids=to_ids(_without_padding(hits.ids, real)),
         scores=scores.astype("<f4", copy=False).tobytes(),
         errors=[pb.RowError(row=row, error=to_error(e)) for row, e in sorted(hits.errors.items())],
         coverage=to_coverage(hits.coverage),
@@ -322,37 +324,47 @@ def to_hits(hits: Hits) -> search_pb2.SearchResponse:
     )
 
 
-def _without_padding(block: NDArray[Any], counts: Rows) -> NDArray[Any]:
+def _real(counts: Rows, k: int) -> NDArray[np.bool_] | None:
+    """Tell which places of a block of n x k are no padding; None for all, the usual case."""
+    if not len(counts) or counts.min() == k:
+        return None
+    return np.arange(k) < counts[:, None]
+
+
+def _without_padding(block: NDArray[Any], real: NDArray[np.bool_] | None) -> NDArray[Any]:
     """Take the real hits of a block, query after query; (n, k, ...) to (hits, ...)."""
-    k = block.shape[1]
-    if (counts == k).all():  # usual, and 10 times faster than a mask
-        return block.reshape(-1, *block.shape[2:])
-    return block[np.arange(k) < counts[:, None]]
+    return block.reshape(-1, *block.shape[2:]) if real is None else block[real]
 
 
-def _with_padding(flat: NDArray[Any], counts: Rows, k: int, missing: object) -> NDArray[Any]:
+def _with_padding(
+    flat: NDArray[Any],
+    shape: tuple[int, int],
+    real: NDArray[np.bool_] | None,
+    missing: object,
+) -> NDArray[Any]:
     """Undo `_without_padding`; the block can be written to."""
-    shape = (len(counts), k, *flat.shape[1:])
-    if (counts == k).all():
-        return flat.reshape(shape).copy()
-    block = np.full(shape, missing, dtype=flat.dtype)
-    block[np.arange(k) < counts[:, None]] = flat
+    whole = (*shape, *flat.shape[1:])
+    if real is None:
+        return flat.reshape(whole).copy()
+    block = np.full(whole, missing, dtype=flat.dtype)
+    block[real] = flat
     return block
 
 
 def from_hits(message: search_pb2.SearchResponse, k: int) -> Hits:
     """Read hits off the wire and pad them to k a query."""
     counts = np.frombuffer(message.counts, dtype="<u4").astype(np.int64)
+    real, shape = _real(counts, k), (len(counts), k)
     ids = from_ids(message.ids, "ids")
     scores = np.frombuffer(message.scores, dtype="<f4").astype(np.float32, copy=False)
     vectors = None
     if message.HasField("vectors"):
         flat = from_matrix(message.vectors, "vectors")
-        vectors = _with_padding(flat, counts, k, np.nan)
+        vectors = _with_padding(flat, shape, real, np.nan)
     payloads = from_blobs(message.payloads, "payloads") if message.HasField("payloads") else None
     return Hits(
-        ids=_with_padding(ids, counts, k, empty(id_type_of(ids), 1)[0]),
-        scores=_with_padding(scores, counts, k, NO_SCORE),
+        ids=_with_padding(ids, shape, real, None if ids.dtype == object else NO_ID),
+        scores=_with_padding(scores, shape, real, NO_SCORE),
         counts=counts,
         coverage=from_coverage(message.coverage),
         errors={e.row: from_error(e.error) for e in message.errors},

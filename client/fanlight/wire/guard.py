@@ -148,7 +148,7 @@ class Guard(grpc.aio.ServerInterceptor):
     async def _call(self, method: _Method, context: _Context) -> AsyncIterator[None]:
         """Admit a call, count it, and translate what it raises."""
         try:
-            self._check_admission()
+            self._check_admission(method)
             self.calls_under_way += 1
             try:
                 yield
@@ -159,13 +159,16 @@ class Guard(grpc.aio.ServerInterceptor):
         except Exception as error:
             await _abort(context, for_caller(error, method.name))
 
-    def _check_admission(self) -> None:
+    def _check_admission(self, method: _Method) -> None:
+        """Refuse what is too much: open streams, mostly idle, are counted by themselves."""
         if self._refusal is not None:
             raise NotReady(self._refusal, retry_after_s=1.0)
-        if self.calls_under_way >= self._limits.in_flight:
+        n, what = len(self._streams), "streams are open"
+        if not method.request_streaming:
+            n, what = self.calls_under_way - n, "calls are under way"
+        if n >= self._limits.in_flight:
             raise Overloaded(
-                f"{self.calls_under_way} calls are under way, which is the limit (in_flight)",
-                retry_after_s=_RETRY_AFTER_S,
+                f"{n} {what}, which is the limit (in_flight)", retry_after_s=_RETRY_AFTER_S
             )
 
 

@@ -28,6 +28,7 @@ _COLLECT_S = 0.005
 _UNDER_WAY = 2
 # A search of so many queries gains nothing from company.
 _LARGE = 64
+_RETRY_AFTER_S = 0.05
 # What one member may have brought upon the others: too much in one message, or in one request.
 _OWN_FAULTS = (InvalidRequest, Overloaded)
 
@@ -61,7 +62,10 @@ class Stacker:
 
     Args:
         run: answers a search.
-        limits: what one search may hold.
+        limits: what one search may hold, and how many may be under way.
+
+    Attributes:
+        under_way: searches that callers wait for.
     """
 
     def __init__(self, run: Run, limits: Limits) -> None:
@@ -70,6 +74,7 @@ class Stacker:
         self._loop = asyncio.get_running_loop()
         self._kinds: dict[Hashable, _Kind] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self.under_way = 0
 
     def submit(self, request: SearchRequest, timeout_s: float | None) -> asyncio.Future[Hits]:
         """Send a search, alone or with others; cancel the future to give it up.
@@ -80,7 +85,24 @@ class Stacker:
 
         Returns:
             A future that fails with what `run` raises.
+
+        Raises:
+            Overloaded: too many searches are under way.
         """
+        if self.under_way >= self._limits.in_flight:
+            raise Overloaded(
+                f"{self.under_way} searches are under way, which is the limit (in_flight)",
+                retry_after_s=_RETRY_AFTER_S,
+            )
+        answer = self._start(request, timeout_s)
+        self.under_way += 1
+        answer.add_done_callback(self._on_done)
+        return answer
+
+    def _on_done(self, _: object) -> None:
+        self.under_way -= 1
+
+    def _start(self, request: SearchRequest, timeout_s: float | None) -> asyncio.Future[Hits]:
         if size_of(request) >= _LARGE:
             return asyncio.ensure_future(self._run(request, timeout_s))
         key = kind_of(request)

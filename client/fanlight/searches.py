@@ -1,0 +1,66 @@
+"""The searches of an asynchronous client: on one long-lived stream, equal ones together.
+
+A call of its own for each search would cost both sides twice as much as a message on a stream
+(see `fanlight.wire.stream`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from operator import methodcaller
+
+import grpc
+
+from fanlight.errors import DeadlineExceeded, FanlightError, NotReady
+from fanlight.limits import Limits
+from fanlight.model import Hits, SearchRequest
+from fanlight.v1 import search_pb2
+from fanlight.wire.channels import MESSAGE_BYTES
+from fanlight.wire.codec import from_hits, to_search
+from fanlight.wire.stacker import Stacker
+from fanlight.wire.status import from_rpc_error
+from fanlight.wire.stream import SearchStream
+
+_PATH = "/fanlight.v1.SearchService/SearchStream"
+
+
+class StreamedSearches:
+    """The searches on one channel. For one event loop."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        """Open the stream with the first search."""
+        call = channel.stream_stream(
+            _PATH,
+            request_serializer=methodcaller("SerializeToString"),
+            response_deserializer=search_pb2.SearchStreamResponse.FromString,
+        )
+        self._stream = SearchStream(call, MESSAGE_BYTES, _reason)
+        self._stacker = Stacker(self._ask, Limits())
+
+    async def search(self, request: SearchRequest, timeout_s: float) -> Hits:
+        """Answer a search.
+
+        Raises:
+            FanlightError: as the server says, or how the stream broke.
+            DeadlineExceeded: no answer came in time.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._stacker.submit(request, timeout_s)
+        except TimeoutError:
+            raise DeadlineExceeded(f"no answer within {timeout_s:.3g} s") from None
+
+    def _ask(self, request: SearchRequest, timeout_s: float | None) -> asyncio.Future[Hits]:
+        assert timeout_s is not None
+        return self._stream.submit(
+            to_search(request), timeout_s, lambda response: from_hits(response, request.k)
+        )
+
+    async def close(self) -> None:
+        """End the stream; searches under way fail."""
+        self._stacker.close()
+        await self._stream.close()
+
+
+def _reason(error: grpc.aio.AioRpcError | None) -> FanlightError:
+    return NotReady("the router ended the stream") if error is None else from_rpc_error(error)
