@@ -10,11 +10,22 @@ PROTOC := .venv-protos/bin/python -m grpc_tools.protoc
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-setup: .venv/.ready ## Make .venv with the programs, the SDK and the developers' tools
+setup: .venv/.ready .venv/.kernel ## Make .venv with the programs, the SDK and the developers' tools
 
-.venv/.ready: pyproject.toml requirements/constraints.txt
+.venv/.pip:
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.3'
+	touch $@
+
+# The native kernel is a distribution of its own, which fanlight[server] requires: it is
+# installed first, so that nobody looks for it elsewhere, and again whenever its source changes.
+KERNEL := $(wildcard $(addprefix server/kernel/,*.toml *.txt src/* fanlight_kernel/*.py*))
+
+.venv/.kernel: $(KERNEL) requirements/constraints.txt | .venv/.pip
+	$(BIN)/python -m pip install --quiet --build-constraint requirements/constraints.txt --force-reinstall --no-deps ./server/kernel
+	touch $@
+
+.venv/.ready: pyproject.toml requirements/constraints.txt | .venv/.pip .venv/.kernel
 	$(BIN)/python -m pip install --quiet --constraint requirements/constraints.txt --editable '.[all]' --group dev
 	touch $@
 

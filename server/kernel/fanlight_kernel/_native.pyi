@@ -1,0 +1,194 @@
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fanlight_kernel.found import Found
+
+_Metric: TypeAlias = Literal["cosine", "dot", "l2"]
+_Floats: TypeAlias = NDArray[np.float32]
+_Doubles: TypeAlias = NDArray[np.float64]
+_Numbers: TypeAlias = NDArray[np.int64]
+_Bytes: TypeAlias = NDArray[np.uint8]
+_Words: TypeAlias = NDArray[np.uint32]
+
+CODE_EXTRA: int
+"""Bytes of a code record that are no codes, without padding."""
+
+def simd() -> str:
+    """Name the instruction set in use: "avx512", "avx2", "neon" or "baseline"."""
+
+def simd_levels() -> list[str]:
+    """Name the instruction sets that the machine has, best first."""
+
+def use_simd(level: str) -> None:
+    """Use another instruction set from now on, in all threads.
+
+    For tests and measurements; the environment variable FANLIGHT_KERNEL_SIMD does the same at
+    import. Scores and the keys of codes are the same to the last bit on every level.
+
+    Raises:
+        ValueError: the machine does not have it.
+    """
+
+def code_bytes(dim: int) -> int:
+    """Tell the bytes of one code record for vectors of `dim` elements, 1 to 65,536."""
+
+def encode(metric: _Metric, vectors: _Floats, lengths: _Doubles) -> _Bytes:
+    """Encode vectors as 8-bit codes, one record a row (src/codes.h describes it).
+
+    Args:
+        metric: what the codes will be compared by.
+        vectors: (n, dim) float32, as they were put.
+        lengths: (n,) float64, their Euclidean lengths.
+
+    Returns:
+        (n, code_bytes(dim)) uint8.
+
+    Raises:
+        ValueError: a vector or a length is not finite, or a shape is wrong.
+        TypeError: an array is of another type.
+    """
+
+def lengths(vectors: _Floats) -> _Doubles:
+    """Compute Euclidean lengths in float64: (n, dim) float32 to (n,)."""
+
+class Rows:
+    """n vectors that can be scored: a head, or what a graph stands on.
+
+    Keeps references to the arrays, which must not change, and copies none of them. Safe for many
+    threads at once.
+    """
+
+    def __init__(
+        self,
+        metric: _Metric,
+        vectors: _Floats,
+        lengths: _Doubles,
+        order: _Numbers | None,
+        codes: _Bytes | None = None,
+    ) -> None:
+        """Take rows.
+
+        Args:
+            metric: how they are scored.
+            vectors: (n, dim) float32, C-contiguous, as they were put; may be read-only.
+            lengths: (n,) float64, their Euclidean lengths.
+            order: (n,) int64; equal scores are ordered by it, ascending. None: by row number.
+            codes: (n, code_bytes(dim)) uint8 from `encode`; None to do without.
+
+        Raises:
+            ValueError: a shape is wrong or an array is not contiguous.
+            TypeError: an array is of another type.
+        """
+
+    def __len__(self) -> int:
+        """Count the rows."""
+
+    def scan(
+        self,
+        queries: _Floats,
+        k: int,
+        allowed: _Bytes | None = None,
+        *,
+        threads: int = 1,
+        timeout_s: float | None = None,
+        codes: bool = False,
+    ) -> Found:
+        """Compare with every allowed row.
+
+        Args:
+            queries: (q, dim) float32, finite.
+            k: hits wanted for each query.
+            allowed: ((n + 7) // 8,) uint8: bit r % 8 of byte r // 8 says that row r may be
+                returned (np.packbits with bitorder="little"). None: all.
+            threads: threads that share the queries, 1 to 256. One query is never divided.
+            timeout_s: begin no query after that many seconds. None: answer all.
+            codes: choose candidates by their codes, score those; False: exactly the k best.
+
+        Raises:
+            ValueError: an argument is out of range; queries are not finite; there are no codes.
+            TypeError: an array is of another type.
+        """
+
+    def score(self, queries: _Floats, rows: _Numbers) -> _Floats:
+        """Score given rows: the one definition of a score.
+
+        Computed in float64 from the vectors as they were put, in a fixed order of summation, and
+        rounded to float32 once: the score of an item is the same wherever it lies. Cosine is in
+        [-1, 1], and 0 where a length is 0; l2 is the negative squared distance; a score that is
+        not a number counts as -infinity.
+
+        Args:
+            queries: (q, dim) float32, finite.
+            rows: (q, c) int64; -1 for none.
+
+        Returns:
+            (q, c) float32; NaN for none.
+
+        Raises:
+            ValueError: a row is out of range; queries are not finite.
+            TypeError: an array is of another type.
+        """
+
+class Graph:
+    """An immutable HNSW graph over rows (Malkov and Yashunin, 2016).
+
+    Keeps references to the arrays, which must not change. Safe for many threads at once.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        links: _Words,
+        levels: _Bytes,
+        upper: _Words,
+        entry_point: int,
+        top_level: int,
+    ) -> None:
+        """Take a graph, and check once that no walk can leave its arrays.
+
+        Args:
+            rows: n rows, at least one.
+            links: (n, 1 + 2m) uint32, the lowest level: number of neighbours, then their rows.
+            levels: (n,) uint8, the highest level of each row.
+            upper: (sum of levels, 1 + m) uint32, levels 1 and up of each row, row after row,
+                in the form of `links`.
+            entry_point: the row where every walk starts.
+            top_level: its level, which is the highest.
+
+        Raises:
+            ValueError: names the array that is damaged, and the row where.
+            TypeError: an array is of another type.
+        """
+
+    def __len__(self) -> int:
+        """Count the rows."""
+
+    def search(
+        self,
+        queries: _Floats,
+        k: int,
+        ef: int,
+        allowed: _Bytes | None = None,
+        *,
+        walk: Literal["codes", "vectors"] = "codes",
+        threads: int = 1,
+        timeout_s: float | None = None,
+    ) -> Found:
+        """Find about the k nearest allowed rows; their scores are exact.
+
+        Args:
+            queries: (q, dim) float32, finite.
+            k: hits wanted for each query; fewer are found where fewer can be reached.
+            ef: candidates kept by a walk, raised to k: more find better and take longer.
+            allowed: as for `Rows.scan`. Whether the graph is walked or the allowed rows are
+                scanned depends on how many they are.
+            walk: compare codes and score the best candidates, or compare float32 vectors.
+            threads: threads that share the queries, 1 to 256. One query is never divided.
+            timeout_s: begin no query after that many seconds. None: answer all.
+
+        Raises:
+            ValueError: an argument is out of range; queries are not finite; there are no codes.
+            TypeError: an array is of another type.
+        """

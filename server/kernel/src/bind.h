@@ -1,0 +1,11 @@
+// What each part of the module adds to it.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace fanlight {
+
+void bind_search(pybind11::module_& module);  // levels, codes, Rows, Graph
+void bind_build(pybind11::module_& module);   // the builder of graphs
+
+}  // namespace fanlight

@@ -1,0 +1,130 @@
+// What a walk has found and has still to visit.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include "allowed.h"
+
+namespace fanlight {
+
+struct Candidate {
+  float key;
+  std::uint32_t row;
+};
+
+inline bool nearer(const Candidate& a, const Candidate& b) { return a.key > b.key; }
+inline bool farther(const Candidate& a, const Candidate& b) { return a.key < b.key; }
+
+// The ef best candidates in one sorted array: found ones and those to visit are the same, since
+// a candidate that is pushed out could not have led the walk on. Faster than two heaps as long as
+// the array is short, because it is searched and moved in the fastest cache.
+class SortedFrontier {
+ public:
+  void start(std::size_t ef) {
+    candidates_.resize(ef + 1);
+    ef_ = ef;
+    size_ = next_ = 0;
+  }
+
+  void offer(std::uint32_t row, float key) {
+    if (size_ == ef_) {
+      if (!(key > candidates_[size_ - 1].key)) return;
+      --size_;
+    }
+    Candidate* const begin = candidates_.data();
+    Candidate* const at = std::upper_bound(begin, begin + size_, Candidate{key, row}, nearer);
+    std::move_backward(at, begin + size_, begin + size_ + 1);
+    *at = {key, row};
+    ++size_;
+    next_ = std::min(next_, static_cast<std::size_t>(at - begin));
+  }
+
+  // Take the best candidate that was not visited; false when there is none.
+  bool take(std::uint32_t& row) {
+    while (next_ < size_ && (candidates_[next_].row & kVisited)) ++next_;
+    if (next_ == size_) return false;
+    row = candidates_[next_].row;
+    candidates_[next_++].row |= kVisited;
+    return true;
+  }
+
+  // The candidate that `take` would give now, if any; a guess for prefetching.
+  bool peek(std::uint32_t& row) const {
+    std::size_t at = next_;
+    while (at < size_ && (candidates_[at].row & kVisited)) ++at;
+    if (at < size_) row = candidates_[at].row;
+    return at < size_;
+  }
+
+  // Copy the rows of the best candidates, best first; ends the walk.
+  void best(std::size_t count, std::vector<std::uint32_t>& rows) const {
+    rows.resize(std::min(count, size_));
+    for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = candidates_[i].row & ~kVisited;
+  }
+
+ private:
+  // Row numbers stay below it, see check_count in bind_arrays.h.
+  static constexpr std::uint32_t kVisited = std::uint32_t{1} << 31;
+
+  std::vector<Candidate> candidates_;
+  std::size_t ef_ = 0;
+  std::size_t size_ = 0;
+  std::size_t next_ = 0;
+};
+
+// Two heaps, as in the paper: for many candidates, and for walks that pass through rows that
+// may not be returned (those lead on but are not found).
+class HeapFrontier {
+ public:
+  void start(std::size_t ef, const Allowed* allowed) {
+    ef_ = ef;
+    allowed_ = allowed;
+    found_.clear();
+    waiting_.clear();
+  }
+
+  void offer(std::uint32_t row, float key) {
+    if (found_.size() == ef_ && !(key > found_.front().key)) return;
+    waiting_.push_back({key, row});
+    std::push_heap(waiting_.begin(), waiting_.end(), farther);
+    if (allowed_ && !(*allowed_)(row)) return;
+    found_.push_back({key, row});
+    std::push_heap(found_.begin(), found_.end(), nearer);
+    if (found_.size() <= ef_) return;
+    std::pop_heap(found_.begin(), found_.end(), nearer);
+    found_.pop_back();
+  }
+
+  bool take(std::uint32_t& row) {
+    if (waiting_.empty()) return false;
+    const Candidate best = waiting_.front();
+    if (found_.size() == ef_ && best.key < found_.front().key) return false;
+    std::pop_heap(waiting_.begin(), waiting_.end(), farther);
+    waiting_.pop_back();
+    row = best.row;
+    return true;
+  }
+
+  bool peek(std::uint32_t& row) const {
+    if (!waiting_.empty()) row = waiting_.front().row;
+    return !waiting_.empty();
+  }
+
+  void best(std::size_t count, std::vector<std::uint32_t>& rows) {
+    std::sort_heap(found_.begin(), found_.end(), nearer);
+    rows.resize(std::min(count, found_.size()));
+    for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = found_[i].row;
+  }
+
+ private:
+  std::size_t ef_ = 0;
+  const Allowed* allowed_ = nullptr;
+  std::vector<Candidate> found_;    // worst on top
+  std::vector<Candidate> waiting_;  // best on top
+};
+
+}  // namespace fanlight

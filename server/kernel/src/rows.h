@@ -1,0 +1,43 @@
+// Rows of vectors, and the one definition of a score.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "metric.h"
+#include "simd.h"
+
+namespace fanlight {
+
+// n rows, in memory that somebody else keeps and nobody changes.
+struct Rows {
+  Metric metric = Metric::cosine;
+  std::size_t count = 0;
+  std::size_t dim = 0;
+  const float* vectors = nullptr;       // count * dim, as they were put
+  const double* lengths = nullptr;      // count, Euclidean
+  const std::int64_t* order = nullptr;  // count, or null for ascending row numbers
+  const std::uint8_t* codes = nullptr;  // count records, or null
+  std::size_t code_stride = 0;
+
+  std::int64_t order_of(std::uint32_t row) const { return order ? order[row] : row; }
+  CodeTable code_table() const { return {codes, code_stride, dim}; }
+};
+
+// Ask the memory for the bytes that start at `at`, before they are needed.
+inline void prefetch(const void* at, std::size_t bytes) {
+  const char* line = static_cast<const char*>(at);
+  for (std::size_t offset = 0; offset < bytes; offset += 64) __builtin_prefetch(line + offset);
+}
+
+// The Euclidean length of a vector, computed in float64.
+double length_of(const float* vector, std::size_t dim);
+
+// Score rows for a query of the given length: computed in float64 from the vectors as they were
+// put, rounded to float32 once, so that a score is the same wherever a row lies. Cosine: in
+// [-1, 1], and 0 where a length is 0. l2: the negative squared distance. A score that is not a
+// number (of vectors that are not finite) counts as -infinity.
+void score_rows(const Rows& rows, const float* query, double length, const std::uint32_t* chosen,
+                std::size_t count, float* scores);
+
+}  // namespace fanlight

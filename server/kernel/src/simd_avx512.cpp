@@ -1,0 +1,74 @@
+// Loops for x86 with AVX-512 (F, BW, DQ, VL) and VNNI.
+#if defined(__x86_64__)
+
+#include <immintrin.h>
+
+#include "simd.h"
+#include "simd_codes.h"
+#include "simd_sums.h"
+
+namespace fanlight {
+namespace {
+
+inline __m512i load(const void* at) { return _mm512_loadu_si512(at); }
+
+inline __m256i halves(__m512i sums) {
+  return _mm256_add_epi32(_mm512_castsi512_si256(sums), _mm512_extracti64x4_epi64(sums, 1));
+}
+
+// Add up the 16 lanes of each of four vectors.
+inline __m128i fold(__m512i a, __m512i b, __m512i c, __m512i d) {
+  const __m256i ab = _mm256_hadd_epi32(halves(a), halves(b));
+  const __m256i cd = _mm256_hadd_epi32(halves(c), halves(d));
+  const __m256i abcd = _mm256_hadd_epi32(ab, cd);
+  return _mm_add_epi32(_mm256_castsi256_si128(abcd), _mm256_extracti128_si256(abcd, 1));
+}
+
+// Reads whole blocks of 64: what follows the codes in a record meets zeros of the query.
+void four_keys(const CodeQuery& query, const CodeTable& table, const std::uint32_t* rows,
+               float* keys) {
+  const std::uint8_t* records[4];
+  for (int i = 0; i < 4; ++i) records[i] = record_of(table, rows[i]);
+  __m512i a = _mm512_setzero_si512(), b = a, c = a, d = a;
+  for (std::size_t at = 0; at < table.dim; at += 64) {
+    const __m512i wanted = load(query.values + at);
+    a = _mm512_dpbusd_epi32(a, load(records[0] + at), wanted);
+    b = _mm512_dpbusd_epi32(b, load(records[1] + at), wanted);
+    c = _mm512_dpbusd_epi32(c, load(records[2] + at), wanted);
+    d = _mm512_dpbusd_epi32(d, load(records[3] + at), wanted);
+  }
+  alignas(16) std::int32_t sums[4];
+  _mm_store_si128(reinterpret_cast<__m128i*>(sums), fold(a, b, c, d));
+  for (int i = 0; i < 4; ++i) keys[i] = key_of(query, table, records[i], sums[i]);
+}
+
+float one_key(const CodeQuery& query, const CodeTable& table, std::uint32_t row) {
+  const std::uint8_t* record = record_of(table, row);
+  __m512i sums = _mm512_setzero_si512();
+  for (std::size_t at = 0; at < table.dim; at += 64) {
+    sums = _mm512_dpbusd_epi32(sums, load(record + at), load(query.values + at));
+  }
+  return key_of(query, table, record, _mm512_reduce_add_epi32(sums));
+}
+
+void code_keys(const CodeQuery& query, const CodeTable& table, const std::uint32_t* rows,
+               std::size_t count, float* keys) {
+  std::size_t i = 0;
+  for (; i + 4 <= count; i += 4) four_keys(query, table, rows + i, keys + i);
+  for (; i < count; ++i) keys[i] = one_key(query, table, rows[i]);
+}
+
+}  // namespace
+
+const Simd simd_avx512 = {
+    "avx512",
+    sums_of<Product, double, 64>,
+    sums_of<SquaredDifference, double, 64>,
+    sums_of<Product, float, 64>,
+    sums_of<SquaredDifference, float, 64>,
+    code_keys,
+};
+
+}  // namespace fanlight
+
+#endif
