@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from tests.kernel.pieces import (
@@ -67,8 +69,9 @@ def test_arguments_are_checked() -> None:
     """A wrong argument is named, with what was expected and what came."""
     vectors = floats(11, 10, 4)
     lengths = kernel.lengths(vectors)
+    doubles: Any = vectors.astype(np.float64)
     with pytest.raises(TypeError, match="vectors: expected an array of float32, got float64"):
-        kernel.Rows("dot", vectors.astype(np.float64), lengths, None)
+        kernel.Rows("dot", doubles, lengths, None)
     with pytest.raises(ValueError, match=r"lengths: expected shape \(10,\), got \(9,\)"):
         kernel.Rows("dot", vectors, lengths[:9], None)
     with pytest.raises(ValueError, match="vectors: expected a C-contiguous"):
