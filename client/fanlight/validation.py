@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from fanlight.errors import FanlightError, InvalidRequest, RowError
+from fanlight.fields import FieldValues, read_fields
 from fanlight.filter_rules import check_filter, check_filter_fields, check_filterable
+from fanlight.filters import FieldType
 from fanlight.ids import id_type_of
 from fanlight.limits import Limits
 from fanlight.model import (
@@ -35,6 +39,7 @@ _EF_CONSTRUCTION_RANGE = (4, 4_096)
 _LENGTH_MAX = 1e18
 # Below it float32 products with a unit vector lose their digits to underflow.
 _DIRECTION_LENGTH_MIN = 1e-18
+_NO_VALUES: FieldValues = {}
 
 
 def check_range(field: str, value: int, low: int, high: int) -> None:
@@ -85,6 +90,8 @@ def check_search_parameters(request: SearchRequest, limits: Limits) -> None:
         expected = f"at most {limits.hits} hits a request (queries x k)"
         raise InvalidRequest.of_field("k", expected, f"{n} x {request.k}")
     check_min_coverage(request.min_coverage)
+    if request.take is not None:
+        check_range("take", request.take, 1, request.k)
     if request.score_threshold is not None and not np.isfinite(request.score_threshold):
         raise InvalidRequest.of_field(
             "score_threshold", "a finite number", str(request.score_threshold)
@@ -183,32 +190,61 @@ def _vector_fault(field: str, vector: Floats, length: float) -> FanlightError:
 
 def bad_item_rows(batch: ItemBatch, spec: CollectionSpec, limits: Limits) -> tuple[RowError, ...]:
     """Find the rows of a batch that must be refused, ascending; one error a row."""
-    faults = bad_payload_rows(batch, limits)
+    return judge_items(batch, spec, limits)[0]
+
+
+def judge_items(
+    batch: ItemBatch, spec: CollectionSpec, limits: Limits
+) -> tuple[tuple[RowError, ...], Sequence[FieldValues]]:
+    """Find the rows that must be refused, and give what was read of the payloads on the way.
+
+    Returns:
+        The refused rows, ascending, one error a row; and the filterable fields, as
+        `read_payloads` gives them.
+    """
+    fields, faults = read_payloads(batch, spec.filterable, limits)
     faults |= bad_vector_rows("vectors", batch.vectors, spec.metric)
     faults |= bad_id_rows(batch.ids, limits)
-    return tuple(RowError(row, faults[row]) for row in sorted(faults))
+    return tuple(RowError(row, faults[row]) for row in sorted(faults)), fields
 
 
-def bad_payload_rows(batch: ItemBatch, limits: Limits) -> dict[int, FanlightError]:
-    """Find the payloads that are too large or no JSON object, by row."""
-    expected = f"a JSON object of at most {limits.payload_bytes} bytes"
+def read_payloads(
+    batch: ItemBatch, filterable: Mapping[str, FieldType], limits: Limits
+) -> tuple[Sequence[FieldValues], dict[int, FanlightError]]:
+    """Parse the payloads of a batch.
+
+    Returns:
+        The values of the filterable fields, one mapping a row, or none at all when no field is
+        filterable; and the payloads that are too large, no JSON object, or have a value of
+        another type than its field's, by row.
+    """
     faults: dict[int, FanlightError] = {}
+    fields: list[FieldValues] = [_NO_VALUES] * len(batch.ids) if filterable else []
     for row, blob in enumerate(batch.payload_blobs or ()):
-        got = _payload_fault(blob, limits) if blob else None
-        if got is not None:
-            faults[row] = InvalidRequest.of_field("payloads", expected, got)
-    return faults
+        if not blob:
+            continue
+        try:
+            payload = _read_payload(blob, limits)
+            if filterable:
+                fields[row] = read_fields(payload, filterable)
+        except InvalidRequest as error:
+            faults[row] = error
+    return fields, faults
 
 
-def _payload_fault(blob: bytes, limits: Limits) -> str | None:
+def _read_payload(blob: bytes, limits: Limits) -> dict[str, Any]:
+    expected = f"a JSON object of at most {limits.payload_bytes} bytes"
     if len(blob) > limits.payload_bytes:
-        return f"{len(blob)} bytes"
+        raise InvalidRequest.of_field("payloads", expected, f"{len(blob)} bytes")
     try:
         # decoded here: of bytes, json.loads takes UTF-16, UTF-32 and lone surrogates as well
         value = json.loads(blob.decode(), parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
-        return "text that is no JSON"
-    return None if isinstance(value, dict) else f"a JSON {_JSON_NAMES[type(value)]}"
+        raise InvalidRequest.of_field("payloads", expected, "text that is no JSON") from None
+    if not isinstance(value, dict):
+        got = f"a JSON {_JSON_NAMES[type(value)]}"
+        raise InvalidRequest.of_field("payloads", expected, got)
+    return value
 
 
 def _refuse_constant(name: str) -> None:

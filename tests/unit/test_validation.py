@@ -27,11 +27,11 @@ from fanlight.model import (
 from fanlight.validation import (
     bad_id_rows,
     bad_item_rows,
-    bad_payload_rows,
     bad_vector_rows,
     check_items,
     check_search,
     check_spec,
+    read_payloads,
 )
 
 LIMITS = Limits(
@@ -313,16 +313,73 @@ def test_any_short_text_is_an_id(value: str) -> None:
 def test_a_payload_is_a_small_json_object_in_utf8(blob: bytes, got: str) -> None:
     """Everything else is refused, and the error tells what it is."""
     batch = ItemBatch(ids_of(range(3), IdType.INT64), floats(5, 3, 4), [b"{}", blob, b""])
-    faults = bad_payload_rows(batch, LIMITS)
+    faults = read_payloads(batch, {}, LIMITS)[1]
     assert set(faults) == {1}
     assert fault(faults, 1).endswith(f"a JSON object of at most 40 bytes, got {got}")
+
+
+@pytest.mark.parametrize(
+    ("payload", "words"),
+    [
+        ('{"genre": 7}', "payloads.genre: expected a string of at most 512 bytes, or a list of"),
+        ('{"genre": ["a", null]}', "payloads.genre: expected a string of at most 512 bytes, or"),
+        ('{"genre": [["a"]]}', "got a list"),
+        ('{"genre": {"a": 1}}', "got an object"),
+        ('{"genre": "\\ud800"}', "got half of a surrogate pair"),
+        (json.dumps({"genre": "ä" * 257}), "got 514 bytes"),
+        (json.dumps({"genre": ["ok", "x" * 513]}), "got 513 bytes"),
+        ('{"year": "1990"}', "payloads.year: expected an integer that fits int64, or a list of"),
+        ('{"year": 1990.0}', "got a number with a fraction or an exponent"),
+        ('{"year": true}', "got a boolean"),
+        ('{"year": [1, null]}', "got null"),
+        ('{"year": 9223372036854775808}', "got a number beyond int64"),
+        ('{"score": "high"}', "payloads.score: expected a number, got a string"),
+        ('{"score": [0.5]}', "payloads.score: expected a number, got a list"),
+        ('{"score": false}', "payloads.score: expected a number, got a boolean"),
+        ('{"score": 1e999}', "got a number beyond float64"),
+        ('{"score": 1' + "0" * 400 + "}", "got a number beyond float64"),
+        ('{"new": 1}', "payloads.new: expected true or false, got an integer"),
+        ('{"new": [true]}', "payloads.new: expected true or false, got a list"),
+    ],
+)
+def test_a_field_of_another_type_is_refused(payload: str, words: str) -> None:
+    """The error of the row names the field, what was declared and what came."""
+    batch = ItemBatch(
+        ids_of(range(3), IdType.INT64), floats(5, 3, 4), [b"{}", payload.encode(), b""]
+    )
+    values, faults = read_payloads(batch, FIELDS, Limits())
+    assert set(faults) == {1}
+    assert words in fault(faults, 1)
+    assert list(values) == [{}, {}, {}]
+
+
+def test_the_values_of_fields_are_read() -> None:
+    """A value is a list of one; null, an empty list and other keys are no values."""
+    payloads = [
+        {"genre": "drama", "year": 1990, "score": 3, "new": True, "title": [{}, None]},
+        {"genre": ["a", "b"], "year": [2**63 - 1, -(2**63)], "score": 0.5, "new": False},
+        {"genre": None, "year": [], "score": None},
+        {"genre": "", "year": 0, "score": -0.0},
+    ]
+    blobs = [json.dumps(payload).encode() for payload in payloads]
+    batch = ItemBatch(ids_of(range(4), IdType.INT64), floats(5, 4, 4), blobs)
+    values, faults = read_payloads(batch, FIELDS, Limits())
+    assert not faults
+    assert list(values) == [
+        {"genre": ["drama"], "year": [1990], "score": [3.0], "new": [True]},
+        {"genre": ["a", "b"], "year": [2**63 - 1, -(2**63)], "score": [0.5], "new": [False]},
+        {},
+        {"genre": [""], "year": [0], "score": [-0.0]},
+    ]
+    assert type(values[0]["score"][0]) is float
+    assert read_payloads(batch, {}, Limits()) == ([], {})
 
 
 def test_a_deep_payload_is_refused_and_harms_nobody() -> None:
     """JSON nested beyond what the parser bears is refused, not crashed on."""
     blob = b'{"a":' + b"[" * 30_000 + b"]" * 30_000 + b"}"
     batch = ItemBatch(ids_of(range(1), IdType.INT64), floats(5, 1, 4), [blob])
-    assert set(bad_payload_rows(batch, Limits())) == {0}
+    assert set(read_payloads(batch, {}, Limits())[1]) == {0}
 
 
 @given(st.dictionaries(st.text(max_size=5), st.integers() | st.text() | st.none() | st.booleans()))
@@ -335,7 +392,7 @@ def test_any_json_object_is_a_payload(value: dict[str, object]) -> None:
         except UnicodeEncodeError:
             continue
         batch = ItemBatch(ids_of(range(1), IdType.INT64), floats(5, 1, 4), [blob])
-        assert not bad_payload_rows(batch, Limits())
+        assert not read_payloads(batch, {}, Limits())[1]
 
 
 def test_each_bad_row_has_one_error_and_its_neighbours_none() -> None:
