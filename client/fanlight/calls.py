@@ -113,7 +113,7 @@ class Search:
     def hits(self, response: Message) -> Hits:
         """Read the answer of that call."""
         assert isinstance(response, search_pb2.SearchResponse)
-        return from_hits(response, self.request.k)
+        return from_hits(response, self.request.width)
 
 
 @dataclass(frozen=True, slots=True)

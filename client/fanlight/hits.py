@@ -77,6 +77,14 @@ def without_own(hits: Hits, ids: IdColumn, errors: Mapping[int, FanlightError], 
     )
 
 
+def first(hits: Hits, width: int) -> Hits:
+    """Keep the best `width` hits of each query."""
+    if hits.ids.shape[1] <= width:
+        return hits
+    counts = np.minimum(hits.counts, width)
+    return replace(hits, ids=hits.ids[:, :width], scores=hits.scores[:, :width], counts=counts)
+
+
 def real_ids(hits: Hits) -> IdColumn:
     """List the ids of all real hits, query after query."""
     ids: IdColumn = hits.ids[np.arange(hits.ids.shape[1]) < hits.counts[:, None]]

@@ -146,6 +146,7 @@ class SearchRequest:
         with_vectors: attach the vector of each hit.
         min_coverage: least share of the shards that must answer, in [0, 1].
         filter: find only items that satisfy it; None for all.
+        take: how many of the k hits to return, the best; None for all.
     """
 
     collection: str
@@ -159,6 +160,12 @@ class SearchRequest:
     with_vectors: bool = False
     min_coverage: float = 1.0
     filter: Filter | None = None
+    take: int | None = None
+
+    @property
+    def width(self) -> int:
+        """Tell how many hits of each query are returned at the most."""
+        return self.k if self.take is None else self.take
 
 
 def parse_payload(blob: bytes) -> dict[str, Any] | None:

@@ -90,6 +90,8 @@ def check_search_parameters(request: SearchRequest, limits: Limits) -> None:
         expected = f"at most {limits.hits} hits a request (queries x k)"
         raise InvalidRequest.of_field("k", expected, f"{n} x {request.k}")
     check_min_coverage(request.min_coverage)
+    if request.take is not None:
+        check_range("take", request.take, 1, request.k)
     if request.score_threshold is not None and not np.isfinite(request.score_threshold):
         raise InvalidRequest.of_field(
             "score_threshold", "a finite number", str(request.score_threshold)

@@ -8,23 +8,24 @@ which shard came first.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from fanlight.hits import attach, by_vector, real_ids, without_own
+from fanlight.hits import attach, by_vector, first, real_ids, without_own
 from fanlight.ids import empty, id_type_of, last_occurrences
 from fanlight.limits import Limits
-from fanlight.model import NO_SCORE, Coverage, Hits, Items, Page, SearchRequest
+from fanlight.model import NO_SCORE, Coverage, Hits, Items, Page, Rows, SearchRequest
 from fanlight.topk import TopK, merge
 from fanlight.validation import check_min_coverage, check_range, check_search_parameters
 from fanlight_router.coverage import KnownItems
 from fanlight_router.deadline import Deadline
-from fanlight_router.gather import demand, gather
+from fanlight_router.gather import Gathered, demand, gather
 from fanlight_router.items import PlacedItems
 from fanlight_router.scroll import scroll
 from fanlight_router.shards import Columns, Shard
+from fanlight_router.shares import share_of, short_queries, with_rest
 
 # As many hits take 17 to 26 ms to merge (measured), as long as other callers should ever wait.
 _HITS_ON_LOOP = 200_000
@@ -52,9 +53,9 @@ class Fanout:
             DeadlineExceeded: the deadline passed before the shards were asked.
         """
         check_search_parameters(request, self._limits)
-        bare = replace(request, with_payloads=False, with_vectors=False)
+        bare = replace(request, with_payloads=False, with_vectors=False, take=None)
         nearest = self._nearest if bare.ids is None else self._nearest_to_items
-        hits = await nearest(bare, deadline)
+        hits = first(await nearest(bare, deadline), request.width)
         if request.with_vectors or request.with_payloads:
             hits = attach(hits, await self._winners(request, hits, deadline))
         return hits
@@ -87,10 +88,48 @@ class Fanout:
         return page, self._known.coverage_of(shard, collection)
 
     async def _nearest(self, request: SearchRequest, deadline: Deadline) -> Hits:
-        """Answer queries by vector."""
+        """Answer queries by vector; see `fanlight_router.shares` for large k."""
+        share = share_of(request.k, len(self._shards))
+        asked = request if share is None else replace(request, take=share)
         left_s = deadline.left_s()
-        calls = {i: shard.search(request, left_s) for i, shard in enumerate(self._shards)}
+        calls = {i: shard.search(asked, left_s) for i, shard in enumerate(self._shards)}
         gathered = await gather(calls, left_s)
+        hits = await self._merged(request, gathered)
+        if share is None:
+            return hits
+        short = {
+            i: rows
+            for i, part in gathered.answers.items()
+            if len(rows := short_queries(hits, part, share))
+        }
+        if not short:
+            return hits
+        return await self._merged(
+            request, await self._ask_again(request, gathered, short, deadline)
+        )
+
+    async def _ask_again(
+        self,
+        request: SearchRequest,
+        gathered: Gathered[Hits],
+        short: Mapping[int, Rows],
+        deadline: Deadline,
+    ) -> Gathered[Hits]:
+        """Get all k hits of the queries for which a shard's share was not enough."""
+        assert request.vectors is not None
+        left_s = deadline.left_s()
+        calls = {
+            i: self._shards[i].search(replace(request, vectors=request.vectors[rows]), left_s)
+            for i, rows in short.items()
+        }
+        again = await gather(calls, left_s)
+        answers = {i: part for i, part in gathered.answers.items() if i not in again.failures}
+        for i, whole in again.answers.items():
+            answers[i] = with_rest(answers[i], short[i], whole, request.k)
+        return Gathered(answers, {**gathered.failures, **again.failures})
+
+    async def _merged(self, request: SearchRequest, gathered: Gathered[Hits]) -> Hits:
+        """Merge what the shards found, if enough of them answered."""
         covered = {i: hits.coverage for i, hits in gathered.answers.items()}
         coverage = self._known.unite(request.collection, covered, gathered.failures)
         demand(gathered, request.min_coverage, coverage)

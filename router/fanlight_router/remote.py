@@ -189,7 +189,7 @@ class RemoteShard:
 
     def search(self, request: SearchRequest, timeout_s: float) -> Awaitable[Hits]:
         """Answer the queries of `request`."""
-        if size_of(request) * request.k > _HITS_ON_LOOP:
+        if size_of(request) * request.width > _HITS_ON_LOOP:
             return self._search_much(request, timeout_s)
         return self._submit(request, timeout_s, partial(_hits, request=request))
 
@@ -343,7 +343,7 @@ def _decoding() -> Iterator[None]:
 
 def _hits(response: search.SearchResponse, request: SearchRequest) -> Hits:
     with _decoding():
-        hits = codec.from_hits(response, request.k)
+        hits = codec.from_hits(response, request.width)
         if len(hits.counts) != size_of(request):
             raise InternalError("gave answers to other queries than were asked")
         return hits

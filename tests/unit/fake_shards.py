@@ -12,6 +12,7 @@ import numpy as np
 from tests import oracle
 
 from fanlight.errors import FanlightError, InvalidRequest, NotFound, RowError
+from fanlight.hits import first
 from fanlight.ids import empty, id_type_of, last_occurrences
 from fanlight.limits import Limits
 from fanlight.model import (
@@ -49,6 +50,7 @@ class FakeShard:
         asked: names of the calls, in order.
         refused: ids that writes refuse.
         twist: applied to the hits of every search.
+        widths: queries and hits a query that each search asked for.
     """
 
     def __init__(self, id_type: IdType = IdType.INT64) -> None:
@@ -60,6 +62,7 @@ class FakeShard:
         self.cancelled = 0
         self.asked: list[str] = []
         self.refused: set[object] = set()
+        self.widths: list[tuple[int, int]] = []
         self.twist: Callable[[Hits], Hits] = lambda hits: hits
 
     @property
@@ -104,7 +107,9 @@ class FakeShard:
         best.ids[bad] = empty(self._id_type, 1)[0]
         best.scores[bad] = np.nan
         errors: dict[int, FanlightError] = {row: InvalidRequest("not finite") for row in bad}
-        return self.twist(Hits(best.ids, best.scores, best.counts, self.coverage, errors))
+        self.widths.append((len(queries), request.width))
+        found = Hits(best.ids, best.scores, best.counts, self.coverage, errors)
+        return self.twist(first(found, request.width))
 
     async def count(self, collection: str, timeout_s: float) -> tuple[int, Coverage]:
         await self._begin("count", collection, timeout_s)

@@ -29,6 +29,7 @@ class SearchRequest(google.protobuf.message.Message):
     WITH_VECTORS_FIELD_NUMBER: builtins.int
     MIN_COVERAGE_FIELD_NUMBER: builtins.int
     FILTER_FIELD_NUMBER: builtins.int
+    TAKE_FIELD_NUMBER: builtins.int
     collection: builtins.str
     k: builtins.int
     """Hits wanted for each query."""
@@ -45,6 +46,11 @@ class SearchRequest(google.protobuf.message.Message):
     min_coverage: builtins.float
     """Least share of the shards that must answer, in [0, 1]; at least one always
     must. Default: 1, all of them.
+    """
+    take: builtins.int
+    """Return only the best so many of the k hits of each query, which are found
+    as ever. Routers ask shards so for many hits: most of a shard's k would be
+    dropped in the merge. Default: all k.
     """
     @property
     def vectors(self) -> fanlight.v1.types_pb2.Matrix: ...
@@ -68,9 +74,10 @@ class SearchRequest(google.protobuf.message.Message):
         with_vectors: builtins.bool | None = ...,
         min_coverage: builtins.float | None = ...,
         filter: fanlight.v1.filters_pb2.Filter | None = ...,
+        take: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_ef_search", b"_ef_search", "_exact", b"_exact", "_min_coverage", b"_min_coverage", "_score_threshold", b"_score_threshold", "_with_payloads", b"_with_payloads", "_with_vectors", b"_with_vectors", "ef_search", b"ef_search", "exact", b"exact", "filter", b"filter", "ids", b"ids", "min_coverage", b"min_coverage", "queries", b"queries", "score_threshold", b"score_threshold", "vectors", b"vectors", "with_payloads", b"with_payloads", "with_vectors", b"with_vectors"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_ef_search", b"_ef_search", "_exact", b"_exact", "_min_coverage", b"_min_coverage", "_score_threshold", b"_score_threshold", "_with_payloads", b"_with_payloads", "_with_vectors", b"_with_vectors", "collection", b"collection", "ef_search", b"ef_search", "exact", b"exact", "filter", b"filter", "ids", b"ids", "k", b"k", "min_coverage", b"min_coverage", "queries", b"queries", "score_threshold", b"score_threshold", "vectors", b"vectors", "with_payloads", b"with_payloads", "with_vectors", b"with_vectors"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_ef_search", b"_ef_search", "_exact", b"_exact", "_min_coverage", b"_min_coverage", "_score_threshold", b"_score_threshold", "_take", b"_take", "_with_payloads", b"_with_payloads", "_with_vectors", b"_with_vectors", "ef_search", b"ef_search", "exact", b"exact", "filter", b"filter", "ids", b"ids", "min_coverage", b"min_coverage", "queries", b"queries", "score_threshold", b"score_threshold", "take", b"take", "vectors", b"vectors", "with_payloads", b"with_payloads", "with_vectors", b"with_vectors"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_ef_search", b"_ef_search", "_exact", b"_exact", "_min_coverage", b"_min_coverage", "_score_threshold", b"_score_threshold", "_take", b"_take", "_with_payloads", b"_with_payloads", "_with_vectors", b"_with_vectors", "collection", b"collection", "ef_search", b"ef_search", "exact", b"exact", "filter", b"filter", "ids", b"ids", "k", b"k", "min_coverage", b"min_coverage", "queries", b"queries", "score_threshold", b"score_threshold", "take", b"take", "vectors", b"vectors", "with_payloads", b"with_payloads", "with_vectors", b"with_vectors"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_ef_search", b"_ef_search"]) -> typing.Literal["ef_search"] | None: ...
     @typing.overload
@@ -79,6 +86,8 @@ class SearchRequest(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_min_coverage", b"_min_coverage"]) -> typing.Literal["min_coverage"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_score_threshold", b"_score_threshold"]) -> typing.Literal["score_threshold"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_take", b"_take"]) -> typing.Literal["take"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_with_payloads", b"_with_payloads"]) -> typing.Literal["with_payloads"] | None: ...
     @typing.overload

@@ -279,6 +279,7 @@ def to_search(request: SearchRequest) -> search_pb2.SearchRequest:
         with_vectors=request.with_vectors or None,
         min_coverage=None if request.min_coverage == 1.0 else request.min_coverage,
         filter=None if request.filter is None else to_filter(request.filter),
+        take=request.take,
     )
 
 
@@ -303,6 +304,7 @@ def from_search(message: search_pb2.SearchRequest) -> SearchRequest:
         with_vectors=message.with_vectors,
         min_coverage=message.min_coverage if message.HasField("min_coverage") else 1.0,
         filter=from_filter(message.filter) if message.HasField("filter") else None,
+        take=message.take if message.HasField("take") else None,
     )
 
 
