@@ -12,10 +12,10 @@ from tests.kernel.pieces import (
     assert_found,
     best,
     bits_of,
+    floats,
     recall,
     rows_of,
 )
-from tests.pieces import floats
 
 import fanlight_kernel as kernel
 

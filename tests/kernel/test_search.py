@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.kernel.pieces import METRICS, MetricName, bits_of, case_of, recall
-from tests.pieces import floats, spec_of
-
-from fanlight.model import Metric
-from fanlight.vectors import lengths_of
-from fanlight_server.index import graph
-from fanlight_server.index.scoring import Queries, walked_form
+from tests.kernel.pieces import (
+    METRICS,
+    MetricName,
+    bits_of,
+    case_of,
+    floats,
+    recall,
+    walked_form,
+)
 
 
 @pytest.mark.slow
@@ -18,13 +20,11 @@ from fanlight_server.index.scoring import Queries, walked_form
 def test_a_walk_over_vectors_is_that_of_hnswlib(metric: MetricName) -> None:
     """On one graph with one ef, the kernel and hnswlib find the same rows."""
     case = case_of(metric, floats(1, 2_000, 24))
-    spec = spec_of(24, Metric(metric))
-    walked = walked_form(spec.metric, case.vectors, lengths_of(case.vectors))
-    queries = Queries.prepare(spec.metric, floats(2, 100, 24))
+    queries = floats(2, 100, 24)
     for k, ef in ((10, 10), (10, 40), (1, 1), (50, 700)):
-        theirs = graph.Graph(spec, walked, case.arrays).walk(queries.walked, k, ef, 1)
-        ours = case.graph.search(queries.vectors, k, ef, walk="vectors")
-        assert theirs is not None
+        case.index.set_ef(ef)
+        theirs, _ = case.index.knn_query(walked_form(metric, queries), k=k)
+        ours = case.graph.search(queries, k, ef, walk="vectors")
         np.testing.assert_array_equal(np.sort(ours.rows), np.sort(theirs))
 
 
