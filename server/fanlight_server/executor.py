@@ -94,9 +94,16 @@ class SearchExecutor:
             )
         deadline = None if timeout_s is None else self._loop.time() + timeout_s
         waiting = _Waiting(request, deadline, self._loop.create_future())
-        self._waiting.setdefault(kind_of(request), deque()).append(waiting)
+        kind = kind_of(request)
+        if self._idle and not self._waiting and self._is_quick(kind, request):
+            _settle(self._outcomes(kind, [waiting]))
+            return waiting.answer
+        self._waiting.setdefault(kind, deque()).append(waiting)
         self.n_waiting += 1
-        self._dispatch_soon()  # not at once: the rest of the same message is about to be submitted
+        if self._idle and not self._dispatch_is_due:
+            # Not at once: the rest of the same message is about to be submitted.
+            self._dispatch_is_due = True
+            self._loop.call_soon(self._dispatch)
         return waiting.answer
 
     def close(self) -> None:
@@ -106,18 +113,8 @@ class SearchExecutor:
     def _dispatch(self) -> None:
         self._dispatch_is_due = False
         while self._idle and self._waiting:
-            kind, taken = self._take()
-            if self._is_quick(kind, taken):
-                _settle(self._outcomes(kind, taken))
-                self._dispatch_soon()  # not at once: the loop has other work
-                return
             self._idle -= 1
-            self._pool.submit(self._work, kind, taken)
-
-    def _dispatch_soon(self) -> None:
-        if self._idle and self._waiting and not self._dispatch_is_due:
-            self._dispatch_is_due = True
-            self._loop.call_soon(self._dispatch)
+            self._pool.submit(self._work, *self._take())
 
     def _take(self) -> tuple[Hashable, list[_Waiting]]:
         """Take as many searches of the longest-waiting kind as one request may hold."""
@@ -133,13 +130,11 @@ class SearchExecutor:
         self.n_waiting -= len(taken)
         return kind, taken
 
-    def _is_quick(self, kind: Hashable, taken: Sequence[_Waiting]) -> bool:
-        """Tell whether a stack is likely to end soon and cannot wait for the disk."""
-        first = taken[0].request
-        if first.ids is not None or first.with_payloads or first.with_vectors:
+    def _is_quick(self, kind: Hashable, request: SearchRequest) -> bool:
+        """Tell whether a search is likely to end soon and cannot wait for the disk."""
+        if request.ids is not None or request.with_payloads or request.with_vectors:
             return False
-        queries = sum(size_of(waiting.request) for waiting in taken)
-        return self._pace.get(kind, 1.0) * queries < _ON_LOOP_S
+        return self._pace.get(kind, 1.0) * size_of(request) < _ON_LOOP_S
 
     # --- in a thread of the pool, or on the loop ----------------------------------------------
 

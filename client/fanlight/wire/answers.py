@@ -92,7 +92,10 @@ class AnswerStream:
             self._add(pb.TaggedAnswer(tag=tag, error=to_error(error)))
             return
         self._searching[tag] = search
-        search.add_done_callback(partial(self._on_done, tag))
+        if search.done():
+            self._on_done(tag, search)
+        else:
+            search.add_done_callback(partial(self._on_done, tag))
 
     def _on_done(self, tag: int, search: asyncio.Future[Hits]) -> None:
         del self._searching[tag]

@@ -12,6 +12,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeAlias
 
 from fanlight.errors import InvalidRequest, NotReady, Overloaded
@@ -73,7 +74,7 @@ class Stacker:
         self._limits = limits
         self._loop = asyncio.get_running_loop()
         self._kinds: dict[Hashable, _Kind] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._stacks: set[asyncio.Future[Hits]] = set()
         self.under_way = 0
 
     def submit(self, request: SearchRequest, timeout_s: float | None) -> asyncio.Future[Hits]:
@@ -111,12 +112,12 @@ class Stacker:
             kind = self._kinds[key] = _Kind()
         answer: asyncio.Future[Hits] = self._loop.create_future()
         kind.waiting.append(_Waiting(request, timeout_s, answer))
-        if kind.launch is None:
-            if kind.under_way < _UNDER_WAY:
-                # Not at once: others may come in the same moment.
-                kind.launch = self._loop.call_soon(self._launch, key, kind)
-            else:
-                kind.launch = self._loop.call_later(_COLLECT_S, self._launch, key, kind)
+        if not kind.under_way:
+            self._launch(key, kind)
+        elif kind.launch is None:
+            # Others may come in the same moment, however little is under way.
+            delay = 0.0 if kind.under_way < _UNDER_WAY else _COLLECT_S
+            kind.launch = self._loop.call_later(delay, self._launch, key, kind)
         return answer
 
     def close(self) -> None:
@@ -124,20 +125,23 @@ class Stacker:
         for kind in self._kinds.values():
             for waiting in kind.waiting:
                 waiting.answer.cancel()
-        for task in self._tasks:
-            task.cancel()
+        for stack in list(self._stacks):
+            stack.cancel()
 
     def _launch(self, key: Hashable, kind: _Kind) -> None:
-        kind.launch = None
+        """Send a stack of what waits."""
+        if kind.launch is not None:
+            kind.launch.cancel()
+            kind.launch = None
         taken = self._take(kind)
         if taken:
             kind.under_way += 1
-            task = self._loop.create_task(self._answer(key, kind, taken))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            stack = self._run_together(taken)
+            self._stacks.add(stack)
+            stack.add_done_callback(partial(self._on_return, key, kind, taken))
         elif not kind.under_way:
             self._kinds.pop(key, None)
-        if kind.waiting and kind.launch is None:
+        if kind.waiting:
             kind.launch = self._loop.call_soon(self._launch, key, kind)
 
     def _take(self, kind: _Kind) -> list[_Waiting]:
@@ -154,38 +158,40 @@ class Stacker:
                 room -= size
         return taken
 
-    async def _answer(self, key: Hashable, kind: _Kind, taken: Sequence[_Waiting]) -> None:
-        try:
-            await self._run_together(taken)
-        finally:
-            kind.under_way -= 1
-            if kind.launch is not None:
-                kind.launch.cancel()
-                kind.launch = None
-            self._launch(key, kind)
-
-    async def _run_together(self, taken: Sequence[_Waiting]) -> None:
-        requests = [waiting.request for waiting in taken]
+    def _run_together(self, taken: Sequence[_Waiting]) -> asyncio.Future[Hits]:
         timeouts = [w.timeout_s for w in taken if w.timeout_s is not None]
         longest = max(timeouts) if len(timeouts) == len(taken) else None
-        try:
-            hits = await self._run(stacked(requests), longest)
-        except asyncio.CancelledError:
+        return asyncio.ensure_future(self._run(stacked([w.request for w in taken]), longest))
+
+    def _on_return(
+        self,
+        key: Hashable,
+        kind: _Kind,
+        taken: Sequence[_Waiting],
+        stack: asyncio.Future[Hits],
+    ) -> None:
+        self._stacks.discard(stack)
+        kind.under_way -= 1
+        self._settle(taken, stack)
+        self._launch(key, kind)
+
+    def _settle(self, taken: Sequence[_Waiting], stack: asyncio.Future[Hits]) -> None:
+        if stack.cancelled():
             _fail(taken, NotReady("the search was given up before it ended"))
-            raise
-        except Exception as error:
-            if len(taken) > 1 and isinstance(error, _OWN_FAULTS):
-                await asyncio.gather(*(self._run_together([waiting]) for waiting in taken))
-            else:
-                _fail(taken, error)
-        else:
-            parts = taken_apart(hits, [size_of(request) for request in requests])
+        elif (error := stack.exception()) is None:
+            parts = taken_apart(stack.result(), [size_of(w.request) for w in taken])
             for waiting, part in zip(taken, parts, strict=True):
                 if not waiting.answer.done():
                     waiting.answer.set_result(part)
+        elif len(taken) > 1 and isinstance(error, _OWN_FAULTS):
+            for waiting in taken:
+                alone = self._run_together([waiting])
+                alone.add_done_callback(partial(self._settle, [waiting]))
+        else:
+            _fail(taken, error)
 
 
-def _fail(taken: Sequence[_Waiting], error: Exception) -> None:
+def _fail(taken: Sequence[_Waiting], error: BaseException) -> None:
     for waiting in taken:
         if not waiting.answer.done():
             waiting.answer.set_exception(error)

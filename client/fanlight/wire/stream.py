@@ -35,9 +35,6 @@ if TYPE_CHECKING:
     _Call: TypeAlias = grpc.aio.StreamStreamCall[pb.SearchStreamRequest, pb.SearchStreamResponse]
 
 _COLLECT_S = 0.005
-# Rounds of the event loop in which searches that arrived in the same moment catch up. They cost
-# a lonely search 8 microseconds (measured).
-_CATCH_UP_ROUNDS = 2
 # A server that was idle ends a stream at once; one that is gone never does.
 _CLOSE_S = 0.25
 # Past this size the cost of a message is that of its bytes, and packing more saves nothing.
@@ -193,8 +190,6 @@ class _Session:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_COLLECT_S):
                     await self._returned.wait()
-        for _ in range(_CATCH_UP_ROUNDS):
-            await asyncio.sleep(0)
 
     def _pack(self) -> pb.SearchStreamRequest:
         """Take waiting searches into a message, the longest-waiting first."""
