@@ -25,7 +25,7 @@ Outcome: TypeAlias = Hits | Exception
 
 # What a search may take on the event loop. To hand it to a thread and back takes two wake-ups,
 # 60 to 80 microseconds on 2 virtual cores, and a search of one query of 128 dimensions about 100.
-_ON_LOOP_S = 0.0005
+_ON_LOOP_S = 0.002
 # Kinds whose pace is remembered.
 _KINDS = 256
 
