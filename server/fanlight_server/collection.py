@@ -6,6 +6,7 @@ never waits for a write or a build. Requests are judged here and nowhere else.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -14,9 +15,9 @@ from typing import cast
 
 import numpy as np
 
-from fanlight.errors import RowError
+from fanlight.errors import DeadlineExceeded, RowError
 from fanlight.hits import attach, by_vector, real_ids, without_own
-from fanlight.ids import empty, last_occurrences
+from fanlight.ids import empty, id_type_of, last_occurrences
 from fanlight.limits import Limits
 from fanlight.model import (
     NO_SCORE,
@@ -47,7 +48,7 @@ from fanlight.validation import (
     check_search,
 )
 from fanlight_server.index.index import Index
-from fanlight_server.index.scoring import Queries
+from fanlight_server.index.query import Queries
 from fanlight_server.index.settings import IndexConfig, SearchConfig
 from fanlight_server.keeper import SegmentKeeper
 from fanlight_server.paging import from_token, to_token
@@ -86,6 +87,7 @@ class Collection:
         limits: Limits,
         index_config: IndexConfig,
         search_config: SearchConfig,
+        now: Callable[[], float] = time.monotonic,
         *,
         create: bool,
     ) -> None:
@@ -98,8 +100,9 @@ class Collection:
         self.spec = spec
         self.version = version
         self._limits = limits
-        self._ef_search_default = search_config.ef_search_default
+        self._search_config = search_config
         self._threads = search_config.worker_threads
+        self._now = now
         segments = path / "segments"
         make_directory(segments)
         # own synchronisation
@@ -134,41 +137,60 @@ class Collection:
         """Count the live items."""
         return self._index.view.live
 
-    def search(self, request: SearchRequest) -> Hits:
+    def search(self, request: SearchRequest, *, timeout_s: float | None = None) -> Hits:
         """Answer the queries of `request`; a bad query fails alone, in `Hits.errors`.
+
+        Args:
+            request: the queries.
+            timeout_s: seconds after which no query is begun; those left fail with
+                DeadlineExceeded. None: answer all.
 
         Raises:
             InvalidRequest: the request as a whole is wrong.
         """
         check_search(request, self.spec, self._limits)
-        hits = self._search_by_id(request) if request.vectors is None else self._search(request)
+        ends = None if timeout_s is None else self._now() + timeout_s
+        by_id = request.vectors is None
+        hits = self._search_by_id(request, ends) if by_id else self._search(request, ends)
         if not (request.with_payloads or request.with_vectors):
             return hits
         winners = self._read(real_ids(hits), request.with_vectors, request.with_payloads)
         return attach(hits, winners)
 
-    def _search_by_id(self, request: SearchRequest) -> Hits:
+    def _search_by_id(self, request: SearchRequest, ends: float | None) -> Hits:
         assert request.ids is not None
         searched, errors = by_vector(request, self._read(request.ids, True, False))
-        return without_own(self._search(searched), request.ids, errors, request.k)
+        return without_own(self._search(searched, ends), request.ids, errors, request.k)
 
-    def _search(self, request: SearchRequest) -> Hits:
+    def _search(self, request: SearchRequest, ends: float | None) -> Hits:
         assert request.vectors is not None
         view = self._index.view
-        coverage = Coverage(1, 1, view.live, view.live)
+        live = view.live
         errors = bad_vector_rows("vectors", request.vectors, self.spec.metric)
-        ef = None if request.exact else request.ef_search or self._ef_search_default
-        vectors, good = request.vectors, None
-        if errors:
-            good = _all_but(list(errors), len(vectors))
-            vectors = vectors[good]
-        queries = Queries.prepare(self.spec.metric, vectors)
-        top = view.search(queries, request.k, ef, self._threads)
+        if not errors:
+            top = view.search(self._queries(request, request.vectors, ends))
+        else:
+            good = _all_but(list(errors), len(request.vectors))
+            top = view.search(self._queries(request, request.vectors[good], ends))
+            top = _spread(top, good, len(request.vectors), self.spec.id_type)
+        if (late := np.flatnonzero(top.counts < 0)).size:
+            error = DeadlineExceeded("the deadline passed before the query could start")
+            errors = errors | dict.fromkeys(late.tolist(), error)
+            top = _emptied(top, late)
         if request.score_threshold is not None:
             top = cut(top, request.score_threshold)
-        if good is not None:
-            top = _spread(top, good, len(request.vectors), self.spec.id_type)
-        return Hits(top.ids, top.scores, top.counts, coverage, errors)
+        return Hits(top.ids, top.scores, top.counts, Coverage(1, 1, live, live), errors)
+
+    def _queries(self, request: SearchRequest, vectors: Floats, ends: float | None) -> Queries:
+        config = self._search_config
+        return Queries(
+            vectors=vectors,
+            k=request.k,
+            ef=None if request.exact else request.ef_search or config.ef_search_default,
+            walk=config.walk,
+            threads=self._threads,
+            time_left=lambda: None if ends is None else max(0.0, ends - self._now()),
+        )
 
     def get(self, ids: IdColumn, *, with_vectors: bool = True, with_payloads: bool = True) -> Items:
         """Read items by id, in the order asked; an id asked for twice is answered twice.
@@ -310,6 +332,14 @@ def _all_but(left_out: list[int], n: int) -> Rows:
     kept = np.ones(n, dtype=np.bool_)
     kept[left_out] = False
     return np.flatnonzero(kept)
+
+
+def _emptied(top: TopK, rows: Rows) -> TopK:
+    """Take the hits of some queries away."""
+    top.ids[rows] = empty(id_type_of(top.ids), 1)[0]
+    top.scores[rows] = NO_SCORE
+    top.counts[rows] = 0
+    return top
 
 
 def _spread(top: TopK, rows: Rows, n: int, id_type: IdType) -> TopK:

@@ -31,8 +31,8 @@ class CollectionCore(Protocol):
         """Count the live items."""
         ...
 
-    def search(self, request: SearchRequest) -> Hits:
-        """Answer the queries of `request`."""
+    def search(self, request: SearchRequest, *, timeout_s: float | None = None) -> Hits:
+        """Answer the queries of `request`; those not begun in time fail with DeadlineExceeded."""
         ...
 
     def upsert(self, batch: ItemBatch) -> Future[UpsertResult]:

@@ -19,6 +19,7 @@ from fanlight.model import CollectionSpec, Rows
 from fanlight_server.index.graph import BuildStopped
 from fanlight_server.index.index import Index
 from fanlight_server.index.segment import Segment
+from fanlight_server.index.segment_file import OutdatedSegment
 from fanlight_server.index.settings import IndexConfig
 from fanlight_server.storage.store import Log, SegmentEntry, Store
 
@@ -98,8 +99,8 @@ class SegmentKeeper:
         """Load the segments and put what no segment holds into the head.
 
         Raises:
-            Corruption: the store is damaged. (A damaged segment is dropped with a warning, and
-                its items are indexed again.)
+            Corruption: the store is damaged. (A segment that is damaged or of an older format is
+                dropped with a line in the log, and its items are indexed again.)
         """
         listed = self._store.segments()
         opened = [segment for entry in listed if (segment := self._open(entry)) is not None]
@@ -112,7 +113,7 @@ class SegmentKeeper:
         self._append(log, np.flatnonzero(~log.deleted & ~indexed))
 
     def _relist(self, listed: list[SegmentEntry], opened: list[Segment]) -> list[SegmentEntry]:
-        """Drop damaged segments from the list.
+        """Drop the segments that could not be opened from the list.
 
         The others promised something about the whole list, so they promise nothing now: until
         the items are indexed again, every start has to read all changes.
@@ -122,11 +123,14 @@ class SegmentKeeper:
         return remaining
 
     def _open(self, entry: SegmentEntry) -> Segment | None:
+        path, keep = self._directory / entry.name, self._config.vectors == "ram"
         try:
-            return Segment(self._directory / entry.name, self._spec, entry.crc)
+            return Segment(path, self._spec, entry.crc, keep_vectors=keep)
+        except OutdatedSegment as error:
+            _log.info("segment dropped, it will be rebuilt: %s: %s", entry.name, error)
         except Corruption as error:
-            _log.warning("segment dropped, it will be rebuilt: %s", error)
-            return None
+            _log.warning("segment dropped, it will be rebuilt: %s", error.message)
+        return None
 
     def _remove_unlisted(self, listed: set[str]) -> None:
         for path in sorted(self._directory.iterdir()):
@@ -141,12 +145,14 @@ class SegmentKeeper:
         indexed = np.zeros(len(log.ids), dtype=np.bool_)
         matched = []
         for segment in opened:
-            rows = segment.lookup.rows_of(log.ids)
-            current = (rows >= 0) & ~log.deleted & (segment.block.seqs[rows] == log.seqs)
-            indexed |= current
-            dead = np.zeros(len(segment), dtype=np.bool_)
-            dead[rows[(rows >= 0) & ~current]] = True
-            dead |= segment.block.seqs < 0
+            dead = segment.block.seqs < 0
+            if len(
+                log.ids
+            ):  # else there is nothing to look up, which takes a sorted copy of all ids
+                rows = segment.lookup.rows_of(log.ids)
+                current = (rows >= 0) & ~log.deleted & (segment.block.seqs[rows] == log.seqs)
+                indexed |= current
+                dead[rows[(rows >= 0) & ~current]] = True
             matched.append((segment, np.flatnonzero(dead)))
         return matched, indexed
 
@@ -195,7 +201,7 @@ class SegmentKeeper:
         _log.info(
             "segment built: collection %s, %d rows, replaces %d segments",
             self._spec.name,
-            len(build.kept),
+            0 if segment is None else len(segment),
             len(replaced),
         )
         return True

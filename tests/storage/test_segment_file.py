@@ -11,13 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.pieces import block_of, content_of, floats, ids_of, spec_of
+from tests.pieces import block_of, content_of, floats, ids_of, searched, spec_of
 
 from fanlight.errors import Corruption
 from fanlight.model import CollectionSpec, IdType, Metric
 from fanlight_server.index import segment_file
 from fanlight_server.index.block import DEAD_SEQ
-from fanlight_server.index.scoring import Queries
 from fanlight_server.index.segment import Segment
 
 ID_TYPES = list(IdType)
@@ -28,13 +27,13 @@ def content(spec: CollectionSpec, rows: int = ROWS, seed: int = 1) -> segment_fi
     ids = ids_of(np.arange(rows) * 7 - 50, spec.id_type)
     if spec.id_type is IdType.STRING:
         ids[0], ids[1], ids[2] = "ünï", "a\0b", "x" * 512
-    block = block_of(ids, floats(seed, rows, spec.dim))
+    block = block_of(ids, floats(seed, rows, spec.dim), metric=spec.metric)
     block.seqs[3] = DEAD_SEQ
     return content_of(spec, block)
 
 
 def assert_same(got: segment_file.SegmentContent, expected: segment_file.SegmentContent) -> None:
-    for name in ("ids", "seqs", "vectors", "lengths"):
+    for name in ("ids", "order", "seqs", "vectors", "lengths", "codes"):
         np.testing.assert_array_equal(getattr(got.block, name), getattr(expected.block, name))
     for name in ("links", "levels", "upper", "entry_point", "top_level"):
         np.testing.assert_array_equal(getattr(got.graph, name), getattr(expected.graph, name))
@@ -49,18 +48,21 @@ def header_of(data: bytes) -> dict[str, object]:
 @pytest.mark.parametrize("metric", list(Metric))
 @pytest.mark.parametrize("id_type", ID_TYPES)
 @pytest.mark.parametrize("rows", [1, 2, ROWS])
+@pytest.mark.parametrize("keep_vectors", [True, False])
 def test_what_is_written_comes_back(
-    tmp_path: Path, metric: Metric, id_type: IdType, rows: int
+    tmp_path: Path, metric: Metric, id_type: IdType, rows: int, keep_vectors: bool
 ) -> None:
     """Every column and the graph come back as they were; the arrays cannot be written to."""
     spec = spec_of(5, metric, id_type)
     written = (
         content(spec, max(rows, 4))
         if rows > 2
-        else content_of(spec, block_of(ids_of(range(rows), id_type), floats(2, rows, 5)))
+        else content_of(
+            spec, block_of(ids_of(range(rows), id_type), floats(2, rows, 5), metric=metric)
+        )
     )
     crc = segment_file.write(tmp_path / "1.seg", spec, written)
-    got = segment_file.read(tmp_path / "1.seg", spec, crc)
+    got = segment_file.read(tmp_path / "1.seg", spec, crc, keep_vectors=keep_vectors)
     assert_same(got, written)
     assert not got.block.vectors.flags.writeable
     assert not got.graph.links.flags.writeable
@@ -72,17 +74,17 @@ def test_the_file_is_laid_out_as_documented(tmp_path: Path) -> None:
     crc = segment_file.write(tmp_path / "1.seg", spec, content(spec))
     data = (tmp_path / "1.seg").read_bytes()
     magic, version, length, header_crc = struct.unpack_from("<8sIII", data)
-    assert (magic, version, header_crc) == (b"FANLSEG\n", 1, crc)
+    assert (magic, version, header_crc) == (b"FANLSEG\n", 2, crc)
     assert zlib.crc32(data[20 : 20 + length]) == crc
     header = json.loads(data[20 : 20 + length])
     assert [part["name"] for part in header["parts"]] == [
-        "ids", "seqs", "vectors", "lengths", "links", "levels", "upper",
+        "ids", "seqs", "vectors", "lengths", "codes", "links", "levels", "upper",
     ]  # fmt: skip
     sizes = {part["name"]: part["bytes"] for part in header["parts"]}
     assert sizes["vectors"] == ROWS * 5 * 4
     assert sizes["links"] == ROWS * (1 + 2 * 8) * 4
     for part in header["parts"]:
-        assert part["offset"] % 64 == 0
+        assert part["offset"] % 4096 == 0
         assert zlib.crc32(data[part["offset"] :][: part["bytes"]]) == part["crc32"]
     assert {key: header[key] for key in ("metric", "dim", "id_type", "m", "ef_construction")} == {
         "metric": "cosine", "dim": 5, "id_type": "int64", "m": 8, "ef_construction": 64,
@@ -93,11 +95,11 @@ def test_a_file_outlives_its_name(tmp_path: Path) -> None:
     """An opened segment answers after its file was removed."""
     spec = spec_of(5)
     path = tmp_path / "1.seg"
-    segment = Segment(path, spec, segment_file.write(path, spec, content(spec)))
-    queries = Queries.prepare(Metric.COSINE, floats(3, 2, 5))
-    before = segment.search(queries, 5, 50, None, 1)
+    crc = segment_file.write(path, spec, content(spec))
+    segment = Segment(path, spec, crc, keep_vectors=False)
+    before = searched(segment, floats(3, 2, 5), 5, 50)
     path.unlink()
-    after = segment.search(queries, 5, 50, None, 1)
+    after = searched(segment, floats(3, 2, 5), 5, 50)
     np.testing.assert_array_equal(before.ids, after.ids)
 
 
@@ -126,7 +128,7 @@ class Damage:
         """Tell whether the file with these bytes is refused as corrupt."""
         self.path.write_bytes(data)
         try:
-            got = segment_file.read(self.path, self.spec, self.crc)
+            got = segment_file.read(self.path, self.spec, self.crc, keep_vectors=True)
         except Corruption:
             return True
         assert_same(got, self.content)
@@ -201,16 +203,37 @@ def test_garbage_is_refused(damage: Damage, data: bytes) -> None:
 
 def test_another_version_is_refused_by_name(damage: Damage) -> None:
     """The error tells the version found and the one expected."""
-    damage.path.write_bytes(damage.data[:8] + struct.pack("<I", 2) + damage.data[12:])
-    with pytest.raises(Corruption, match="format version 2, expected 1"):
-        segment_file.read(damage.path, damage.spec, damage.crc)
+    damage.path.write_bytes(damage.data[:8] + struct.pack("<I", 3) + damage.data[12:])
+    with pytest.raises(Corruption, match="format version 3, expected 2"):
+        segment_file.read(damage.path, damage.spec, damage.crc, keep_vectors=True)
+
+
+def test_an_older_version_is_no_damage(damage: Damage) -> None:
+    """A file of version 1 is told from a damaged one: it is built again without alarm."""
+    damage.path.write_bytes(damage.data[:8] + struct.pack("<I", 1) + damage.data[12:])
+    with pytest.raises(segment_file.OutdatedSegment, match="format version 1"):
+        segment_file.read(damage.path, damage.spec, damage.crc, keep_vectors=True)
+
+
+@pytest.mark.parametrize(
+    ("part", "value"), [("links", 10_000), ("upper", 10_000), ("levels", 200), ("links", 2**31)]
+)
+def test_a_graph_that_leads_nowhere_is_refused(tmp_path: Path, part: str, value: int) -> None:
+    """Links that were written wrong, with sound checksums, are Corruption and no crash."""
+    spec = spec_of(5)
+    wrong = content(spec)
+    getattr(wrong.graph, part).reshape(-1)[:3] = value % 2**32 if part != "levels" else value
+    path = tmp_path / "1.seg"
+    crc = segment_file.write(path, spec, wrong)
+    with pytest.raises(Corruption, match=r"^1\.seg: "):
+        Segment(path, spec, crc, keep_vectors=True)
 
 
 def test_a_missing_file_and_a_directory_are_refused(damage: Damage, tmp_path: Path) -> None:
     """No file, or something that is none, is Corruption as well."""
     for path in (tmp_path / "2.seg", tmp_path):
         with pytest.raises(Corruption):
-            segment_file.read(path, damage.spec, damage.crc)
+            segment_file.read(path, damage.spec, damage.crc, keep_vectors=True)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +254,7 @@ def test_a_file_of_a_collection_with_other_parameters_is_refused(
     other: CollectionSpec = replace(spec, **change)  # type: ignore[arg-type]  # checked by dataclass
     crc = segment_file.write(tmp_path / "1.seg", other, content(other))
     with pytest.raises(Corruption, match=next(iter(change))):
-        segment_file.read(tmp_path / "1.seg", spec, crc)
+        segment_file.read(tmp_path / "1.seg", spec, crc, keep_vectors=True)
 
 
 def test_a_sound_file_in_the_wrong_place_is_refused(tmp_path: Path) -> None:
@@ -242,4 +265,4 @@ def test_a_sound_file_in_the_wrong_place_is_refused(tmp_path: Path) -> None:
     assert ours != theirs
     (tmp_path / "2.seg").rename(tmp_path / "1.seg")
     with pytest.raises(Corruption, match=r"^1\.seg: another segment's file"):
-        segment_file.read(tmp_path / "1.seg", spec, ours)
+        segment_file.read(tmp_path / "1.seg", spec, ours, keep_vectors=True)

@@ -60,7 +60,7 @@ class FakeCollection:
         self._fail()
         return ITEMS
 
-    def search(self, request: SearchRequest) -> Hits:
+    def search(self, request: SearchRequest, *, timeout_s: float | None = None) -> Hits:
         self.searched.append(request)
         assert self.gate.wait(30)
         self._fail()

@@ -1,37 +1,50 @@
-"""Rows as columns: what a head and a segment have in common."""
+"""Rows as columns: what a head and a segment have in common, and how they are scored."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import repeat
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fanlight.ids import empty, joined
-from fanlight.model import Floats, IdColumn, IdType, Rows
+import fanlight_kernel as kernel
+from fanlight.ids import id_type_of, sort_keys
+from fanlight.model import Floats, IdColumn, IdType, Metric, Rows
+from fanlight_server.index.string_ids import ranks, to_bytes
 
 Bitmap = NDArray[np.bool_]
 Doubles = NDArray[np.float64]
+Codes = NDArray[np.uint8]
 
 # In `seqs`: the row was dead when its segment was built. On disk, do not change.
 DEAD_SEQ = -1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Block:
     """n rows; never written to once a reader can see them.
 
     Attributes:
+        metric: how they are scored.
         ids: (n,) ids.
+        order: (n,) int64 that sort as the ids do; int64 ids themselves. Breaks ties of scores.
         seqs: (n,) int64, the seq of the change that wrote the row, or DEAD_SEQ.
         vectors: (n, dim) float32, as they were put.
         lengths: (n,) float64, the Euclidean length of each vector.
+        codes: (n, code bytes) uint8, what `kernel.encode` makes of the vectors.
     """
 
+    metric: Metric
     ids: IdColumn
+    order: Rows
     seqs: Rows
     vectors: Floats
     lengths: Doubles
+    codes: Codes
 
     def __len__(self) -> int:
         """Count the rows, dead ones included."""
@@ -44,17 +57,66 @@ class Block:
 
     def take(self, rows: Rows) -> Block:
         """Copy some rows, in the order given."""
-        return Block(self.ids[rows], self.seqs[rows], self.vectors[rows], self.lengths[rows])
+        return Block(
+            self.metric,
+            self.ids[rows],
+            self.order[rows],
+            self.seqs[rows],
+            self.vectors[rows],
+            self.lengths[rows],
+            self.codes[rows],
+        )
+
+    @cached_property
+    def scored(self) -> kernel.Rows:
+        """Give the rows to the kernel, where they are; made on first use."""
+        return kernel.Rows(
+            self.metric.value, self.vectors, self.lengths, self.order, codes=self.codes
+        )
 
 
-def concatenate(blocks: list[Block], dim: int, id_type: IdType) -> Block:
-    """Put blocks one after the other."""
+def block_of(metric: Metric, ids: IdColumn, seqs: Rows, vectors: Floats) -> Block:
+    """Make a block of rows that were put: measure and encode them."""
+    lengths = kernel.lengths(vectors)
+    codes = kernel.encode(metric.value, vectors, lengths)
+    return Block(metric, ids, ranks_of(ids), seqs, vectors, lengths, codes)
+
+
+def gather(blocks: Sequence[Block], kept: Sequence[Bitmap]) -> Block:
+    """Copy the rows to be kept, block after block, into one block.
+
+    Args:
+        blocks: at least one.
+        kept: (rows,) bool for each of them.
+    """
+    rows = [np.flatnonzero(bits) for bits in kept]
+    ids = _gathered([block.ids for block in blocks], rows)
     return Block(
-        ids=joined([empty(id_type), *(b.ids for b in blocks)]),
-        seqs=np.concatenate([np.empty(0, np.int64), *(b.seqs for b in blocks)]),
-        vectors=np.concatenate([np.empty((0, dim), np.float32), *(b.vectors for b in blocks)]),
-        lengths=np.concatenate([np.empty(0, np.float64), *(b.lengths for b in blocks)]),
+        metric=blocks[0].metric,
+        ids=ids,
+        order=ranks_of(ids),
+        seqs=_gathered([block.seqs for block in blocks], rows),
+        vectors=_gathered([block.vectors for block in blocks], rows),
+        lengths=_gathered([block.lengths for block in blocks], rows),
+        codes=_gathered([block.codes for block in blocks], rows),
     )
+
+
+def _gathered(parts: Sequence[NDArray[Any]], rows: Sequence[Rows]) -> NDArray[Any]:
+    whole = np.empty((sum(map(len, rows)), *parts[0].shape[1:]), dtype=parts[0].dtype)
+    at = 0
+    for part, chosen in zip(parts, rows, strict=True):
+        # straight to its place ("raise" would buffer it), and beside the interpreter
+        np.take(part, chosen, axis=0, out=whole[at : at + len(chosen)], mode="clip")
+        at += len(chosen)
+    return whole
+
+
+def ranks_of(ids: IdColumn) -> Rows:
+    """Give int64 keys that sort as the ids do, of many ids beside the interpreter."""
+    if id_type_of(ids) is IdType.INT64:
+        return sort_keys(ids)
+    return ranks(*to_bytes(ids))
 
 
 class RowLookup:
@@ -65,13 +127,11 @@ class RowLookup:
 
     def __init__(self, block: Block) -> None:
         """Sort the ids of a block."""
-        strings = block.ids.dtype == object
-        keys = block.seqs if strings else block.ids
-        order = np.argsort(keys, kind="stable") if strings else np.lexsort((block.seqs, block.ids))
+        order = np.lexsort((block.seqs, block.order))
         self._rows = order.astype(np.int64)
         self._sorted = block.ids[order]
         self._row_of: dict[str, int] | None = None
-        if strings:
+        if id_type_of(block.ids) is IdType.STRING:
             self._row_of = dict(zip(self._sorted.tolist(), order.tolist(), strict=True))
 
     def rows_of(self, ids: IdColumn) -> Rows:
@@ -81,8 +141,8 @@ class RowLookup:
             (n,) int64: the row with the highest seq of each id, -1 where there is none.
         """
         if self._row_of is not None:
-            get = self._row_of.get
-            return np.fromiter((get(value, -1) for value in ids), np.int64, len(ids))
+            rows = map(self._row_of.get, ids.tolist(), repeat(-1))
+            return np.fromiter(rows, np.int64, len(ids))
         if not len(self._rows):
             return np.full(len(ids), -1, dtype=np.int64)
         at = np.maximum(np.searchsorted(self._sorted, ids, side="right") - 1, 0)

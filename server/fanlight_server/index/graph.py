@@ -1,9 +1,7 @@
-"""HNSW graphs: built and, for now, searched by hnswlib. The only module that imports it.
+"""HNSW graphs, built by hnswlib. The only module that imports it.
 
-hnswlib is fenced in: it never sees a file, an invalid vector, a k above its size, or a search
-during an insertion. What it builds is taken out as plain arrays, which is what segment files
-hold (docs/format.md). Version 0.8 is not safe for a search while adding, its `set_ef` is global
-to an index, and it raises when it finds fewer than k.
+hnswlib is fenced in: it never sees a file, an invalid vector or a search. What it builds is taken
+out as plain arrays, which is what segment files hold (docs/format.md) and the kernel searches.
 """
 
 from __future__ import annotations
@@ -24,6 +22,8 @@ Words = NDArray[np.uint32]
 
 # Rows added between two looks at the stop signal: about 0.4 s of one core at 784 dimensions.
 _ADD_ROWS = 1_024
+# Rows divided in float64 at a time, so that a large segment needs no float64 copy of itself.
+_DIVIDED_ROWS = 8_192
 _SPACES: dict[Metric, Literal["ip", "l2"]] = {
     Metric.COSINE: "ip",
     Metric.DOT: "ip",
@@ -57,6 +57,7 @@ class GraphArrays:
 def build(
     spec: CollectionSpec,
     vectors: Floats,
+    lengths: NDArray[np.float64],
     base: GraphArrays | None,
     *,
     threads: int,
@@ -66,7 +67,8 @@ def build(
 
     Args:
         spec: metric, dim, m and ef_construction.
-        vectors: (n, dim) float32 in the form that is walked (`scoring.walked_form`).
+        vectors: (n, dim) float32, as they were put.
+        lengths: (n,) float64, theirs.
         base: graph of the first rows of `vectors`, to be extended; None to start afresh.
         threads: threads to build with. More than one makes the graph depend on their timing.
         stopped: asked about once a second.
@@ -77,6 +79,7 @@ def build(
     Raises:
         BuildStopped: `stopped` said so.
     """
+    vectors = _compared_form(spec.metric, vectors, lengths)
     done = 0 if base is None else len(base.levels)
     index = _empty_index(spec, len(vectors)) if base is None else _load(spec, vectors, base)
     while done < len(vectors):
@@ -86,6 +89,23 @@ def build(
         index.add_items(vectors[labels], labels, num_threads=threads)
         done += len(labels)
     return _take_apart(spec, index)
+
+
+def _compared_form(metric: Metric, vectors: Floats, lengths: NDArray[np.float64]) -> Floats:
+    """Give rows the form that hnswlib compares.
+
+    Unit length for cosine. For dot the longest row gets unit length: the order stays, and
+    hnswlib's distance, 1 - product in float32, keeps its digits however short the vectors are.
+    """
+    if metric is Metric.L2:
+        return vectors
+    if metric is Metric.DOT:
+        lengths = np.broadcast_to(lengths.max(initial=0.0), lengths.shape)
+    divided = np.empty_like(vectors)
+    for start in range(0, len(vectors), _DIVIDED_ROWS):
+        part = slice(start, start + _DIVIDED_ROWS)
+        divided[part] = vectors[part] / np.where(lengths[part] > 0, lengths[part], 1.0)[:, None]
+    return divided
 
 
 def _empty_index(spec: CollectionSpec, capacity: int) -> Any:
@@ -145,43 +165,3 @@ def _load(spec: CollectionSpec, vectors: Floats, graph: GraphArrays) -> Any:
 def lower_priority() -> None:
     """Let the calling thread, and those it starts, give way to searches (Linux)."""
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
-
-
-class Graph:
-    """A graph ready to be walked. Safe for many threads."""
-
-    def __init__(self, spec: CollectionSpec, vectors: Floats, arrays: GraphArrays) -> None:
-        """Load a graph.
-
-        Args:
-            spec: the collection's parameters.
-            vectors: (rows, dim) float32 in the form that is walked.
-            arrays: a graph over exactly these rows, from a trusted source.
-        """
-        # constant after construction
-        self._index = _load(spec, vectors, arrays)
-        self._size = len(vectors)
-        # guards set_ef and the walk that relies on it
-        self._lock = threading.Lock()
-
-    def walk(self, queries: Floats, k: int, ef: int, threads: int) -> Rows | None:
-        """Find about the k nearest rows of each query.
-
-        Args:
-            queries: (n, dim) float32 in the form that is walked.
-            k: rows wanted, at most the number of rows.
-            ef: candidates kept, at least k.
-            threads: threads for a batch.
-
-        Returns:
-            (n, k) int64 rows; None when a part of the graph that holds fewer than k rows cannot
-            be left (many equal vectors cut it off), which hnswlib reports as an error.
-        """
-        with self._lock:
-            self._index.set_ef(ef)
-            try:
-                labels, _ = self._index.knn_query(queries, k=k, num_threads=threads)
-            except RuntimeError:
-                return None
-        rows: Rows = labels.astype(np.int64)
-        return rows

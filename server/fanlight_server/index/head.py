@@ -1,14 +1,16 @@
-"""The newest rows of a shard, searched exactly."""
+"""The newest rows of a shard, searched without a graph."""
 
 from __future__ import annotations
 
 from itertools import repeat
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fanlight.ids import empty
-from fanlight.model import Floats, IdColumn, IdType, Rows
-from fanlight.vectors import lengths_of
+import fanlight_kernel as kernel
+from fanlight.ids import empty, sort_keys
+from fanlight.model import CollectionSpec, Floats, IdColumn, IdType, Rows
 from fanlight_server.index.block import Block
 
 
@@ -19,15 +21,18 @@ class Head:
     published, and never again.
     """
 
-    def __init__(self, capacity: int, dim: int, id_type: IdType) -> None:
+    def __init__(self, capacity: int, spec: CollectionSpec) -> None:
         """Reserve room for `capacity` rows; the system gives the memory as it fills."""
         self.capacity = capacity
+        self._metric = spec.metric
         self._size = 0
-        self._ids = empty(id_type, capacity)
+        self._ids = empty(spec.id_type, capacity)
         self._seqs = np.zeros(capacity, dtype=np.int64)
-        self._vectors = np.zeros((capacity, dim), dtype=np.float32)
+        self._vectors = np.zeros((capacity, spec.dim), dtype=np.float32)
         self._lengths = np.zeros(capacity, dtype=np.float64)
+        self._codes = np.zeros((capacity, kernel.code_bytes(spec.dim)), dtype=np.uint8)
         self._row_of: dict[object, int] = {}
+        self._order = _StringOrder() if spec.id_type is IdType.STRING else None
 
     def __len__(self) -> int:
         """Count the rows, dead ones included."""
@@ -41,17 +46,60 @@ class Head:
     def append(self, ids: IdColumn, seqs: Rows, vectors: Floats) -> None:
         """Add rows; there must be room."""
         rows = slice(self._size, self._size + len(ids))
+        lengths = kernel.lengths(vectors)
         self._ids[rows], self._seqs[rows], self._vectors[rows] = ids, seqs, vectors
-        self._lengths[rows] = lengths_of(vectors)
+        self._lengths[rows] = lengths
+        self._codes[rows] = kernel.encode(self._metric.value, vectors, lengths)
         self._row_of.update(zip(ids.tolist(), range(rows.start, rows.stop), strict=True))
+        if self._order is not None:
+            self._order.append(ids)
         self._size = rows.stop
 
     def block(self) -> Block:
         """Show the rows so far."""
         rows = slice(0, self._size)
-        return Block(self._ids[rows], self._seqs[rows], self._vectors[rows], self._lengths[rows])
+        ids = self._ids[rows]
+        return Block(
+            self._metric,
+            ids,
+            sort_keys(ids) if self._order is None else self._order.keys(),
+            self._seqs[rows],
+            self._vectors[rows],
+            self._lengths[rows],
+            self._codes[rows],
+        )
 
     def rows_of(self, ids: IdColumn) -> Rows:
         """Look ids up: (n,) int64, the newest row of each id, -1 where there is none."""
         rows = map(self._row_of.get, ids.tolist(), repeat(-1))
         return np.fromiter(rows, np.int64, len(ids))
+
+
+class _StringOrder:
+    """Keeps string ids in order while rows are added."""
+
+    def __init__(self) -> None:
+        self._sorted = empty(IdType.STRING)
+        self._rows = np.empty(0, dtype=np.int64)
+
+    def append(self, ids: IdColumn) -> None:
+        """Add rows with these ids."""
+        order = np.argsort(ids, kind="stable")
+        places = np.searchsorted(self._sorted, ids[order])
+        self._sorted = _inserted(self._sorted, places, ids[order])
+        self._rows = _inserted(self._rows, places, len(self._rows) + order)
+
+    def keys(self) -> Rows:
+        """Tell for each row its place in the order: (n,) int64."""
+        places = np.empty(len(self._rows), dtype=np.int64)
+        places[self._rows] = np.arange(len(self._rows))
+        return places
+
+
+def _inserted(column: NDArray[Any], places: Rows, new: NDArray[Any]) -> NDArray[Any]:
+    """Put new elements before those that stand at the given places, which ascend."""
+    whole = np.empty(len(column) + len(new), dtype=column.dtype)
+    is_new = np.zeros(len(whole), dtype=np.bool_)
+    is_new[places + np.arange(len(new))] = True
+    whole[is_new], whole[~is_new] = new, column
+    return whole

@@ -16,10 +16,9 @@ import numpy as np
 
 from fanlight.model import CollectionSpec, Floats, IdColumn, Rows
 from fanlight_server.index import graph, segment_file
-from fanlight_server.index.block import DEAD_SEQ, concatenate
+from fanlight_server.index.block import DEAD_SEQ, Bitmap, gather
 from fanlight_server.index.head import Head
 from fanlight_server.index.policy import SegmentSize, choose
-from fanlight_server.index.scoring import walked_form
 from fanlight_server.index.segment import Segment
 from fanlight_server.index.settings import IndexConfig
 from fanlight_server.index.view import Part, View
@@ -33,13 +32,13 @@ class Build:
 
     Attributes:
         sources: the parts it replaces, as they were when the build was planned.
-        kept: rows of their concatenation that go in.
+        kept: for each source the rows that go in, (rows,) bool.
         base: segment whose graph is extended: the first source; None to start afresh.
         seq: every live item with a seq up to this is in a segment once this one is published.
     """
 
     sources: tuple[Part, ...]
-    kept: Rows
+    kept: tuple[Bitmap, ...]
     base: Segment | None
     seq: int
 
@@ -79,7 +78,7 @@ class Index:
         self._view = View((Part(self._head, self._head.block()),), spec.id_type, 0)
 
     def _new_head(self) -> Head:
-        return Head(self._head_rows, self._spec.dim, self._spec.id_type)
+        return Head(self._head_rows, self._spec)
 
     @property
     def view(self) -> View:
@@ -171,14 +170,14 @@ class Index:
         if plan is None:
             return None
         sources = tuple(segments[i] for i in plan.segments) + (sealed if plan.sealed else ())
-        alive = ~np.concatenate([part.dead_rows() for part in sources])
+        kept = [part.live_rows() for part in sources]
         first = sources[0].source
         base = first if plan.extend and isinstance(first, Segment) else None
         if base is not None:
-            alive[: len(base)] = True
+            kept[0][:] = True
         left = view.parts[-1].block if plan.sealed or not sealed else sealed[0].block
         seq = int(left.seqs[0]) - 1 if len(left) else view.seq
-        return Build(sources, np.flatnonzero(alive), base, seq)
+        return Build(sources, tuple(kept), base, seq)
 
     def execute(
         self, build: Build, path: Path, *, threads: int, stopped: Callable[[], bool]
@@ -188,19 +187,22 @@ class Index:
         Raises:
             BuildStopped: `stopped` said so; nothing remains.
         """
-        if not len(build.kept):
-            return Built(build, None, build.kept)
+        origin = np.flatnonzero(np.concatenate(build.kept))
+        if not len(origin):
+            return Built(build, None, origin)
         spec = self._spec
-        rows = concatenate([part.block for part in build.sources], spec.dim, spec.id_type)
-        dead = np.concatenate([part.dead_rows() for part in build.sources])
-        rows = replace(rows, seqs=np.where(dead, DEAD_SEQ, rows.seqs)).take(build.kept)
+        dead = ~np.concatenate([part.live_rows() for part in build.sources])[origin]
+        rows = gather([part.block for part in build.sources], build.kept)
+        rows.seqs[dead] = DEAD_SEQ
         base = None if build.base is None else build.base.graph_arrays
-        walked = walked_form(spec.metric, rows.vectors, rows.lengths)
-        arrays, order = graph.build(spec, walked, base, threads=threads, stopped=stopped)
+        arrays, order = graph.build(
+            spec, rows.vectors, rows.lengths, base, threads=threads, stopped=stopped
+        )
         content = segment_file.SegmentContent(rows.take(order), arrays)
-        segment = Segment(path, spec, segment_file.write(path, spec, content))
+        crc = segment_file.write(path, spec, content)
+        segment = Segment(path, spec, crc, keep_vectors=self._config.vectors == "ram")
         _ = segment.lookup  # made here rather than under the lock
-        return Built(build, segment, build.kept[order])
+        return Built(build, segment, origin[order])
 
     def publish(self, built: Built) -> None:
         """Put a built segment in the place of its sources.
@@ -217,6 +219,6 @@ class Index:
     def _with_current_dead(self, built: Built, segment: Segment) -> Part:
         current = {id(part.source): part for part in self._view.parts}
         sources = (current[id(part.source)] for part in built.build.sources)
-        dead = np.concatenate([part.dead_rows() for part in sources])[built.origin]
+        live = np.concatenate([part.live_rows() for part in sources])[built.origin]
         part = Part(segment, segment.block)
-        return part.without(np.flatnonzero(dead)) if dead.any() else part
+        return part if live.all() else part.without(np.flatnonzero(~live))

@@ -5,30 +5,38 @@ from __future__ import annotations
 import json
 import mmap
 import struct
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from isal.isal_zlib import crc32
 from numpy.typing import NDArray
 
+import fanlight_kernel as kernel
 from fanlight.errors import Corruption
-from fanlight.ids import empty, id_type_of
+from fanlight.ids import id_type_of
 from fanlight.model import CollectionSpec, IdColumn, IdType
+from fanlight_server.index import string_ids
 from fanlight_server.index.block import Block
 from fanlight_server.index.graph import GraphArrays
 from fanlight_server.storage.files import publish
 
 # On disk, do not change; see docs/format.md.
 MAGIC = b"FANLSEG\n"
-VERSION = 1
-_ALIGNMENT = 64
+VERSION = 2
+# Whole pages, so that each part can be advised alone.
+_ALIGNMENT = 4096
 _PREFIX = struct.Struct("<8sIII")
+# Bytes that are checked before their pages are given back.
+_CHECKED_BYTES = 16 << 20
 
 Array = NDArray[Any]
+
+
+class OutdatedSegment(Exception):
+    """The file is of an older format version; what it holds is in the store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +66,18 @@ def write(path: Path, spec: CollectionSpec, content: SegmentContent) -> int:
         "top_level": content.graph.top_level,
     }
     table = [
-        {"name": name, "bytes": array.nbytes, "crc32": zlib.crc32(array.data)}
+        {"name": name, "bytes": array.nbytes, "crc32": crc32(_bytes_of(array))}
         for name, array in parts.items()
     ]
     text, offsets = _laid_out(header, table)
-    crc = zlib.crc32(text)
+    crc = crc32(text)
     head = _PREFIX.pack(MAGIC, VERSION, len(text), crc) + text
     publish(path, _chunks(head, parts, offsets))
     return crc
+
+
+def _bytes_of(array: Array) -> memoryview:
+    return array.reshape(-1).view(np.uint8).data
 
 
 def _chunks(
@@ -75,7 +87,7 @@ def _chunks(
     at = len(head)
     for array, offset in zip(parts.values(), offsets, strict=True):
         yield bytes(offset - at)
-        yield array.data
+        yield _bytes_of(array)
         at = offset + array.nbytes
 
 
@@ -103,10 +115,11 @@ def _parameters(spec: CollectionSpec) -> dict[str, Any]:
 
 def _to_parts(content: SegmentContent) -> dict[str, Array]:
     block, graph = content.block, content.graph
-    parts = _ids_to_parts(block.ids) | {
+    parts = _ids_to_parts(block) | {
         "seqs": block.seqs.astype("<i8", copy=False),
         "vectors": block.vectors.astype("<f4", copy=False),
         "lengths": block.lengths.astype("<f8", copy=False),
+        "codes": block.codes,
         "links": graph.links.astype("<u4", copy=False),
         "levels": graph.levels,
         "upper": graph.upper.astype("<u4", copy=False),
@@ -114,28 +127,30 @@ def _to_parts(content: SegmentContent) -> dict[str, Array]:
     return {name: np.ascontiguousarray(array) for name, array in parts.items()}
 
 
-def _ids_to_parts(ids: IdColumn) -> dict[str, Array]:
-    if id_type_of(ids) is IdType.INT64:
-        return {"ids": ids.astype("<i8", copy=False)}
-    blobs = [value.encode() for value in ids]
-    offsets = np.zeros(len(blobs) + 1, dtype="<u8")
-    np.cumsum([len(blob) for blob in blobs], out=offsets[1:])
-    return {"id_offsets": offsets, "id_bytes": np.frombuffer(b"".join(blobs), dtype=np.uint8)}
+def _ids_to_parts(block: Block) -> dict[str, Array]:
+    if id_type_of(block.ids) is IdType.INT64:
+        return {"ids": block.ids.astype("<i8", copy=False)}
+    offsets, data = string_ids.to_bytes(block.ids)
+    order = block.order.astype("<i8", copy=False)
+    return {"id_offsets": offsets, "id_bytes": data, "id_ranks": order}
 
 
-def read(path: Path, spec: CollectionSpec, crc: int) -> SegmentContent:
+def read(path: Path, spec: CollectionSpec, crc: int, *, keep_vectors: bool) -> SegmentContent:
     """Map a segment file and check all of its content.
 
     Args:
         path: of the file.
         spec: of its collection.
         crc: what `write` returned.
+        keep_vectors: whether the pages of the vectors stay in memory after they were checked;
+            otherwise they are given back, and come one by one when they are read.
 
     Returns:
         Read-only arrays over the mapped file; unlinking the file leaves them valid.
 
     Raises:
-        Corruption: the file is missing, damaged, of another version, of another collection, or
+        OutdatedSegment: the file is of an older format version.
+        Corruption: the file is missing, damaged, of a newer version, of another collection, or
             another than the one written.
     """
     try:
@@ -145,7 +160,10 @@ def read(path: Path, spec: CollectionSpec, crc: int) -> SegmentContent:
         for name, value in _parameters(spec).items():
             if header[name] != value:
                 raise Corruption(f"{path}: {name} is {header[name]}, the collection has {value}")
-        parts = {part["name"]: _checked_part(data, part) for part in header["parts"]}
+        parts = {
+            part["name"]: _checked_part(data, part, keep_vectors or part["name"] != "vectors")
+            for part in header["parts"]
+        }
         return _from_parts(spec, header, parts)
     except Corruption as error:
         raise Corruption(f"{path.name}: {error.message}") from None
@@ -157,10 +175,12 @@ def _checked_header(data: mmap.mmap, expected_crc: int) -> dict[str, Any]:
     magic, version, length, crc = _PREFIX.unpack(data[: _PREFIX.size])
     if magic != MAGIC:
         raise Corruption("no segment file")
+    if version == 1:
+        raise OutdatedSegment("format version 1")
     if version != VERSION:
         raise Corruption(f"format version {version}, expected {VERSION}")
     text = data[_PREFIX.size : _PREFIX.size + length]
-    if len(text) != length or zlib.crc32(text) != crc:
+    if len(text) != length or crc32(text) != crc:
         raise Corruption("the header fails its checksum")
     if crc != expected_crc:
         raise Corruption("another segment's file")
@@ -168,23 +188,41 @@ def _checked_header(data: mmap.mmap, expected_crc: int) -> dict[str, Any]:
     return header
 
 
-def _checked_part(data: mmap.mmap, part: dict[str, Any]) -> NDArray[np.uint8]:
+def _checked_part(data: mmap.mmap, part: dict[str, Any], keep: bool) -> NDArray[np.uint8]:
     start, size = part["offset"], part["bytes"]
     view = np.frombuffer(data, dtype=np.uint8, count=size, offset=start)
-    if zlib.crc32(view.data) != part["crc32"]:
+    crc = 0
+    for at in range(0, size, _CHECKED_BYTES):
+        crc = crc32(view[at : at + _CHECKED_BYTES].data, crc)
+        if not keep:
+            _advise(data, mmap.MADV_DONTNEED, start + at, min(_CHECKED_BYTES, size - at))
+    if crc != part["crc32"]:
         raise Corruption(f"the part {part['name']!r} fails its checksum")
+    if not keep:
+        # rows are read here and there: what lies beside them is not wanted
+        _advise(data, mmap.MADV_RANDOM, start, size)
     return view
+
+
+def _advise(data: mmap.mmap, advice: int, start: int, size: int) -> None:
+    """Advise the system about the pages from start on, which may be larger than the file's."""
+    before = start % mmap.PAGESIZE
+    data.madvise(advice, start - before, size + before)
 
 
 def _from_parts(
     spec: CollectionSpec, header: dict[str, Any], parts: dict[str, NDArray[np.uint8]]
 ) -> SegmentContent:
     rows = header["rows"]
+    ids, order = _ids_from_parts(spec, parts)
     block = Block(
-        ids=_ids_from_parts(spec, parts),
+        metric=spec.metric,
+        ids=ids,
+        order=order,
         seqs=parts["seqs"].view("<i8"),
         vectors=parts["vectors"].view("<f4").reshape(rows, spec.dim),
         lengths=parts["lengths"].view("<f8"),
+        codes=parts["codes"].reshape(rows, kernel.code_bytes(spec.dim)),
     )
     graph = GraphArrays(
         links=parts["links"].view("<u4").reshape(rows, 1 + 2 * spec.m),
@@ -193,17 +231,17 @@ def _from_parts(
         entry_point=header["entry_point"],
         top_level=header["top_level"],
     )
-    sizes = {len(block.ids), len(block.seqs), len(block.lengths), len(graph.levels)}
+    sizes = {len(ids), len(order), len(block.seqs), len(block.lengths), len(graph.levels)}
     if sizes != {rows} or int(graph.levels.sum()) != len(graph.upper):
         raise Corruption("the parts contradict each other")
     return SegmentContent(block, graph)
 
 
-def _ids_from_parts(spec: CollectionSpec, parts: dict[str, NDArray[np.uint8]]) -> IdColumn:
+def _ids_from_parts(
+    spec: CollectionSpec, parts: dict[str, NDArray[np.uint8]]
+) -> tuple[IdColumn, NDArray[np.int64]]:
     if spec.id_type is IdType.INT64:
-        return parts["ids"].view("<i8")
-    offsets = parts["id_offsets"].view("<u8").tolist()
-    data = parts["id_bytes"].tobytes()
-    ids = empty(IdType.STRING, len(offsets) - 1)
-    ids[:] = [data[a:b].decode() for a, b in pairwise(offsets)]
-    return ids
+        ids = parts["ids"].view("<i8")
+        return ids, ids
+    column = string_ids.from_bytes(parts["id_offsets"].view("<u8"), parts["id_bytes"])
+    return column, parts["id_ranks"].view("<i8")

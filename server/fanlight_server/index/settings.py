@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal, TypeAlias
 
 from annotated_types import Interval
 
 MIB = 1 << 20
+
+# What a graph walk compares.
+Walk: TypeAlias = Literal["codes", "vectors"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +33,9 @@ class IndexConfig:
             searches at rest scan little.
         idle_rows_min: rows below which an idle head is left as it is: scanning so few is
             faster than walking a graph.
+        vectors: "ram": the vectors of segments are brought into memory when a segment is opened,
+            like all of it. "mmap": they stay on disk, and searches read the rows that they
+            score; memory then holds codes and links, about a third (see benchmarks/memory.py).
     """
 
     head_bytes: Annotated[int, Interval(ge=4096, le=1 << 30)] = 4 * MIB
@@ -39,6 +45,7 @@ class IndexConfig:
     dead_share_max: Annotated[float, Interval(gt=0, le=1)] = 0.2
     idle_s: Annotated[float, Interval(ge=0, le=86_400)] = 2.0
     idle_rows_min: Annotated[int, Interval(ge=1, le=1_000_000)] = 512
+    vectors: Literal["ram", "mmap"] = "ram"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,10 +56,13 @@ class SearchConfig:
         threads: threads that search; 0 for one a core.
         ef_search_default: candidates of a graph walk when the request does not say. 100 gives
             recall@10 of 1.000 on the 8,000 embeddings in examples/, on 3 shards.
+        walk: what a graph walk compares: "codes", 8 bits an element, after which the best
+            candidates are scored exactly; or "vectors", which reads four times as much.
     """
 
     threads: Annotated[int, Interval(ge=0, le=256)] = 0
     ef_search_default: Annotated[int, Interval(ge=1, le=100_000)] = 100
+    walk: Walk = "codes"
 
     @property
     def worker_threads(self) -> int:

@@ -14,24 +14,24 @@ from fanlight.model import IdColumn, IdType, Rows
 from fanlight.topk import TopK, merge
 from fanlight_server.index.block import Bitmap, Block
 from fanlight_server.index.head import Head
-from fanlight_server.index.scoring import Queries, scan
+from fanlight_server.index.query import Bits, Queries, scan, walk
 from fanlight_server.index.segment import Segment
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
-    """The rows of a head or a segment, as far as they are visible, and which of them are dead.
+    """The rows of a head or a segment, as far as they are visible, and which of them live.
 
     Attributes:
         source: where the rows are; a `Head` has no graph.
         block: the visible rows.
-        dead: (rows,) bool, the tombstones; None for none.
-        n_dead: how many.
+        alive: packed bitmap of the rows that are not dead; None when none is.
+        n_dead: how many are.
     """
 
     source: Head | Segment
     block: Block
-    dead: Bitmap | None = None
+    alive: Bits | None = None
     n_dead: int = 0
 
     @property
@@ -44,37 +44,50 @@ class Part:
         """Tell whether a graph holds the rows."""
         return isinstance(self.source, Segment)
 
+    def live_rows(self) -> Bitmap:
+        """Tell for each row whether it lives: (rows,) bool, the caller's own."""
+        rows = len(self.block)
+        if self.alive is None:
+            return np.ones(rows, dtype=np.bool_)
+        return np.unpackbits(self.alive, count=rows, bitorder="little").view(np.bool_)
+
     def rows_of(self, ids: IdColumn) -> Rows:
         """Look up the live rows of ids: (n,) int64, -1 where there is none."""
         source = self.source
         lookup = source.lookup if isinstance(source, Segment) else source
         rows = lookup.rows_of(ids)
-        if self.dead is not None:
-            rows = np.where((rows >= 0) & self.dead[rows], -1, rows)
-        return rows
+        if self.alive is None:
+            return rows
+        bits = self.alive[rows >> 3] >> (rows & 7) & 1
+        return np.where((rows >= 0) & (bits == 0), -1, rows)
 
     def without(self, rows: Rows) -> Part:
         """Mark live rows as dead, in a copy."""
-        dead = np.zeros(len(self.block), dtype=np.bool_) if self.dead is None else self.dead.copy()
-        dead[rows] = True
-        return replace(self, dead=dead, n_dead=int(np.count_nonzero(dead)))
+        live = self.live_rows()
+        live[rows] = False
+        dead = len(live) - int(np.count_nonzero(live))
+        return replace(self, alive=np.packbits(live, bitorder="little"), n_dead=dead)
 
     def grown(self, block: Block) -> Part:
         """Show more rows of the same source, all of them live."""
-        if self.dead is None:
+        if self.alive is None:
             return replace(self, block=block)
-        added = np.zeros(len(block) - len(self.block), dtype=np.bool_)
-        return replace(self, block=block, dead=np.concatenate((self.dead, added)))
+        live = np.ones(len(block), dtype=np.bool_)
+        live[: len(self.block)] = self.live_rows()
+        return replace(self, block=block, alive=np.packbits(live, bitorder="little"))
 
-    def dead_rows(self) -> Bitmap:
-        """Tell for each row whether it is dead."""
-        return np.zeros(len(self.block), dtype=np.bool_) if self.dead is None else self.dead
+    def search(self, queries: Queries) -> TopK:
+        """Find the k best live rows (all of them if fewer live); some must live.
 
-    def search(self, queries: Queries, k: int, ef: int | None, threads: int) -> TopK:
-        """Find the k best live rows; all rows are compared when there is no graph or no ef."""
-        if ef is None or not isinstance(self.source, Segment):
-            return scan(queries, self.block, k, self.dead)
-        return self.source.search(queries, k, ef, self.dead, threads)
+        Returns:
+            Hits at most k wide; a count of -1 where the time ran out.
+        """
+        k, source = min(queries.k, self.live), self.source
+        if queries.ef is None:
+            return scan(queries, self.block, k, self.alive, codes=False)
+        if isinstance(source, Segment) and k < self.live:
+            return walk(queries, source.graph, self.block, k, self.alive, queries.ef)
+        return scan(queries, self.block, k, self.alive, codes=True)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,11 +124,21 @@ class View:
         """List the heads that wait for a graph."""
         return tuple(part for part in self.parts[:-1] if not part.indexed)
 
-    def search(self, queries: Queries, k: int, ef: int | None, threads: int) -> TopK:
-        """Merge the k best hits of all parts; an `ef` of None compares every item."""
-        parts = [part for part in self.parts if part.live and len(queries)]
-        blocks = [part.search(queries, k, ef, threads) for part in parts]
-        return merge(blocks, k, self.id_type, len(queries))
+    def search(self, queries: Queries) -> TopK:
+        """Merge the k best hits of all parts.
+
+        Returns:
+            Hits k wide; a count of -1 for a query that a part had no time for.
+        """
+        blocks = [part.search(queries) for part in self.parts if part.live and len(queries)]
+        late = [block.counts < 0 for block in blocks if block.counts.min() < 0]
+        if not late:
+            return merge(blocks, queries.k, self.id_type, len(queries))
+        unanswered = np.logical_or.reduce(late)
+        counted = [replace(block, counts=np.maximum(block.counts, 0)) for block in blocks]
+        merged = merge(counted, queries.k, self.id_type, len(queries))
+        merged.counts[unanswered] = -1
+        return merged
 
     def without(self, ids: IdColumn) -> tuple[View, int]:
         """Mark the items with these ids as dead; also tell how many there were."""

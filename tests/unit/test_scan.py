@@ -9,13 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests import oracle
-from tests.pieces import block_of, floats, ids_of
+from tests.pieces import block_of, floats, ids_of, scanned
 
 from fanlight.model import Floats, IdColumn, IdType, Metric
 from fanlight.topk import merge
-from fanlight_server.index import scoring
-from fanlight_server.index.block import RowLookup, concatenate
-from fanlight_server.index.scoring import Queries, scan, score_rows, walked_form
+from fanlight_server.index.block import RowLookup, gather
 
 METRICS = list(Metric)
 ID_TYPES = list(IdType)
@@ -28,9 +26,9 @@ def ids_shuffled(rows: int, id_type: IdType) -> IdColumn:
 def check_scan(
     metric: Metric, queries: Floats, vectors: Floats, k: int, id_type: IdType = IdType.INT64
 ) -> None:
-    block = block_of(ids_shuffled(len(vectors), id_type), vectors)
-    got = scan(Queries.prepare(metric, queries), block, k, None)
-    oracle.assert_equal(got, oracle.best(metric, queries, block.ids, vectors, k))
+    block = block_of(ids_shuffled(len(vectors), id_type), vectors, metric=metric)
+    expected = oracle.best(metric, queries, block.ids, vectors, k)
+    oracle.assert_equal(scanned(block, queries, k), expected)
 
 
 @pytest.mark.parametrize("id_type", ID_TYPES)
@@ -103,61 +101,26 @@ def test_zero_vectors_under_dot_and_l2() -> None:
     check_scan(Metric.DOT, queries, np.zeros((200, 8), np.float32), 30)
 
 
-def test_doubtful_queries_are_done_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the fast product leaves a doubt every row in doubt is scored; else none is."""
-    calls: list[int] = []
-    best_of = scoring.best_of
-
-    def counted(queries: Queries, *rest: object) -> object:
-        calls.append(len(queries))
-        return best_of(queries, *rest)  # type: ignore[arg-type]  # passed on as they came
-
-    monkeypatch.setattr(scoring, "best_of", counted)
-    vectors = floats(17, 600, 12)
-    vectors[100:500] = vectors[50]
-    check_scan(Metric.COSINE, vectors[[50, 550]], vectors, 100)
-    check_scan(Metric.COSINE, floats(18, 2, 12), floats(17, 600, 12), 100)
-    assert calls == [2, 1, 2]
-
-
-@pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("chunk", [1, 299, 300, 301, 900, 2_400])
-def test_chunks_do_not_show(metric: Metric, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A batch that is worked on in pieces is answered as a whole one."""
-    monkeypatch.setattr(scoring, "_CHUNK_FLOATS", chunk)
-    monkeypatch.setattr(scoring, "_NORMALISED_ROWS", 7)
-    check_scan(metric, floats(19, 7, 8), floats(20, 300, 8), 5)
-
-
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("k", [5, 150, 400])
 def test_dead_rows_are_left_out(metric: Metric, k: int) -> None:
     """Dead rows never show, however near, and live ones fill their places."""
     vectors, queries = floats(21, 400, 10), floats(22, 3, 10)
-    block = block_of(ids_shuffled(400, IdType.INT64), vectors)
+    block = block_of(ids_shuffled(400, IdType.INT64), vectors, metric=metric)
     dead = np.random.default_rng(23).random(400) < 0.6
     dead[np.argsort(-(vectors @ queries[0]))[:40]] = True
-    got = scan(Queries.prepare(metric, queries), block, k, dead)
+    got = scanned(block, queries, k, dead)
     oracle.assert_equal(got, oracle.best(metric, queries, block.ids[~dead], vectors[~dead], k))
 
 
 def test_nothing_lives() -> None:
     """All rows dead, or no rows at all: no hits and no error."""
-    queries = Queries.prepare(Metric.COSINE, floats(24, 2, 4))
     block = block_of(ids_of(range(100), IdType.STRING), floats(25, 100, 4))
     for part, dead in ((block, np.ones(100, np.bool_)), (block.take(np.arange(0)), None)):
-        got = scan(queries, part, 10, dead)
+        got = scanned(part, floats(24, 2, 4), 10, dead)
         assert got.counts.tolist() == [0, 0]
         assert np.isnan(got.scores).all()
         assert all(value is None for value in got.ids.ravel())
-
-
-def test_no_queries() -> None:
-    """No queries are no error either."""
-    block = block_of(ids_of(range(30), IdType.INT64), floats(26, 30, 4))
-    queries = Queries.prepare(Metric.L2, np.empty((0, 4), np.float32))
-    got = score_rows(queries, block, np.empty((0, 5), np.int64))
-    assert got.shape == (0, 5)
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -166,11 +129,11 @@ def test_a_score_does_not_depend_on_its_neighbours(metric: Metric, dim: int) -> 
     """An item's score is the same to the last bit, alone or among others, in every batch."""
     # float64 would show a sum in another order that float32 hides most of the time
     vectors, query = floats(27, 90, dim), floats(28, 1, dim)
-    block = block_of(ids_of(range(90), IdType.INT64), vectors)
-    everything = score_rows(Queries.prepare(metric, query), block, np.arange(90)[None, :])
-    batch = Queries.prepare(metric, np.concatenate([floats(29, 3, dim), query]))
+    block = block_of(ids_of(range(90), IdType.INT64), vectors, metric=metric)
+    everything = block.scored.score(query, np.arange(90)[None, :])
+    batch = np.concatenate([floats(29, 3, dim), query])
     for rows in (np.arange(5, 8), np.arange(90)[::-1], np.array([44]), np.arange(0, 90, 7)):
-        some = score_rows(batch, block, np.tile(rows, (4, 1)))[3]
+        some = block.scored.score(batch, np.tile(rows, (4, 1)))[3]
         np.testing.assert_array_equal(some, everything[0, rows])
 
 
@@ -193,12 +156,12 @@ def test_equal_vectors_have_equal_scores_at_a_rounding_edge() -> None:
     """Equal vectors score alike even where float32 rounding hangs on the last bit of float64."""
     query = floats(35, 1, 130)
     query[0, -2:] = 1, 2.0**-24
-    prepared = Queries.prepare(Metric.DOT, query)
     for seed in range(20):
         vector = vector_at_rounding_edge(seed, query[0])
-        block = block_of(ids_of(range(301), IdType.INT64), np.tile(vector, (301, 1)))
-        among_others = score_rows(prepared, block, np.arange(301)[None, :])[0]
-        alone = score_rows(prepared, block, np.array([[300]]))[0]
+        vectors = np.tile(vector, (301, 1))
+        block = block_of(ids_of(range(301), IdType.INT64), vectors, metric=Metric.DOT)
+        among_others = block.scored.score(query, np.arange(301)[None, :])[0]
+        alone = block.scored.score(query, np.array([[300]]))[0]
         assert set(among_others.tolist()) == set(alone.tolist())
 
 
@@ -208,7 +171,7 @@ def test_cosine_stays_in_its_range() -> None:
     block = block_of(
         ids_of(range(200), IdType.INT64), np.concatenate([vectors[:100], -vectors[:100]])
     )
-    got = scan(Queries.prepare(Metric.COSINE, vectors[:100]), block, 200, None)
+    got = scanned(block, vectors[:100], 200)
     np.testing.assert_array_equal(got.ids[:, 0], np.arange(100))
     assert got.scores[:, 0].min() > 1 - 1e-6
     assert got.scores.max() <= 1
@@ -231,8 +194,8 @@ def test_any_small_case(data: st.DataObject, metric: Metric, k: int) -> None:
     vectors = np.array(data.draw(st.lists(vector, min_size=rows, max_size=rows)), np.float32)
     queries = np.array(data.draw(st.lists(vector, min_size=1, max_size=3)), np.float32)
     dead = np.array(data.draw(st.lists(st.booleans(), min_size=rows, max_size=rows)))
-    block = block_of(ids_shuffled(rows, IdType.INT64), vectors)
-    got = scan(Queries.prepare(metric, queries), block, k, dead)
+    block = block_of(ids_shuffled(rows, IdType.INT64), vectors, metric=metric)
+    got = scanned(block, queries, k, dead)
     oracle.assert_equal(got, oracle.best(metric, queries, block.ids[~dead], vectors[~dead], k))
 
 
@@ -244,26 +207,13 @@ def test_splitting_items_into_parts_changes_nothing(data: st.DataObject) -> None
     rows = 60
     vectors = floats(31, rows, 3)
     vectors[10:40] = vectors[0]
-    queries = Queries.prepare(Metric.COSINE, floats(32, 2, 3))
+    queries = floats(32, 2, 3)
     block = block_of(ids_shuffled(rows, IdType.STRING), vectors)
     part_of = np.array(data.draw(st.lists(st.integers(0, 3), min_size=rows, max_size=rows)))
     parts = [block.take(np.flatnonzero(part_of == n)) for n in range(4)]
     k = data.draw(st.integers(1, 70))
-    merged = merge([scan(queries, part, k, None) for part in parts], k, IdType.STRING, 2)
-    oracle.assert_equal(scan(queries, block, k, None), merged)
-
-
-@pytest.mark.parametrize("metric", METRICS)
-def test_the_walked_form_keeps_the_order(metric: Metric) -> None:
-    """What a graph compares in float32 has no length that float32 distances cannot tell apart."""
-    for scale in (1e-15, 1.0, 1e17):
-        vectors = (floats(33, 50, 8) * scale).astype(np.float32)
-        walked = walked_form(metric, vectors, block_of(np.arange(50), vectors).lengths)
-        longest = np.linalg.norm(walked.astype(np.float64), axis=1).max()
-        if metric is Metric.L2:
-            np.testing.assert_array_equal(walked, vectors)
-        else:
-            assert longest == pytest.approx(1, rel=1e-6)
+    merged = merge([scanned(part, queries, k) for part in parts], k, IdType.STRING, 2)
+    oracle.assert_equal(scanned(block, queries, k), merged)
 
 
 @pytest.mark.parametrize("id_type", ID_TYPES)
@@ -271,11 +221,8 @@ def test_the_newest_row_of_an_id_is_found(id_type: IdType) -> None:
     """An id that stands in a block twice is found where its seq is highest; unknown ids are not."""
     ids = ids_of(np.array([5, 3, 5, -9, 3, 5]), id_type)
     vectors = floats(34, 6, 2)
-    lookup = RowLookup(
-        concatenate(
-            [block_of(ids[3:], vectors[3:], 10), block_of(ids[:3], vectors[:3], 1)], 2, id_type
-        )
-    )
+    blocks = [block_of(ids[3:], vectors[3:], 10), block_of(ids[:3], vectors[:3], 1)]
+    lookup = RowLookup(gather(blocks, [np.ones(3, np.bool_)] * 2))
     wanted = ids_of(np.array([3, 4, 5, -9, 2**40]), id_type)
     assert lookup.rows_of(wanted).tolist() == [1, -1, 2, 0, -1]
 
