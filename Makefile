@@ -5,7 +5,7 @@ BUF := node_modules/.bin/buf
 PROTOC := .venv-protos/bin/python -m grpc_tools.protoc
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-fast check format demo protos bench clean
+.PHONY: help setup test test-fast check format demo protos bench bench-quick bench-peers clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,8 +47,14 @@ test-fast: setup ## Run the tests that take no real processes
 demo: setup ## Start a local cluster, load 8,000 real embeddings, search them
 	$(BIN)/fanlight demo
 
-bench: setup ## Measure a local cluster beside raw hnswlib (FANLIGHT_DATA: real vectors)
-	$(BIN)/python benchmarks/serving.py
+bench: setup ## Measure a local cluster beside hnswlib and installed peers (FANLIGHT_DATA: real vectors)
+	$(BIN)/python benchmarks/bench.py $(ARGS)
+
+bench-quick: setup ## The same, small, in less than two minutes
+	$(BIN)/python benchmarks/bench.py --quick $(ARGS)
+
+bench-peers: setup ## Install the engines that bench measures besides, and what draws its plots
+	$(BIN)/python -m pip install --quiet --constraint requirements/constraints.txt --constraint requirements/bench.txt --editable '.[bench]'
 
 check: setup .venv-protos/.ready node_modules/.ready ## Lint, format, types, import contracts, buf, generated code
 	$(BIN)/ruff check .

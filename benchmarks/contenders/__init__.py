@@ -1,0 +1,1 @@
+"""The engines that are measured side by side: one module each, behind one protocol."""

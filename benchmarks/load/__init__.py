@@ -1,0 +1,1 @@
+"""How load is made: callers who wait for their answers, and arrivals that wait for nobody."""
