@@ -25,6 +25,7 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from fanlight.calls import Call, Operation, Rpc, Search, Step, Window
+from fanlight.company import Company
 from fanlight.errors import (
     DeadlineExceeded,
     FanlightError,
@@ -33,7 +34,8 @@ from fanlight.errors import (
     Overloaded,
     PartialResult,
 )
-from fanlight.model import Hits
+from fanlight.limits import Limits
+from fanlight.model import Hits, SearchRequest
 from fanlight.searches import StreamedSearches
 from fanlight.stacking import STACK_QUERIES, size_of
 from fanlight.wire.channels import channel_options
@@ -206,6 +208,7 @@ class Transport:
             self.addresses,
             lambda address: grpc.insecure_channel(address, options=channel_options()),
         )
+        self._pid, self._company = os.getpid(), Company(self._search, Limits())
 
     def run(self, operation: Operation[T]) -> T:
         """Drive an operation to its end.
@@ -242,10 +245,20 @@ class Transport:
         if isinstance(step, Call):
             return self._call(step)
         if isinstance(step, Search):
-            return step.hits(self._call(step.call))
+            return self._company_of_process().search(step.request, step.timeout_s)
         if isinstance(step, Window):
             return self._run_window(step)
         return time.sleep(step.seconds)
+
+    def _company_of_process(self) -> Company:
+        """Give what puts the searches of threads together; a child of a fork has its own."""
+        if self._pid != os.getpid():
+            self._pid, self._company = os.getpid(), Company(self._search, Limits())
+        return self._company
+
+    def _search(self, request: SearchRequest, timeout_s: float) -> Hits:
+        step = Search(request, timeout_s)
+        return step.hits(self._call(step.call))
 
     def _call(self, call: Call) -> Message:
         address = self.addresses.current

@@ -67,8 +67,12 @@ class Network:
         if isinstance(step, Window):
             self.widths.append(step.width)
             return [self.run(operation) for operation in step.operations]
-        self.calls.append(step)
-        return self.answer(step.request)
+        call = step.call if isinstance(step, Search) else step
+        self.calls.append(call)
+        answer = self.answer(call.request)
+        if isinstance(step, Search) and not isinstance(answer, FanlightError):
+            return step.hits(answer)
+        return answer
 
 
 def in_turn(answers: Iterable[Message | FanlightError]) -> Answer:
