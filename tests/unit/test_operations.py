@@ -15,7 +15,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 import fanlight
 from fanlight import calls
-from fanlight.calls import Call, Operation, Pause, Rpc, Step, Window
+from fanlight.calls import Call, Operation, Pause, Rpc, Search, Step, Window
 from fanlight.errors import (
     DeadlineExceeded,
     FanlightError,
