@@ -11,7 +11,8 @@ from fanlight.model import CollectionSpec, Floats, IdColumn, IdType, Metric, Row
 from fanlight.topk import TopK
 from fanlight_server.index import block as blocks
 from fanlight_server.index import graph, segment_file
-from fanlight_server.index.block import Bitmap, Block
+from fanlight_server.index.bits import Bitmap
+from fanlight_server.index.block import Block
 from fanlight_server.index.head import Head
 from fanlight_server.index.query import Queries
 from fanlight_server.index.segment import Segment

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from fanlight.errors import Corruption, NotReady
-from fanlight.model import CollectionSpec, Rows
+from fanlight.errors import Corruption, InvalidRequest, NotReady
+from fanlight.fields import FieldValues, read_fields
+from fanlight.model import CollectionSpec, Rows, parse_payload
 from fanlight_server.index.graph import BuildStopped
 from fanlight_server.index.index import Index
 from fanlight_server.index.segment import Segment
@@ -160,12 +162,24 @@ class SegmentKeeper:
         """Read items from the store, in the order of their seqs, into the head."""
         for start in range(0, len(changes), _RECOVERY_ROWS):
             part = changes[start : start + _RECOVERY_ROWS]
-            vector_of = {item.id: item.vector for item in self._store.get(log.ids[part])}
-            if len(vector_of) < len(part):
+            item_of = {item.id: item for item in self._store.get(log.ids[part])}
+            if len(item_of) < len(part):
                 raise Corruption("items.db: an index of the database contradicts its rows")
-            flat = b"".join(vector_of[value] for value in log.ids[part].tolist())
+            items = [item_of[value] for value in log.ids[part].tolist()]
+            flat = b"".join(item.vector for item in items)
             vectors = np.frombuffer(flat, dtype="<f4").reshape(len(part), self._spec.dim)
-            self._index.append(log.ids[part], log.seqs[part], vectors)
+            fields = self._fields([item.payload for item in items])
+            self._index.append(log.ids[part], log.seqs[part], vectors, fields)
+
+    def _fields(self, payload_blobs: Sequence[bytes]) -> Sequence[FieldValues]:
+        """Read the filterable fields of payloads, which were judged when they were written."""
+        if not self._spec.filterable:
+            return ()
+        payloads = (parse_payload(blob) or {} for blob in payload_blobs)
+        try:
+            return [read_fields(payload, self._spec.filterable) for payload in payloads]
+        except InvalidRequest as error:
+            raise Corruption(f"items.db: a payload that no write could have: {error}") from error
 
     # --- building -----------------------------------------------------------------------------
 

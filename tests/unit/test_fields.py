@@ -94,7 +94,7 @@ def head_of(payloads: Payloads) -> Fields:
 
 def merged(parts: Sequence[Fields], places: Sequence[Rows]) -> Fields:
     rows = 1 + max((int(place.max(initial=-1)) for place in places), default=-1)
-    return merge_fields(TYPES, parts, places, rows)
+    return merge_fields(parts, places, rows)
 
 
 def segment_of(payloads: Payloads) -> Fields:
@@ -152,8 +152,8 @@ def test_a_merge_moves_every_value_with_its_row(
     place = np.full(len(whole), -1, dtype=np.int64)
     place[kept] = np.arange(len(kept))
     cuts = np.cumsum([len(part) for part in parts])[:-1]
-    segment = merge_fields(TYPES, fields, np.split(place, cuts), len(kept))
-    again = merge_fields(TYPES, [reopened(segment)], [np.arange(len(kept))], len(kept))
+    segment = merge_fields(fields, np.split(place, cuts), len(kept))
+    again = merge_fields([reopened(segment)], [np.arange(len(kept))], len(kept))
     payloads = [whole[row] for row in kept]
     for _ in range(3):
         filter = data.draw(FILTERS)
@@ -165,7 +165,7 @@ def test_a_merge_moves_every_value_with_its_row(
 def test_values_without_rows_are_forgotten(payloads: Payloads) -> None:
     """What only rows that are left out had takes no room in the segment."""
     nothing = np.full(len(payloads), -1, dtype=np.int64)
-    parts = to_parts(merge_fields(TYPES, [segment_of(payloads)], [nothing], 0))
+    parts = to_parts(merge_fields([segment_of(payloads)], [nothing], 0))
     assert sum(part.size for name, part in parts.items() if "bounds" not in name) == 1
     assert parts["field0_key_offsets"].tolist() == [0]
 
@@ -189,7 +189,7 @@ def test_rows_without_fields_cost_nothing() -> None:
     growing.append(5, [])
     shown = growing.shown()
     assert (shown.rows, dict(shown.columns)) == (5, {})
-    assert to_parts(merge_fields({}, [shown], [np.arange(5)], 5)) == {}
+    assert to_parts(merge_fields([shown], [np.arange(5)], 5)) == {}
 
 
 def test_many_values_at_once() -> None:

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 import fanlight_kernel as kernel
 from fanlight.ids import id_type_of, sort_keys
 from fanlight.model import Floats, IdColumn, IdType, Metric, Rows
+from fanlight_server.index.bits import Bitmap
+from fanlight_server.index.fields import Fields, merge_fields, no_fields
 from fanlight_server.index.string_ids import ranks, to_bytes
 
-Bitmap = NDArray[np.bool_]
 Doubles = NDArray[np.float64]
 Codes = NDArray[np.uint8]
 
@@ -36,6 +37,7 @@ class Block:
         vectors: (n, dim) float32, as they were put.
         lengths: (n,) float64, the Euclidean length of each vector.
         codes: (n, code bytes) uint8, what `kernel.encode` makes of the vectors.
+        fields: the filterable fields of the rows.
     """
 
     metric: Metric
@@ -45,6 +47,7 @@ class Block:
     vectors: Floats
     lengths: Doubles
     codes: Codes
+    fields: Fields
 
     def __len__(self) -> int:
         """Count the rows, dead ones included."""
@@ -56,7 +59,9 @@ class Block:
         return int(self.vectors.shape[1])
 
     def take(self, rows: Rows) -> Block:
-        """Copy some rows, in the order given."""
+        """Copy some rows, in the order given, each once."""
+        place = np.full(len(self), -1, dtype=np.int64)
+        place[rows] = np.arange(len(rows))
         return Block(
             self.metric,
             self.ids[rows],
@@ -65,6 +70,7 @@ class Block:
             self.vectors[rows],
             self.lengths[rows],
             self.codes[rows],
+            merge_fields([self.fields], [place], len(rows)),
         )
 
     @cached_property
@@ -79,7 +85,7 @@ def block_of(metric: Metric, ids: IdColumn, seqs: Rows, vectors: Floats) -> Bloc
     """Make a block of rows that were put: measure and encode them."""
     lengths = kernel.lengths(vectors)
     codes = kernel.encode(metric.value, vectors, lengths)
-    return Block(metric, ids, ranks_of(ids), seqs, vectors, lengths, codes)
+    return Block(metric, ids, ranks_of(ids), seqs, vectors, lengths, codes, no_fields(len(ids)))
 
 
 def gather(blocks: Sequence[Block], kept: Sequence[Bitmap]) -> Block:
@@ -90,6 +96,7 @@ def gather(blocks: Sequence[Block], kept: Sequence[Bitmap]) -> Block:
         kept: (rows,) bool for each of them.
     """
     rows = [np.flatnonzero(bits) for bits in kept]
+    places = _places(kept)
     ids = _gathered([block.ids for block in blocks], rows)
     return Block(
         metric=blocks[0].metric,
@@ -99,7 +106,18 @@ def gather(blocks: Sequence[Block], kept: Sequence[Bitmap]) -> Block:
         vectors=_gathered([block.vectors for block in blocks], rows),
         lengths=_gathered([block.lengths for block in blocks], rows),
         codes=_gathered([block.codes for block in blocks], rows),
+        fields=merge_fields([block.fields for block in blocks], places, len(ids)),
     )
+
+
+def _places(kept: Sequence[Bitmap]) -> list[Rows]:
+    """Tell which row each row becomes when those kept are put together; -1 for the others."""
+    places, first = [], 0
+    for bits in kept:
+        place = first - 1 + np.cumsum(bits)
+        first += int(np.count_nonzero(bits))
+        places.append(np.where(bits, place, -1).astype(np.int64))
+    return places
 
 
 def _gathered(parts: Sequence[NDArray[Any]], rows: Sequence[Rows]) -> NDArray[Any]:

@@ -111,20 +111,22 @@ class GrowingFields:
         return Fields(self._rows, columns)
 
 
-def merge_fields(
-    filterable: Mapping[str, FieldType], parts: Sequence[Fields], places: Sequence[Rows], rows: int
-) -> Fields:
+def no_fields(rows: int) -> Fields:
+    """Make the fields of rows of which none is filterable."""
+    return Fields(rows, {})
+
+
+def merge_fields(parts: Sequence[Fields], places: Sequence[Rows], rows: int) -> Fields:
     """Make the fields of a segment from those of the parts that it replaces.
 
     Args:
-        filterable: the types of the fields.
-        parts: the fields of the parts.
+        parts: the fields of the parts, at least one; all of the same names and types.
         places: for each part (rows,) int64, the row of the segment that each row becomes; -1 for
             none.
         rows: of the segment.
     """
     columns = {
-        name: merge(type_, [part.columns[name] for part in parts], places)
-        for name, type_ in filterable.items()
+        name: merge(column.type_, [part.columns[name] for part in parts], places)
+        for name, column in parts[0].columns.items()
     }
     return Fields(rows, columns, KeptBitmaps())

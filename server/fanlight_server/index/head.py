@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import repeat
 from typing import Any
 
@@ -9,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fanlight_kernel as kernel
+from fanlight.fields import FieldValues
 from fanlight.ids import empty, sort_keys
 from fanlight.model import CollectionSpec, Floats, IdColumn, IdType, Rows
 from fanlight_server.index.block import Block
+from fanlight_server.index.fields import GrowingFields
 
 
 class Head:
@@ -31,6 +34,7 @@ class Head:
         self._vectors = np.zeros((capacity, spec.dim), dtype=np.float32)
         self._lengths = np.zeros(capacity, dtype=np.float64)
         self._codes = np.zeros((capacity, kernel.code_bytes(spec.dim)), dtype=np.uint8)
+        self._fields = GrowingFields(spec.filterable)
         self._row_of: dict[object, int] = {}
         self._order = _StringOrder() if spec.id_type is IdType.STRING else None
 
@@ -43,13 +47,16 @@ class Head:
         """Rows that still fit."""
         return self.capacity - self._size
 
-    def append(self, ids: IdColumn, seqs: Rows, vectors: Floats) -> None:
-        """Add rows; there must be room."""
+    def append(
+        self, ids: IdColumn, seqs: Rows, vectors: Floats, fields: Sequence[FieldValues] = ()
+    ) -> None:
+        """Add rows; there must be room. `fields` is empty when none is filterable."""
         rows = slice(self._size, self._size + len(ids))
         lengths = kernel.lengths(vectors)
         self._ids[rows], self._seqs[rows], self._vectors[rows] = ids, seqs, vectors
         self._lengths[rows] = lengths
         self._codes[rows] = kernel.encode(self._metric.value, vectors, lengths)
+        self._fields.append(len(ids), fields)
         self._row_of.update(zip(ids.tolist(), range(rows.start, rows.stop), strict=True))
         if self._order is not None:
             self._order.append(ids)
@@ -67,6 +74,7 @@ class Head:
             self._vectors[rows],
             self._lengths[rows],
             self._codes[rows],
+            self._fields.shown(),
         )
 
     def rows_of(self, ids: IdColumn) -> Rows:

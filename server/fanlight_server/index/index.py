@@ -8,15 +8,17 @@ only for as long as arrays are swapped. Nothing here is the truth: the store is.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from fanlight.fields import FieldValues
 from fanlight.model import CollectionSpec, Floats, IdColumn, Rows
 from fanlight_server.index import graph, segment_file
-from fanlight_server.index.block import DEAD_SEQ, Bitmap, gather
+from fanlight_server.index.bits import Bitmap
+from fanlight_server.index.block import DEAD_SEQ, gather
 from fanlight_server.index.head import Head
 from fanlight_server.index.policy import SegmentSize, choose
 from fanlight_server.index.segment import Segment
@@ -87,18 +89,25 @@ class Index:
 
     # --- changes: the writer's thread ---------------------------------------------------------
 
-    def upsert(self, ids: IdColumn, first_seq: int, vectors: Floats) -> None:
+    def upsert(
+        self,
+        ids: IdColumn,
+        first_seq: int,
+        vectors: Floats,
+        fields: Sequence[FieldValues] = (),
+    ) -> None:
         """Make rows visible; the items that had these ids are dead at the same moment.
 
         Args:
             ids: (n,) ids, each once.
             first_seq: seq of the first row; the next ones follow.
             vectors: (n, dim) float32.
+            fields: values of the filterable fields, one mapping a row; empty when there are none.
         """
         with self._lock:
             view, _ = self._view.without(ids)
             seqs = np.arange(first_seq, first_seq + len(ids), dtype=np.int64)
-            self._view = self._appended(view, ids, seqs, vectors)
+            self._view = self._appended(view, ids, seqs, vectors, fields)
 
     def delete(self, ids: IdColumn, first_seq: int) -> int:
         """Make items invisible; tell how many there were."""
@@ -117,13 +126,23 @@ class Index:
             ]
             self._view = View((*marked, *self._view.parts), self._spec.id_type, seq)
 
-    def append(self, ids: IdColumn, seqs: Rows, vectors: Floats) -> None:
+    def append(
+        self, ids: IdColumn, seqs: Rows, vectors: Floats, fields: Sequence[FieldValues] = ()
+    ) -> None:
         """Add rows whose ids are not in the index (recovery)."""
         with self._lock:
             seq = self._view.seq
-            self._view = replace(self._appended(self._view, ids, seqs, vectors), seq=seq)
+            appended = self._appended(self._view, ids, seqs, vectors, fields)
+            self._view = replace(appended, seq=seq)
 
-    def _appended(self, view: View, ids: IdColumn, seqs: Rows, vectors: Floats) -> View:
+    def _appended(
+        self,
+        view: View,
+        ids: IdColumn,
+        seqs: Rows,
+        vectors: Floats,
+        fields: Sequence[FieldValues],
+    ) -> View:
         """Append rows to the head; a head that is full is sealed and a new one follows."""
         parts, at = list(view.parts), 0
         while at < len(ids):
@@ -131,7 +150,7 @@ class Index:
                 self._head = self._new_head()
                 parts.append(Part(self._head, self._head.block()))
             rows = slice(at, at + self._head.room)
-            self._head.append(ids[rows], seqs[rows], vectors[rows])
+            self._head.append(ids[rows], seqs[rows], vectors[rows], fields[rows])
             parts[-1] = parts[-1].grown(self._head.block())
             at = rows.stop
         return replace(view, parts=tuple(parts), seq=int(seqs[-1]))

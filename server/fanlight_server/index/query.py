@@ -11,17 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 import fanlight_kernel as kernel
+from fanlight.filters import Filter
 from fanlight.ids import empty, id_type_of
 from fanlight.model import Floats
 from fanlight.topk import TopK
+from fanlight_server.index.bits import Bits
 from fanlight_server.index.block import Block
 from fanlight_server.index.settings import Walk
-
-# Packed: bit r % 8 of byte r // 8 stands for row r. None: every row.
-Bits = NDArray[np.uint8]
 
 
 def _for_ever() -> None:
@@ -36,6 +34,7 @@ class Queries:
         vectors: (n, dim) float32, finite.
         k: hits wanted.
         ef: candidates kept by a walk; None to compare every row.
+        filter: find only rows that satisfy it; None for all.
         walk: what a walk compares.
         threads: threads for a batch.
         time_left: tells how many seconds remain; None for any number.
@@ -44,6 +43,7 @@ class Queries:
     vectors: Floats
     k: int
     ef: int | None
+    filter: Filter | None = None
     walk: Walk = "codes"
     threads: int = 1
     time_left: Callable[[], float | None] = _for_ever
@@ -60,7 +60,7 @@ def scan(queries: Queries, block: Block, k: int, allowed: Bits | None, *, codes:
         queries: n queries.
         block: the rows.
         k: hits wanted, at least 1.
-        allowed: rows that may be returned.
+        allowed: rows that may be returned; None for all.
         codes: let the codes choose which rows are scored: four times as fast, and of 1,000
             true neighbours about one is missed.
 
@@ -115,6 +115,13 @@ def walk(
             again.counts,
         )
     return hits
+
+
+def nothing(queries: Queries, block: Block) -> TopK:
+    """Answer for a block of which no row may be returned: hits of width 0."""
+    shape, n = (len(queries), 0), len(queries)
+    ids = empty(id_type_of(block.ids), shape)
+    return TopK(ids, np.empty(shape, np.float32), np.zeros(n, dtype=np.int64))
 
 
 def _named(block: Block, found: kernel.Found) -> TopK:

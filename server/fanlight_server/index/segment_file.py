@@ -18,7 +18,7 @@ import fanlight_kernel as kernel
 from fanlight.errors import Corruption
 from fanlight.ids import id_type_of
 from fanlight.model import CollectionSpec, IdColumn, IdType
-from fanlight_server.index import string_ids
+from fanlight_server.index import field_parts, string_ids
 from fanlight_server.index.block import Block
 from fanlight_server.index.graph import GraphArrays
 from fanlight_server.storage.files import publish
@@ -110,6 +110,7 @@ def _parameters(spec: CollectionSpec) -> dict[str, Any]:
         "id_type": spec.id_type.value,
         "m": spec.m,
         "ef_construction": spec.ef_construction,
+        "filterable": dict(spec.filterable),
     }
 
 
@@ -124,6 +125,7 @@ def _to_parts(content: SegmentContent) -> dict[str, Array]:
         "levels": graph.levels,
         "upper": graph.upper.astype("<u4", copy=False),
     }
+    parts |= field_parts.to_parts(block.fields)
     return {name: np.ascontiguousarray(array) for name, array in parts.items()}
 
 
@@ -223,6 +225,7 @@ def _from_parts(
         vectors=parts["vectors"].view("<f4").reshape(rows, spec.dim),
         lengths=parts["lengths"].view("<f8"),
         codes=parts["codes"].reshape(rows, kernel.code_bytes(spec.dim)),
+        fields=field_parts.from_parts(spec.filterable, parts, rows),
     )
     graph = GraphArrays(
         links=parts["links"].view("<u4").reshape(rows, 1 + 2 * spec.m),

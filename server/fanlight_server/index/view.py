@@ -10,11 +10,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fanlight.filters import Filter
 from fanlight.model import IdColumn, IdType, Rows
 from fanlight.topk import TopK, merge
-from fanlight_server.index.block import Bitmap, Block
+from fanlight_server.index.bits import Bitmap, Bits, count, packed, unpacked
+from fanlight_server.index.block import Block
 from fanlight_server.index.head import Head
-from fanlight_server.index.query import Bits, Queries, scan, walk
+from fanlight_server.index.query import Queries, nothing, scan, walk
 from fanlight_server.index.segment import Segment
 
 
@@ -47,9 +49,7 @@ class Part:
     def live_rows(self) -> Bitmap:
         """Tell for each row whether it lives: (rows,) bool, the caller's own."""
         rows = len(self.block)
-        if self.alive is None:
-            return np.ones(rows, dtype=np.bool_)
-        return np.unpackbits(self.alive, count=rows, bitorder="little").view(np.bool_)
+        return np.ones(rows, np.bool_) if self.alive is None else unpacked(self.alive, rows)
 
     def rows_of(self, ids: IdColumn) -> Rows:
         """Look up the live rows of ids: (n,) int64, -1 where there is none."""
@@ -66,7 +66,7 @@ class Part:
         live = self.live_rows()
         live[rows] = False
         dead = len(live) - int(np.count_nonzero(live))
-        return replace(self, alive=np.packbits(live, bitorder="little"), n_dead=dead)
+        return replace(self, alive=packed(live), n_dead=dead)
 
     def grown(self, block: Block) -> Part:
         """Show more rows of the same source, all of them live."""
@@ -74,20 +74,32 @@ class Part:
             return replace(self, block=block)
         live = np.ones(len(block), dtype=np.bool_)
         live[: len(self.block)] = self.live_rows()
-        return replace(self, block=block, alive=np.packbits(live, bitorder="little"))
+        return replace(self, block=block, alive=packed(live))
 
     def search(self, queries: Queries) -> TopK:
-        """Find the k best live rows (all of them if fewer live); some must live.
+        """Find the k best live rows that satisfy the filter, or all of them if they are fewer.
 
         Returns:
             Hits at most k wide; a count of -1 where the time ran out.
         """
-        k, source = min(queries.k, self.live), self.source
+        allowed, n = self._allowed(queries.filter)
+        k, source = min(queries.k, n), self.source
+        if not n:
+            return nothing(queries, self.block)
         if queries.ef is None:
-            return scan(queries, self.block, k, self.alive, codes=False)
-        if isinstance(source, Segment) and k < self.live:
-            return walk(queries, source.graph, self.block, k, self.alive, queries.ef)
-        return scan(queries, self.block, k, self.alive, codes=True)
+            return scan(queries, self.block, k, allowed, codes=False)
+        if isinstance(source, Segment) and k < n:
+            return walk(queries, source.graph, self.block, k, allowed, queries.ef)
+        return scan(queries, self.block, k, allowed, codes=True)
+
+    def _allowed(self, filter: Filter | None) -> tuple[Bits | None, int]:
+        """Tell which rows may be returned (None: all of them), and how many they are."""
+        if filter is None:
+            return self.alive, self.live
+        bits = self.block.fields.allowed(filter)
+        if self.alive is not None:
+            bits = bits & self.alive
+        return bits, count(bits)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
