@@ -6,6 +6,7 @@ once; searches run without the GIL.
 
 from fanlight_kernel._native import (
     CODE_EXTRA,
+    Builder,
     Graph,
     Rows,
     code_bytes,
@@ -19,6 +20,7 @@ from fanlight_kernel.found import Found
 
 __all__ = [
     "CODE_EXTRA",
+    "Builder",
     "Found",
     "Graph",
     "Rows",

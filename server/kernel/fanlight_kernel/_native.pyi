@@ -192,3 +192,73 @@ class Graph:
             ValueError: an argument is out of range; queries are not finite; there are no codes.
             TypeError: an array is of another type.
         """
+
+class Builder:
+    """Builds an HNSW graph over codes (Malkov and Yashunin, 2016), or extends one.
+
+    Row r of the codes is row r of the graph. The graph depends on the codes and the seed alone
+    as long as one thread builds it, and not on the steps in which rows are added. Rows with equal
+    codes are kept apart from the others, so that many of them cost no recall, and every row can
+    be reached (docs/adr/0008-own-graph-builder.md).
+
+    Calls of several threads wait for each other; they run without the GIL.
+    """
+
+    def __init__(
+        self,
+        metric: _Metric,
+        codes: _Bytes,
+        dim: int,
+        m: int,
+        ef_construction: int,
+        *,
+        seed: int = 0,
+        base: tuple[_Words, _Bytes, _Words, int, int] | None = None,
+    ) -> None:
+        """Start a graph.
+
+        Args:
+            metric: what the codes were encoded for.
+            codes: (n, code_bytes(dim)) uint8 from `encode`: all rows that will be in the graph,
+                at least one. A reference is kept; they must not change.
+            dim: elements of a vector.
+            m: neighbours of a row on levels 1 and up, and half of those on the lowest; 2 to 1024.
+            ef_construction: rows among which the neighbours of a new one are chosen, raised to
+                m: more make a better graph and take longer.
+            seed: of the levels of rows.
+            base: links, levels, upper, entry_point and top_level of a graph with the same m over
+                the first rows, as `Graph` takes them. They are copied. None to start afresh.
+
+        Raises:
+            ValueError: an argument is out of range, or names the array of the base that is
+                damaged and where.
+            TypeError: an array is of another type.
+        """
+
+    def __len__(self) -> int:
+        """Count the rows that are in the graph."""
+
+    def add(self, stop: int, threads: int) -> None:
+        """Insert the rows up to `stop`, exclusive; those that are in the graph stay.
+
+        Args:
+            stop: at most the rows of the codes.
+            threads: threads that insert, 1 to 256, the calling one among them. The others are
+                started by this call and inherit its priority. With more than one the graph
+                depends on their timing.
+
+        Raises:
+            ValueError: an argument is out of range.
+            RuntimeError: the builder is closed: it was finished, or a call failed.
+        """
+
+    def finish(self) -> tuple[_Words, _Bytes, _Words, int, int]:
+        """Complete the graph, all of whose rows were added, and close the builder.
+
+        Returns:
+            links, levels, upper, entry_point and top_level, as `Graph` takes them. Every row can
+            be reached from the entry point on the lowest level.
+
+        Raises:
+            RuntimeError: rows are missing, or the builder is closed.
+        """
