@@ -72,7 +72,7 @@ def scanned(block: Block, queries: Floats, k: int, dead: Bitmap | None = None) -
     part = Part(nowhere, block)
     if dead is not None:
         part = part.without(np.flatnonzero(dead))
-    return View((part,), id_type, 0).search(Queries(queries, k, ef=None))
+    return View((part,), id_type, 0).search(Queries(queries, k, ef=None)).hits
 
 
 def searched(
@@ -82,4 +82,4 @@ def searched(
     part = Part(segment, segment.block)
     if dead is not None:
         part = part.without(np.flatnonzero(dead))
-    return part.search(Queries(queries, k, ef))
+    return part.search(Queries(queries, k, ef)).hits

@@ -15,7 +15,7 @@ from typing import cast
 
 import numpy as np
 
-from fanlight.errors import DeadlineExceeded, RowError
+from fanlight.errors import DeadlineExceeded, FanlightError, RowError
 from fanlight.fields import FieldValues
 from fanlight.hits import attach, by_vector, real_ids, without_own
 from fanlight.ids import empty, id_type_of, last_occurrences
@@ -168,21 +168,20 @@ class Collection:
     def _search(self, request: SearchRequest, ends: float | None) -> Hits:
         assert request.vectors is not None
         view = self._index.view
-        live = view.live
+        coverage = Coverage(1, 1, view.live, view.live)
         errors = bad_vector_rows("vectors", request.vectors, self.spec.metric)
         if not errors:
-            top = view.search(self._queries(request, request.vectors, ends))
+            top, whole = view.search(self._queries(request, request.vectors, ends))
         else:
             good = _all_but(list(errors), len(request.vectors))
-            top = view.search(self._queries(request, request.vectors[good], ends))
+            top, whole = view.search(self._queries(request, request.vectors[good], ends))
             top = _spread(top, good, len(request.vectors), self.spec.id_type)
-        if (late := np.flatnonzero(top.counts < 0)).size:
-            error = DeadlineExceeded("the deadline passed before the query could start")
-            errors = errors | dict.fromkeys(late.tolist(), error)
-            top = _emptied(top, late)
+        if not whole:
+            top, late = _without_late(top)
+            errors |= late
         if request.score_threshold is not None:
             top = cut(top, request.score_threshold)
-        return Hits(top.ids, top.scores, top.counts, Coverage(1, 1, live, live), errors)
+        return Hits(top.ids, top.scores, top.counts, coverage, errors)
 
     def _queries(self, request: SearchRequest, vectors: Floats, ends: float | None) -> Queries:
         config = self._search_config
@@ -341,12 +340,14 @@ def _all_but(left_out: list[int], n: int) -> Rows:
     return np.flatnonzero(kept)
 
 
-def _emptied(top: TopK, rows: Rows) -> TopK:
-    """Take the hits of some queries away."""
-    top.ids[rows] = empty(id_type_of(top.ids), 1)[0]
-    top.scores[rows] = NO_SCORE
-    top.counts[rows] = 0
-    return top
+def _without_late(top: TopK) -> tuple[TopK, dict[int, FanlightError]]:
+    """Take the hits of unanswered queries away, and say why."""
+    late = np.flatnonzero(top.counts < 0)
+    top.ids[late] = empty(id_type_of(top.ids), 1)[0]
+    top.scores[late] = NO_SCORE
+    top.counts[late] = 0
+    error = DeadlineExceeded("the deadline passed before the query could start")
+    return top, dict.fromkeys(late.tolist(), error)
 
 
 def _spread(top: TopK, rows: Rows, n: int, id_type: IdType) -> TopK:

@@ -100,7 +100,7 @@ def test_killing_items_leaves_older_views_as_they_were(id_type: IdType) -> None:
     assert killed == 1
     queries = Queries(floats(5, 1, 3), 20, ef=None)
     for state, gone in ((view, set[int]()), (later, {2, 7}), (again, {2, 7, 8})):
-        hits = state.search(queries)
+        hits = state.search(queries).hits
         wanted = ids_of(np.array(sorted(set(range(10)) - gone)), id_type)
         assert set(hits.ids[0, : hits.counts[0]].tolist()) == set(wanted.tolist())
 
@@ -125,7 +125,7 @@ def test_a_view_is_searched_as_one(metric: Metric) -> None:
     live = gather([part.block for part in view.parts], [part.live_rows() for part in view.parts])
     queries = floats(8, 3, 3)
     for k in (1, 4, 8, 30):
-        got = view.search(Queries(queries, k, ef=None))
+        got = view.search(Queries(queries, k, ef=None)).hits
         assert got.ids.shape == (3, k)
         oracle.assert_equal(got, oracle.best(metric, queries, live.ids, live.vectors, k))
 
@@ -134,7 +134,7 @@ def test_an_empty_view_has_no_hits() -> None:
     """A collection without items answers with padding alone."""
     head = Head(8, spec_of(2))
     view = View((Part(head, head.block()),), IdType.INT64, 0)
-    hits = view.search(Queries(floats(9, 2, 2), 3, ef=50))
+    hits = view.search(Queries(floats(9, 2, 2), 3, ef=50)).hits
     assert hits.ids.tolist() == [[-1] * 3] * 2
     assert hits.counts.tolist() == [0, 0]
 
@@ -143,4 +143,6 @@ def test_a_query_that_a_part_had_no_time_for_is_told() -> None:
     """Time that runs out in the second part leaves the queries unanswered, not half answered."""
     left = iter([None, 0.0])
     queries = Queries(floats(5, 2, 3), 4, ef=None, time_left=lambda: next(left))
-    assert view_over(IdType.INT64).search(queries).counts.tolist() == [-1, -1]
+    answer = view_over(IdType.INT64).search(queries)
+    assert not answer.whole
+    assert answer.hits.counts.tolist() == [-1, -1]

@@ -7,20 +7,21 @@ rows that the view shows). An id is live in at most one part of a view.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from fanlight.filters import Filter
 from fanlight.model import IdColumn, IdType, Rows
-from fanlight.topk import TopK, merge
+from fanlight.topk import merge
 from fanlight_server.index.bits import Bitmap, Bits, count, packed, unpacked
 from fanlight_server.index.block import Block
 from fanlight_server.index.head import Head
-from fanlight_server.index.query import Queries, nothing, scan, walk
+from fanlight_server.index.query import Answer, Queries, nothing, scan, walk
 from fanlight_server.index.segment import Segment
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Part:
     """The rows of a head or a segment, as far as they are visible, and which of them live.
 
@@ -36,7 +37,7 @@ class Part:
     alive: Bits | None = None
     n_dead: int = 0
 
-    @property
+    @cached_property
     def live(self) -> int:
         """Count the live rows."""
         return len(self.block) - self.n_dead
@@ -76,11 +77,11 @@ class Part:
         live[: len(self.block)] = self.live_rows()
         return replace(self, block=block, alive=packed(live))
 
-    def search(self, queries: Queries) -> TopK:
+    def search(self, queries: Queries) -> Answer:
         """Find the k best live rows that satisfy the filter, or all of them if they are fewer.
 
         Returns:
-            Hits at most k wide; a count of -1 where the time ran out.
+            Hits at most k wide.
         """
         allowed, n = self._allowed(queries.filter)
         k, source = min(queries.k, n), self.source
@@ -102,7 +103,7 @@ class Part:
         return bits, count(bits)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class View:
     """All parts: segments, then sealed heads, then the head that takes new rows.
 
@@ -116,10 +117,14 @@ class View:
     id_type: IdType
     seq: int
 
-    @property
+    @cached_property
     def live(self) -> int:
         """Count the live items."""
         return sum(part.live for part in self.parts)
+
+    @cached_property
+    def _inhabited(self) -> tuple[Part, ...]:
+        return tuple(part for part in self.parts if part.live)
 
     @property
     def unindexed(self) -> int:
@@ -136,21 +141,22 @@ class View:
         """List the heads that wait for a graph."""
         return tuple(part for part in self.parts[:-1] if not part.indexed)
 
-    def search(self, queries: Queries) -> TopK:
+    def search(self, queries: Queries) -> Answer:
         """Merge the k best hits of all parts.
 
         Returns:
-            Hits k wide; a count of -1 for a query that a part had no time for.
+            Hits k wide; a query that a part had no time for is not answered.
         """
-        blocks = [part.search(queries) for part in self.parts if part.live and len(queries)]
-        late = [block.counts < 0 for block in blocks if block.counts.min() < 0]
-        if not late:
-            return merge(blocks, queries.k, self.id_type, len(queries))
-        unanswered = np.logical_or.reduce(late)
-        counted = [replace(block, counts=np.maximum(block.counts, 0)) for block in blocks]
-        merged = merge(counted, queries.k, self.id_type, len(queries))
-        merged.counts[unanswered] = -1
-        return merged
+        n = len(queries)
+        answers = [part.search(queries) for part in self._inhabited] if n else []
+        blocks = [answer.hits for answer in answers]
+        if all(answer.whole for answer in answers):
+            return Answer(merge(blocks, queries.k, self.id_type, n), True)
+        late = np.logical_or.reduce([hits.counts < 0 for hits in blocks])
+        counted = [replace(hits, counts=np.maximum(hits.counts, 0)) for hits in blocks]
+        merged = merge(counted, queries.k, self.id_type, n)
+        merged.counts[late] = -1
+        return Answer(merged, False)
 
     def without(self, ids: IdColumn) -> tuple[View, int]:
         """Mark the items with these ids as dead; also tell how many there were."""
