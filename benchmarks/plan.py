@@ -76,22 +76,27 @@ class Plan:
     growth: GrowthPlan = GrowthPlan()
 
 
+# Generated vectors: items and elements, of a full run and of a quick one.
+ROWS = 100_000, 128
 QUICK_ROWS, QUICK_DIM = 4_000, 64
 QUICK_GROWTH = GrowthPlan(
     rows=2_000,
     dim=32,
     items=(1_000, 2_000),
-    dims=(16, 64),
+    dims=(64,),
     shards=(1, 2),
     ks=(10, 100),
     callers=(1, 8),
 )
 QUICK = Plan(
-    seconds=0.4,
+    ef=24,
+    seconds=0.3,
     rounds=1,
     callers=(1, 32),
     batches=((32, 1), (1_000, 1)),
     efs=(10, 32, 128),
     fractions=(0.25, 0.5),
+    # So few rows lie in the head until the shard has been idle for a while.
+    settings=("server.index.idle_s=0.2",),
     growth=QUICK_GROWTH,
 )

@@ -43,6 +43,7 @@ class Entry:
 ENGINES = {
     BASELINE: Entry("contenders.raw_hnswlib", "partitioned", ("hnswlib",)),
     "hnswlib": Entry("contenders.raw_hnswlib", "single", ("hnswlib",)),
+    "kernel": Entry("contenders.kernel_graphs", "KernelGraphs", ("fanlight_kernel",)),
     OURS: Entry("contenders.fanlight_cluster", "FanlightCluster", ("fanlight_server",)),
     "faiss": Entry("contenders.faiss_hnsw", "FaissHnsw", ("faiss",)),
     "qdrant-edge": Entry("contenders.qdrant_shard", "QdrantShard", ("qdrant_edge",)),

@@ -18,6 +18,7 @@ COLOURS = {
     "fanlight": "#D55E00",
     "hnswlib-partitions": "#000000",
     "hnswlib": "#7F7F7F",
+    "kernel": "#F0A07A",
     "faiss": "#56B4E9",
     "qdrant-edge": "#CC79A7",
     "chromadb": "#009E73",

@@ -1,0 +1,91 @@
+"""Fanlight's kernel in process, without a cluster: what the walk alone can do."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import fanlight_kernel as kernel
+from contenders.contract import Loaded, Setup
+from fanlight.model import CollectionSpec
+from fanlight.placement import shards_of
+from fanlight_server.index import graph
+from workload import Floats, Ids
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    graph: Any
+    ids: Ids
+
+
+class KernelGraphs:
+    """One graph for each of the cluster's shards, of the same vectors."""
+
+    def __init__(self, setup: Setup) -> None:
+        """Prepare; nothing is built."""
+        self._setup = setup
+        self._parts: list[_Part] = []
+        self._cores = os.cpu_count() or 1
+
+    @property
+    def label(self) -> str:
+        """Name it in tables."""
+        return f"fanlight's kernel, {self._setup.shards} partitions"
+
+    def load(self, base: Floats) -> Loaded:
+        """Build the graphs with all cores, and the codes."""
+        owner = shards_of(np.arange(len(base)), self._setup.shards)
+        started = time.perf_counter()
+        for part in range(self._setup.shards):
+            self._parts.append(self._build(base, np.flatnonzero(owner == part)))
+        took = time.perf_counter() - started
+        return Loaded(took, took, durable=False)
+
+    def _build(self, base: Floats, ids: Ids) -> _Part:
+        setup = self._setup
+        spec = CollectionSpec("bench", setup.dim, m=setup.m, ef_construction=setup.ef_construction)
+        vectors = np.ascontiguousarray(base[ids])
+        lengths = kernel.lengths(vectors)
+        arrays, order = graph.build(
+            spec, vectors, lengths, None, threads=self._cores, stopped=lambda: False
+        )
+        vectors, lengths, ids = vectors[order], lengths[order], ids[order]
+        codes = kernel.encode("cosine", vectors, lengths)
+        rows = kernel.Rows("cosine", vectors, lengths, ids, codes)
+        walked = kernel.Graph(
+            rows, arrays.links, arrays.levels, arrays.upper, arrays.entry_point, arrays.top_level
+        )
+        return _Part(walked, ids)
+
+    def search(self, queries: Floats, k: int, ef: int) -> Ids:
+        """Search each partition in turn with all cores, and merge."""
+        return self._search(queries, k, ef, self._cores)
+
+    def search_one(self, query: Floats, k: int, ef: int) -> Ids:
+        """Search each partition in turn with one core, and merge."""
+        return self._search(query, k, ef, 1)
+
+    def _search(self, queries: Floats, k: int, ef: int, threads: int) -> Ids:
+        found = [
+            (part.ids, part.graph.search(queries, k, max(ef, k), threads=threads))
+            for part in self._parts
+        ]
+        # A missing hit is row -1 with score NaN, which sorts last; it needs an id all the same.
+        ids = np.concatenate([np.where(f.rows >= 0, i[f.rows], -1) for i, f in found], axis=1)
+        scores = np.concatenate([f.scores for _, f in found], axis=1)
+        best = np.argsort(-scores, axis=1)[:, :k]
+        return np.take_along_axis(ids, best, axis=1)
+
+    def processes(self) -> Mapping[str, int]:
+        """Tell of no process but this one."""
+        return {}
+
+    def close(self) -> None:
+        """Free the graphs."""
+        self._parts.clear()
