@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -72,16 +72,38 @@ async def gather(calls: Mapping[int, Awaitable[T]], timeout_s: float) -> Gathere
         Exception: a call failed with what is no FanlightError: a bug.
     """
     tasks = {index: asyncio.ensure_future(call) for index, call in sorted(calls.items())}
-    try:
-        await asyncio.wait(tasks.values(), timeout=timeout_s)
-    finally:
-        for task in tasks.values():
-            task.cancel()
+    await _wait(list(tasks.values()), timeout_s)
     errors = {index: _error_of(task) for index, task in tasks.items()}
     return Gathered(
         {index: task.result() for index, task in tasks.items() if errors[index] is None},
         {index: error for index, error in errors.items() if error is not None},
     )
+
+
+async def _wait(tasks: Sequence[asyncio.Future[Any]], timeout_s: float) -> None:
+    """Wait until all are done; cancel what is not by then, or when the caller has gone.
+
+    One after the other: `asyncio.wait` takes 20 microseconds and a turn of the loop more.
+    """
+
+    def give_up() -> None:
+        for task in tasks:
+            task.cancel()
+
+    timer = asyncio.get_running_loop().call_later(timeout_s, give_up)
+    this = asyncio.current_task()
+    try:
+        for task in tasks:
+            try:
+                await task
+            except asyncio.CancelledError:
+                if this is not None and this.cancelling():
+                    raise
+            except Exception:
+                continue
+    finally:
+        timer.cancel()
+        give_up()
 
 
 def _error_of(task: asyncio.Future[Any]) -> FanlightError | None:

@@ -110,15 +110,25 @@ class Stacker:
         kind = self._kinds.get(key)
         if kind is None:
             kind = self._kinds[key] = _Kind()
+        if not (kind.under_way or kind.waiting):
+            return self._send_alone(key, kind, request, timeout_s)
         answer: asyncio.Future[Hits] = self._loop.create_future()
         kind.waiting.append(_Waiting(request, timeout_s, answer))
-        if not kind.under_way:
-            self._launch(key, kind)
-        elif kind.launch is None:
+        if kind.launch is None:
             # Others may come in the same moment, however little is under way.
             delay = 0.0 if kind.under_way < _UNDER_WAY else _COLLECT_S
             kind.launch = self._loop.call_later(delay, self._launch, key, kind)
         return answer
+
+    def _send_alone(
+        self, key: Hashable, kind: _Kind, request: SearchRequest, timeout_s: float | None
+    ) -> asyncio.Future[Hits]:
+        """Send a lonely search; what `run` gives is the answer, without a future in between."""
+        kind.under_way += 1
+        stack = asyncio.ensure_future(self._run(request, timeout_s))
+        self._stacks.add(stack)
+        stack.add_done_callback(partial(self._on_return, key, kind, ()))
+        return stack
 
     def close(self) -> None:
         """Give up all searches."""
@@ -172,7 +182,8 @@ class Stacker:
     ) -> None:
         self._stacks.discard(stack)
         kind.under_way -= 1
-        self._settle(taken, stack)
+        if taken:
+            self._settle(taken, stack)
         self._launch(key, kind)
 
     def _settle(self, taken: Sequence[_Waiting], stack: asyncio.Future[Hits]) -> None:
