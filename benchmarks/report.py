@@ -1,6 +1,6 @@
-"""Read the JSON of a run: print its tables, as Markdown if asked, and draw its plots.
+"""Read the JSON of bench.py or filters.py: print its tables, and draw its plots.
 
-python benchmarks/report.py results/FILE.json [--markdown] [--plots FOLDER]
+python benchmarks/report.py FILE.json [--markdown] [--plots FOLDER]
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
-from tables import goals, growth, ingest, latency, serving
+from tables import filters, goals, growth, ingest, latency, serving
 from tables.grid import Grid
 
 # By section; the values are JSON.
@@ -45,22 +45,24 @@ def main() -> None:
 
 def grids(figures: dict[str, Any]) -> list[Grid]:
     """Lay out all tables of a run."""
-    sections = figures["sections"]
+    sections = figures.get("sections", {})
+    others = filters.grids(figures["filters"]) if "filters" in figures else []
     found = [
         grid for name, of in _TABLES.items() if name in sections for grid in of(sections[name])
     ]
-    return [*goals.grids(sections), *found]
+    return [*goals.grids(sections), *found, *others]
 
 
 def origin(figures: dict[str, Any]) -> str:
     """Say in a sentence where, when and with what a run was made."""
     work, versions = figures["workload"], figures["versions"]
     changed = " with uncommitted changes" if figures["uncommitted_changes"] else ""
+    command = f" Command: `{figures['command']}`" if "command" in figures else ""
     return (
         f"{work['name']}, {work['rows']:,} x {work['dim']}; {figures['machine']}, Python "
         f"{figures['python']}, {', '.join(f'{n} {v}' for n, v in versions.items())}; commit "
         f"{figures['commit']}{changed}, {figures['started']}; load average before: "
-        f"{figures['load_average_before']:.2f}. Command: `{figures['command']}`"
+        f"{figures['load_average_before']:.2f}.{command}"
     )
 
 

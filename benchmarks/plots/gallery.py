@@ -9,7 +9,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from plots import growth, latency, recall
+from plots import filters, growth, latency, recall
 from plots.style import save
 
 
@@ -23,8 +23,10 @@ def draw_all(figures: dict[str, Any], folder: Path) -> list[Path]:
 
 
 def _figures(figures: dict[str, Any]) -> Iterator[tuple[str, Figure]]:
-    sections, work = figures["sections"], figures["workload"]
+    sections, work = figures.get("sections", {}), figures["workload"]
     title = f"{work['name']}, {work['rows']:,} x {work['dim']}"
+    if "filters" in figures:
+        yield "filters", filters.draw(figures["filters"], title)
     if "curve" in sections:
         about = f"{title}, batches of 1,000"
         yield "recall-speed", recall.draw(sections["curve"], about, figures["plan"]["k"])

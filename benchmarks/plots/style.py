@@ -10,7 +10,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 from matplotlib.transforms import offset_copy
 
 # Colours that stay apart for colour-blind readers (Okabe and Ito, 2008); ours is the strongest.
@@ -77,7 +77,8 @@ def log_axis(
         low, high = sorted(axis.get_view_interval())
         decades = math.log10(high / low)
         subs = (1, 1.5, 2, 3, 5, 7) if decades < 1 else (1, 2, 5) if decades < 2.5 else (1,)
-        axis.set_major_locator(LogLocator(subs=subs))
+        # Within less than half a decade such ticks would be too few.
+        axis.set_major_locator(LogLocator(subs=subs) if decades > 0.5 else MaxNLocator(5))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: form(value)))
     axis.set_minor_formatter(NullFormatter())
