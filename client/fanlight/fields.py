@@ -35,7 +35,8 @@ def read_fields(payload: Mapping[str, Any], filterable: Mapping[str, FieldType])
         value = payload.get(name)
         if value is None or value == []:
             continue
-        values = value if isinstance(value, list) and type_ in _LISTED else [value]
+        listed = isinstance(value, list) and type_ in _LISTED
+        values: list[Any] = value if listed else [value]
         check = _CHECKS[type_]
         for each in values:
             fault = check(each)

@@ -185,7 +185,7 @@ def test_the_other_parameters_work_as_ever(debian: fanlight.Collection) -> None:
             if score >= threshold
         ]
         assert hits.payloads[row] == [PACKAGES[item] for item in found.tolist()]
-        np.testing.assert_array_equal(hits.vectors[row, : len(found)], BASE[found])
+        np.testing.assert_array_equal(hits.vectors[row, : len(found)], BASE[found.tolist()])
 
 
 def test_many_callers_with_filters_of_their_own(debian: fanlight.Collection) -> None:

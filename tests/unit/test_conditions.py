@@ -120,7 +120,7 @@ def test_filters_combine_with_filters_only() -> None:
     [
         lambda: DRAMA and NINETIES,  # type: ignore[redundant-expr]
         lambda: DRAMA or NINETIES,  # type: ignore[redundant-expr]
-        lambda: not DRAMA,
+        lambda: not DRAMA,  # pyright: ignore[reportGeneralTypeIssues]
         lambda: 1990 <= field("year") < 2000,
     ],
 )

@@ -218,6 +218,16 @@ def test_few_bitmaps_are_kept() -> None:
     assert kept.get(c) is bits
 
 
+def test_the_bitmap_of_a_long_list_is_not_kept() -> None:
+    """What somebody has seen is asked once; it must not take the place of what many ask."""
+    segment = segment_of([{"year": row} for row in range(10)])
+    seen = field("year").is_in(range(300))
+    assert rows_in(segment.allowed(~seen), 10) == []
+    assert segment.kept is not None
+    assert segment.kept.get(seen) is None
+    assert segment.kept.get(~seen) is None
+
+
 def test_many_threads_ask_one_segment() -> None:
     """Bitmaps are kept and dropped while others are asked for, and every answer is right."""
     payloads = [{"year": row % 100, "sold": row % 3 == 0} for row in range(1_000)]

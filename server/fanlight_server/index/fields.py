@@ -15,7 +15,18 @@ from threading import Lock
 import numpy as np
 
 from fanlight.fields import FieldValues
-from fanlight.filters import AllOf, AnyOf, Exists, FieldType, Filter, IsIn, Not, Range, parts_of
+from fanlight.filters import (
+    AllOf,
+    AnyOf,
+    Exists,
+    FieldType,
+    Filter,
+    IsIn,
+    Not,
+    Range,
+    clauses_of,
+    parts_of,
+)
 from fanlight.model import Rows
 from fanlight_server.index.bits import Bits, complement, packed
 from fanlight_server.index.columns import Column, GrowingColumn, merge
@@ -23,6 +34,9 @@ from fanlight_server.index.columns import Column, GrowingColumn, merge
 # Bitmaps kept for one segment: a byte a row for each 8. The values of a field that most searches
 # name are few.
 _KEPT = 64
+# A filter of more values is likely to be asked once: what somebody has seen, say. As a key it would
+# take more room than its bitmap.
+_KEPT_VALUES = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,7 +62,7 @@ class Fields:
         bits = None if self.kept is None else self.kept.get(filter)
         if bits is None:
             bits = self._evaluate(filter)
-            if self.kept is not None:
+            if self.kept is not None and _is_small(filter):
                 self.kept.put(filter, bits)
         return bits
 
@@ -62,6 +76,12 @@ class Fields:
             return reduce(np.bitwise_or, parts)
         assert isinstance(filter, Not)
         return complement(parts[0], self.rows)
+
+
+def _is_small(filter: Filter) -> bool:
+    clauses = clauses_of(filter)
+    values = sum(len(clause.values) for clause in clauses if isinstance(clause, IsIn))
+    return values <= _KEPT_VALUES
 
 
 class KeptBitmaps:
