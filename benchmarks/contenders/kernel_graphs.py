@@ -12,9 +12,7 @@ import numpy as np
 
 import fanlight_kernel as kernel
 from contenders.contract import Loaded, Setup
-from fanlight.model import CollectionSpec
 from fanlight.placement import shards_of
-from fanlight_server.index import graph
 from workload import Floats, Ids
 
 
@@ -49,19 +47,13 @@ class KernelGraphs:
 
     def _build(self, base: Floats, ids: Ids) -> _Part:
         setup = self._setup
-        spec = CollectionSpec("bench", setup.dim, m=setup.m, ef_construction=setup.ef_construction)
         vectors = np.ascontiguousarray(base[ids])
         lengths = kernel.lengths(vectors)
-        arrays, order = graph.build(
-            spec, vectors, lengths, None, threads=self._cores, stopped=lambda: False
-        )
-        vectors, lengths, ids = vectors[order], lengths[order], ids[order]
         codes = kernel.encode("cosine", vectors, lengths)
+        builder = kernel.Builder("cosine", codes, setup.dim, setup.m, setup.ef_construction)
+        builder.add(len(codes), self._cores)
         rows = kernel.Rows("cosine", vectors, lengths, ids, codes)
-        walked = kernel.Graph(
-            rows, arrays.links, arrays.levels, arrays.upper, arrays.entry_point, arrays.top_level
-        )
-        return _Part(walked, ids)
+        return _Part(kernel.Graph(rows, *builder.finish()), ids)
 
     def search(self, queries: Floats, k: int, ef: int) -> Ids:
         """Search each partition in turn with all cores, and merge."""
