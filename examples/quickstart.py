@@ -20,7 +20,7 @@ def main(address: str) -> None:
     payloads = [{"title": f"Film {number}", "year": 1950 + number % 75} for number in ids.tolist()]
 
     with fanlight.Client(address) as client:
-        films = client.create_collection("quickstart-films", dim=64, metric="cosine")
+        films = client.create_collection("quickstart-films", dim=64, filterable={"year": "int"})
         films.upsert(ids, vectors, payloads)
         print(f"{films.count():,} items in {films.name}")
 
@@ -30,6 +30,10 @@ def main(address: str) -> None:
             print(f"query {query}:")
             for score, payload in zip(scores, found, strict=True):
                 print(f"  {score:.3f}  {payload}")
+
+        # Only films of the nineties.
+        nineties = films.search(vectors[42], k=3, filter={"year": {"gte": 1990, "lt": 2000}})
+        print("of the nineties:", nineties.ids[0].tolist())
 
         # The neighbours of a stored item, itself left out.
         print("like film 42:", films.search_by_id([42], k=3).ids[0].tolist())

@@ -3,9 +3,10 @@
     import fanlight
 
     with fanlight.Client("localhost:7700") as client:
-        movies = client.create_collection("movies", dim=384)
+        movies = client.create_collection("movies", dim=384, filterable={"year": "int"})
         movies.upsert(ids, vectors, payloads)       # (n,) integers, (n, 384), n dicts
         hits = movies.search(queries, k=100)        # hits.ids and hits.scores: (queries, 100)
+        hits = movies.search(queries, filter=fanlight.field("year") >= 1990)    # docs/filters.md
         for items in movies.scroll():
             print(items.ids, items.payloads)
 

@@ -22,6 +22,7 @@ def of_threads(address: str) -> None:
             id_type="string",
             m=8,
             ef_construction=99,
+            filterable={"year": "int", "genre": fanlight.FieldType.KEYWORD},
         )
         assert_type(movies, fanlight.Collection)
         assert_type(client.collection("movies"), fanlight.Collection)
@@ -47,6 +48,11 @@ def of_threads(address: str) -> None:
         assert_type(hits.scores, NDArray[np.float32])
         assert_type(hits.coverage, fanlight.Coverage)
         assert_type(movies.search_by_id(["a"], exact=True), fanlight.Hits)
+        nineties = (fanlight.field("year") >= 1990) & ~(fanlight.field("year") > 1999)
+        assert_type(nineties, fanlight.Filter)
+        assert_type(fanlight.field("genre") == "drama", fanlight.Filter)
+        assert_type(movies.search([1.0, 2.0, 3.0], filter=nineties), fanlight.Hits)
+        assert_type(movies.search_by_id(["a"], filter={"genre": ["a", "b"]}), fanlight.Hits)
         assert_type(client.delete_collection("movies"), None)
 
 
@@ -68,7 +74,7 @@ async def of_an_event_loop(addresses: list[str]) -> None:
         assert_type(movies.scroll(), AsyncIterator[fanlight.Items])
         assert_type(await movies.count(min_coverage=0.5), int)
         assert_type(await movies.search(np.ones((2, 3))), fanlight.Hits)
-        assert_type(await movies.search_by_id([1]), fanlight.Hits)
+        assert_type(await movies.search_by_id([1], filter={"year": 1990}), fanlight.Hits)
 
 
 def of_errors(movies: fanlight.Collection) -> None:
