@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 
+import fanlight_kernel as kernel
 from fanlight.ids import id_type_of
 from fanlight.model import CollectionSpec, Floats, IdColumn, IdType, Metric, Rows
 from fanlight.topk import TopK
-from fanlight_server.index import block as blocks
 from fanlight_server.index import graph, segment_file
 from fanlight_server.index.bits import Bitmap
-from fanlight_server.index.block import Block
+from fanlight_server.index.block import Block, Gathering, ranks_of
+from fanlight_server.index.fields import no_fields
 from fanlight_server.index.head import Head
 from fanlight_server.index.query import Queries
 from fanlight_server.index.segment import Segment
+from fanlight_server.index.segment_file import SegmentContent
 from fanlight_server.index.view import Part, View
 
 
@@ -37,8 +41,25 @@ def block_of(
     ids: IdColumn, vectors: Floats, first_seq: int = 1, metric: Metric = Metric.COSINE
 ) -> Block:
     """Make a block of rows with rising seqs."""
-    seqs = np.arange(first_seq, first_seq + len(ids), dtype=np.int64)
-    return blocks.block_of(metric, ids, seqs, vectors)
+    lengths = kernel.lengths(vectors)
+    return Block(
+        metric=metric,
+        ids=ids,
+        order=ranks_of(ids),
+        seqs=np.arange(first_seq, first_seq + len(ids), dtype=np.int64),
+        lengths=lengths,
+        codes=kernel.encode(metric.value, vectors, lengths),
+        fields=no_fields(len(ids)),
+        vectors=vectors,
+    )
+
+
+def gathered(blocks: Sequence[Block], kept: Sequence[Bitmap]) -> Block:
+    """Put the rows to be kept into one block."""
+    gathering = Gathering(blocks, kept)
+    vectors = np.concatenate([np.empty((0, blocks[0].dim), np.float32), *gathering.vectors()])
+    columns = gathering.columns()
+    return Block(**{f.name: getattr(columns, f.name) for f in fields(columns)}, vectors=vectors)
 
 
 def spec_of(
@@ -51,18 +72,21 @@ def spec_of(
     return CollectionSpec(name, dim, metric, id_type, m=8, ef_construction=64)
 
 
-def content_of(spec: CollectionSpec, block: Block) -> segment_file.SegmentContent:
+def content_of(spec: CollectionSpec, block: Block) -> SegmentContent:
     """Build a graph over a block, with one thread."""
-    arrays, order = graph.build(
-        spec, block.vectors, block.lengths, None, threads=1, stopped=lambda: False
-    )
-    return segment_file.SegmentContent(block.take(order), arrays)
+    arrays = graph.build(spec, block.codes, None, threads=1, stopped=lambda: False)
+    return SegmentContent(block, arrays)
+
+
+def write(path: Path, spec: CollectionSpec, content: SegmentContent) -> int:
+    """Write a segment file, the vectors in two pieces; gives its checksum."""
+    halves = np.array_split(content.block.vectors, 2)
+    return segment_file.write(path, spec, content.block, lambda: halves, content.graph)
 
 
 def segment_of(path: Path, spec: CollectionSpec, block: Block) -> Segment:
     """Build a segment over a block, write it and open it."""
-    crc = segment_file.write(path, spec, content_of(spec, block))
-    return Segment(path, spec, crc, keep_vectors=True)
+    return Segment(path, spec, write(path, spec, content_of(spec, block)), keep_vectors=True)
 
 
 def scanned(block: Block, queries: Floats, k: int, dead: Bitmap | None = None) -> TopK:

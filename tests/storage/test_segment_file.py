@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.pieces import block_of, content_of, floats, ids_of, searched, spec_of
+from tests.pieces import block_of, content_of, floats, ids_of, searched, spec_of, write
 
 from fanlight.errors import Corruption
 from fanlight.model import CollectionSpec, IdType, Metric
@@ -61,7 +61,7 @@ def test_what_is_written_comes_back(
             spec, block_of(ids_of(range(rows), id_type), floats(2, rows, 5), metric=metric)
         )
     )
-    crc = segment_file.write(tmp_path / "1.seg", spec, written)
+    crc = write(tmp_path / "1.seg", spec, written)
     got = segment_file.read(tmp_path / "1.seg", spec, crc, keep_vectors=keep_vectors)
     assert_same(got, written)
     assert not got.block.vectors.flags.writeable
@@ -71,7 +71,7 @@ def test_what_is_written_comes_back(
 def test_the_file_is_laid_out_as_documented(tmp_path: Path) -> None:
     """Magic, version, header and aligned parts are where docs/format.md says."""
     spec = spec_of(5)
-    crc = segment_file.write(tmp_path / "1.seg", spec, content(spec))
+    crc = write(tmp_path / "1.seg", spec, content(spec))
     data = (tmp_path / "1.seg").read_bytes()
     magic, version, length, header_crc = struct.unpack_from("<8sIII", data)
     assert (magic, version, header_crc) == (b"FANLSEG\n", 2, crc)
@@ -95,7 +95,7 @@ def test_a_file_outlives_its_name(tmp_path: Path) -> None:
     """An opened segment answers after its file was removed."""
     spec = spec_of(5)
     path = tmp_path / "1.seg"
-    crc = segment_file.write(path, spec, content(spec))
+    crc = write(path, spec, content(spec))
     segment = Segment(path, spec, crc, keep_vectors=False)
     before = searched(segment, floats(3, 2, 5), 5, 50)
     path.unlink()
@@ -109,7 +109,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
     good = content(spec)
     (tmp_path / "1.seg").mkdir()
     with pytest.raises(OSError, match="directory"):
-        segment_file.write(tmp_path / "1.seg", spec, good)
+        write(tmp_path / "1.seg", spec, good)
     assert [path.name for path in tmp_path.iterdir()] == ["1.seg"]
 
 
@@ -120,7 +120,7 @@ class Damage:
         self.path = directory / "1.seg"
         self.spec = spec_of(5, Metric.COSINE, id_type)
         self.content = content(self.spec)
-        self.crc = segment_file.write(self.path, self.spec, self.content)
+        self.crc = write(self.path, self.spec, self.content)
         self.data = self.path.read_bytes()
         self.parts: list[dict[str, int]] = header_of(self.data)["parts"]  # type: ignore[assignment]  # JSON
 
@@ -224,7 +224,7 @@ def test_a_graph_that_leads_nowhere_is_refused(tmp_path: Path, part: str, value:
     wrong = content(spec)
     getattr(wrong.graph, part).reshape(-1)[:3] = value % 2**32 if part != "levels" else value
     path = tmp_path / "1.seg"
-    crc = segment_file.write(path, spec, wrong)
+    crc = write(path, spec, wrong)
     with pytest.raises(Corruption, match=r"^1\.seg: "):
         Segment(path, spec, crc, keep_vectors=True)
 
@@ -252,7 +252,7 @@ def test_a_file_of_a_collection_with_other_parameters_is_refused(
     """A sound file that contradicts the collection is Corruption, naming the parameter."""
     spec = spec_of(5)
     other: CollectionSpec = replace(spec, **change)  # type: ignore[arg-type]  # checked by dataclass
-    crc = segment_file.write(tmp_path / "1.seg", other, content(other))
+    crc = write(tmp_path / "1.seg", other, content(other))
     with pytest.raises(Corruption, match=next(iter(change))):
         segment_file.read(tmp_path / "1.seg", spec, crc, keep_vectors=True)
 
@@ -260,8 +260,8 @@ def test_a_file_of_a_collection_with_other_parameters_is_refused(
 def test_a_sound_file_in_the_wrong_place_is_refused(tmp_path: Path) -> None:
     """A file of another collection with equal parameters is not the one that was written."""
     spec = spec_of(5)
-    ours = segment_file.write(tmp_path / "1.seg", spec, content(spec, seed=1))
-    theirs = segment_file.write(tmp_path / "2.seg", spec, content(spec, seed=2))
+    ours = write(tmp_path / "1.seg", spec, content(spec, seed=1))
+    theirs = write(tmp_path / "2.seg", spec, content(spec, seed=2))
     assert ours != theirs
     (tmp_path / "2.seg").rename(tmp_path / "1.seg")
     with pytest.raises(Corruption, match=r"^1\.seg: another segment's file"):

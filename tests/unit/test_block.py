@@ -9,12 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests import oracle
-from tests.pieces import block_of, floats, ids_of, spec_of
+from tests.pieces import block_of, floats, gathered, ids_of, spec_of
 
 from fanlight.ids import empty
 from fanlight.model import IdType, Metric
 from fanlight_server.index import string_ids
-from fanlight_server.index.block import gather
 from fanlight_server.index.head import Head
 from fanlight_server.index.query import Queries
 from fanlight_server.index.view import Part, View
@@ -29,12 +28,12 @@ COLUMNS = ("ids", "seqs", "vectors", "lengths", "codes")
 def test_blocks_are_gathered_in_order(id_type: IdType) -> None:
     """Gathered blocks keep every column of every row kept, in order; keeping none is fine."""
     whole = block_of(ids_of(range(10), id_type), floats(1, 10, 3))
-    parts = [whole.take(np.arange(4)), whole.take(np.arange(4, 10))]
+    parts = [block_of(whole.ids[a:b], whole.vectors[a:b], a + 1) for a, b in ((0, 4), (4, 10))]
     kept = np.random.default_rng(1).random(10) < 0.6
-    gathered = gather(parts, [kept[:4], kept[4:]])
+    together = gathered(parts, [kept[:4], kept[4:]])
     for name in COLUMNS:
-        np.testing.assert_array_equal(getattr(gathered, name), getattr(whole, name)[kept])
-    nothing = gather(parts, [np.zeros(4, np.bool_), np.zeros(6, np.bool_)])
+        np.testing.assert_array_equal(getattr(together, name), getattr(whole, name)[kept])
+    nothing = gathered(parts, [np.zeros(4, np.bool_), np.zeros(6, np.bool_)])
     assert (len(nothing), nothing.dim, nothing.ids.dtype) == (0, 3, whole.ids.dtype)
 
 
@@ -122,7 +121,8 @@ def test_a_view_is_searched_as_one(metric: Metric) -> None:
     """However rows lie in parts, the answer is brute force over the live ones."""
     whole = view_over(IdType.STRING, metric)
     view, _ = whole.without(ids_of(np.array([0, 6]), IdType.STRING))
-    live = gather([part.block for part in view.parts], [part.live_rows() for part in view.parts])
+    parts = view.parts
+    live = gathered([part.block for part in parts], [part.live_rows() for part in parts])
     queries = floats(8, 3, 3)
     for k in (1, 4, 8, 30):
         got = view.search(Queries(queries, k, ef=None)).hits

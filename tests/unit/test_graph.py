@@ -1,4 +1,4 @@
-"""Graphs: built, extended, taken apart, loaded and walked."""
+"""Graphs: built, extended and searched through segments."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tests import oracle
 from tests.pieces import block_of, floats, ids_of, scanned, searched, segment_of, spec_of
 
 import fanlight_kernel as kernel
-from fanlight.model import CollectionSpec, Floats, IdType, Metric, Rows
+from fanlight.model import Floats, IdType, Metric, Rows
+from fanlight.topk import TopK
 from fanlight_server.index import graph
 from fanlight_server.index.block import Block
-from fanlight_server.index.settings import Walk
 
 METRICS = list(Metric)
 SPACES: dict[Metric, Literal["cosine", "ip", "l2"]] = {
@@ -33,29 +33,27 @@ def never() -> bool:
 
 
 def built(
-    spec: CollectionSpec,
-    vectors: Floats,
+    block: Block,
     base: graph.GraphArrays | None = None,
     threads: int = 1,
     stopped: Callable[[], bool] = never,
-) -> tuple[graph.GraphArrays, Rows]:
-    lengths = kernel.lengths(vectors)
-    return graph.build(spec, vectors, lengths, base, threads=threads, stopped=stopped)
+) -> graph.GraphArrays:
+    spec = spec_of(block.dim, block.metric)
+    return graph.build(spec, block.codes, base, threads=threads, stopped=stopped)
 
 
-def rows_found(
-    block: Block, arrays: graph.GraphArrays, queries: Floats, k: int, ef: int, walk: Walk
-) -> Rows:
+def rows_of(metric: Metric, vectors: Floats) -> Block:
+    return block_of(np.arange(len(vectors)), vectors, metric=metric)
+
+
+def rows_found(block: Block, arrays: graph.GraphArrays, queries: Floats, k: int, ef: int) -> Rows:
     """Walk a graph over a block: (n, k) row numbers."""
-    walked = kernel.Graph(
-        block.scored, arrays.links, arrays.levels, arrays.upper, arrays.entry_point,
-        arrays.top_level,
-    )  # fmt: skip
-    return walked.search(queries, k, ef, walk=walk).rows
+    return kernel.Graph(block.scored, *arrays).search(queries, k, ef).rows
 
 
-def check_sound(arrays: graph.GraphArrays, rows: int, spec: CollectionSpec) -> None:
+def check_sound(arrays: graph.GraphArrays, rows: int) -> None:
     """Check what a reader of the arrays relies on."""
+    spec = spec_of(1)
     assert arrays.links.shape == (rows, 1 + 2 * spec.m)
     assert len(arrays.levels) == rows
     assert arrays.upper.shape == (int(arrays.levels.sum()), 1 + spec.m)
@@ -68,80 +66,70 @@ def check_sound(arrays: graph.GraphArrays, rows: int, spec: CollectionSpec) -> N
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_a_walk_is_that_of_hnswlib(metric: Metric) -> None:
-    """A graph taken apart and loaded answers what hnswlib's own index over the data answers."""
+def test_a_graph_finds_as_much_as_that_of_hnswlib(metric: Metric) -> None:
+    """Walked with the same `ef`, a graph finds about what hnswlib finds in its own."""
     spec = spec_of(12, metric)
-    vectors, queries = floats(1, 2_500, 12), floats(2, 50, 12)
+    vectors, queries = floats(1, 2_500, 12), floats(2, 200, 12)
     own = hnswlib.Index(SPACES[metric], 12)
     own.init_index(len(vectors), M=spec.m, ef_construction=spec.ef_construction)
-    # as long as the longest at most, where a distance is 1 - product: what digits it has left
-    scale = np.linalg.norm(vectors, axis=1).max() if metric is Metric.DOT else np.float32(1)
-    own.add_items(vectors / scale, num_threads=1)
+    own.add_items(vectors, num_threads=1)
     own.set_ef(40)
-    expected, _ = own.knn_query(queries, k=10, num_threads=1)
-
-    arrays, order = built(spec, vectors)
-    check_sound(arrays, 2_500, spec)
-    block = block_of(np.arange(2_500), vectors, metric=metric).take(order)
-    found = order[rows_found(block, arrays, queries, 10, 40, "vectors")]
-    shared = [len(set(a) & set(b)) for a, b in zip(found.tolist(), expected.tolist(), strict=True)]
-    # but for rounding at the end of a list of candidates
-    assert sum(shared) >= 0.998 * expected.size
+    block = rows_of(metric, vectors)
+    arrays = built(block)
+    check_sound(arrays, 2_500)
+    exact = scanned(block, queries, 10)
+    recalls = [
+        oracle.recall(TopK(ids, exact.scores, exact.counts), exact)
+        for ids in (rows_found(block, arrays, queries, 10, 40), own.knn_query(queries, k=10)[0])
+    ]
+    assert recalls[0] >= recalls[1] - 0.01
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_an_extended_graph_finds_old_and_new(metric: Metric) -> None:
     """A graph that grows in steps finds rows of every step about as well as one built at once."""
-    spec = spec_of(12, metric)
     vectors = floats(3, 3_000, 12)
-    arrays, order = built(spec, vectors[:1_000])
-    for stop in (1_001, 2_000, 3_000):
-        rows = np.concatenate([order, np.arange(len(order), stop)])
-        arrays, step = built(spec, vectors[rows], arrays)
-        order = rows[step]
-        check_sound(arrays, stop, spec)
-    assert sorted(order.tolist()) == list(range(3_000))
-    block = block_of(np.arange(3_000), vectors, metric=metric)
-    queries = vectors[::50].copy()
-    found = rows_found(block.take(order), arrays, queries, 1, 60, "codes")
-    exact = scanned(block, queries, 1)
-    assert np.mean(order[found] == exact.ids) >= 0.98
+    arrays = None
+    for stop in (1_000, 1_001, 2_000, 3_000):
+        arrays = built(rows_of(metric, vectors[:stop]), arrays)
+        check_sound(arrays, stop)
+    assert arrays is not None
+    block, queries = rows_of(metric, vectors), vectors[::50].copy()
+    found = rows_found(block, arrays, queries, 1, 60)
+    assert np.mean(found == scanned(block, queries, 1).ids) >= 0.98
 
 
-def test_extending_by_nothing_keeps_the_graph() -> None:
-    """A graph extended by no rows stays as it is."""
-    spec = spec_of(6)
-    vectors = floats(4, 300, 6)
-    arrays, order = built(spec, vectors)
-    same, step = built(spec, vectors[order], arrays)
-    assert step.tolist() == list(range(300))
-    for name in ("links", "levels", "upper"):
-        np.testing.assert_array_equal(getattr(same, name), getattr(arrays, name))
-    assert (same.entry_point, same.top_level) == (arrays.entry_point, arrays.top_level)
+def test_extending_by_nothing_keeps_what_is_found() -> None:
+    """A graph extended by no rows finds what it found."""
+    block = rows_of(Metric.COSINE, floats(4, 300, 6))
+    arrays = built(block)
+    same = built(block, arrays)
+    check_sound(same, 300)
+    queries = floats(5, 20, 6)
+    np.testing.assert_array_equal(
+        rows_found(block, arrays, queries, 5, 40), rows_found(block, same, queries, 5, 40)
+    )
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3])
 def test_a_graph_of_few_rows(rows: int) -> None:
     """A graph of one row is a graph, and can be extended."""
-    spec = spec_of(3, Metric.L2)
     vectors = floats(5, 200, 3)
-    arrays, order = built(spec, vectors[:rows])
-    check_sound(arrays, rows, spec)
-    block = block_of(np.arange(rows), vectors[:rows], metric=Metric.L2).take(order)
-    found = rows_found(block, arrays, vectors[:1], rows, 10, "codes")
+    block = rows_of(Metric.L2, vectors[:rows])
+    arrays = built(block)
+    check_sound(arrays, rows)
+    found = rows_found(block, arrays, vectors[:1], rows, 10)
     assert sorted(found[0].tolist()) == list(range(rows))
-    grown, step = built(spec, np.concatenate([vectors[:rows][order], vectors[rows:]]), arrays)
-    check_sound(grown, 200, spec)
-    assert sorted(step.tolist()) == list(range(200))
+    check_sound(built(rows_of(Metric.L2, vectors), arrays), 200)
 
 
 def test_several_threads_lose_no_row() -> None:
-    """A graph built by several threads holds every row once."""
-    spec = spec_of(8)
-    vectors = floats(6, 3_000, 8)
-    arrays, order = built(spec, vectors, threads=4)
-    check_sound(arrays, 3_000, spec)
-    assert sorted(order.tolist()) == list(range(3_000))
+    """A graph built by several threads finds every row."""
+    block = rows_of(Metric.COSINE, floats(6, 3_000, 8))
+    arrays = built(block, threads=4)
+    check_sound(arrays, 3_000)
+    found = rows_found(block, arrays, block.vectors, 1, 60)[:, 0]
+    assert np.mean(found == np.arange(3_000)) >= 0.999
 
 
 def test_a_build_stops_when_told() -> None:
@@ -152,9 +140,8 @@ def test_a_build_stops_when_told() -> None:
         asked.append(len(asked) == 2)
         return asked[-1]
 
-    vectors = floats(7, 10_000, 4)
     with pytest.raises(graph.BuildStopped):
-        built(spec_of(4, Metric.L2), vectors, stopped=third_time)
+        built(rows_of(Metric.L2, floats(7, 10_000, 4)), stopped=third_time)
     assert asked == [False, False, True]
 
 

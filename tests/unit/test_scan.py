@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests import oracle
-from tests.pieces import block_of, floats, ids_of, scanned
+from tests.pieces import block_of, floats, gathered, ids_of, scanned
 
 from fanlight.model import Floats, IdColumn, IdType, Metric
 from fanlight.topk import merge
-from fanlight_server.index.block import RowLookup, gather
+from fanlight_server.index.block import RowLookup
 
 METRICS = list(Metric)
 ID_TYPES = list(IdType)
@@ -115,9 +115,9 @@ def test_dead_rows_are_left_out(metric: Metric, k: int) -> None:
 
 def test_nothing_lives() -> None:
     """All rows dead, or no rows at all: no hits and no error."""
-    block = block_of(ids_of(range(100), IdType.STRING), floats(25, 100, 4))
-    for part, dead in ((block, np.ones(100, np.bool_)), (block.take(np.arange(0)), None)):
-        got = scanned(part, floats(24, 2, 4), 10, dead)
+    for rows in (100, 0):
+        block = block_of(ids_of(range(rows), IdType.STRING), floats(25, rows, 4))
+        got = scanned(block, floats(24, 2, 4), 10, np.ones(rows, np.bool_))
         assert got.counts.tolist() == [0, 0]
         assert np.isnan(got.scores).all()
         assert all(value is None for value in got.ids.ravel())
@@ -210,7 +210,7 @@ def test_splitting_items_into_parts_changes_nothing(data: st.DataObject) -> None
     queries = floats(32, 2, 3)
     block = block_of(ids_shuffled(rows, IdType.STRING), vectors)
     part_of = np.array(data.draw(st.lists(st.integers(0, 3), min_size=rows, max_size=rows)))
-    parts = [block.take(np.flatnonzero(part_of == n)) for n in range(4)]
+    parts = [gathered([block], [part_of == n]) for n in range(4)]
     k = data.draw(st.integers(1, 70))
     merged = merge([scanned(part, queries, k) for part in parts], k, IdType.STRING, 2)
     oracle.assert_equal(scanned(block, queries, k), merged)
@@ -222,7 +222,7 @@ def test_the_newest_row_of_an_id_is_found(id_type: IdType) -> None:
     ids = ids_of(np.array([5, 3, 5, -9, 3, 5]), id_type)
     vectors = floats(34, 6, 2)
     blocks = [block_of(ids[3:], vectors[3:], 10), block_of(ids[:3], vectors[:3], 1)]
-    lookup = RowLookup(gather(blocks, [np.ones(3, np.bool_)] * 2))
+    lookup = RowLookup(gathered(blocks, [np.ones(3, np.bool_)] * 2))
     wanted = ids_of(np.array([3, 4, 5, -9, 2**40]), id_type)
     assert lookup.rows_of(wanted).tolist() == [1, -1, 2, 0, -1]
 

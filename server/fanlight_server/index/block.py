@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import repeat
@@ -15,7 +15,7 @@ import fanlight_kernel as kernel
 from fanlight.ids import id_type_of, sort_keys
 from fanlight.model import Floats, IdColumn, IdType, Metric, Rows
 from fanlight_server.index.bits import Bitmap
-from fanlight_server.index.fields import Fields, merge_fields, no_fields
+from fanlight_server.index.fields import Fields, merge_fields
 from fanlight_server.index.string_ids import ranks, to_bytes
 
 Doubles = NDArray[np.float64]
@@ -23,18 +23,19 @@ Codes = NDArray[np.uint8]
 
 # In `seqs`: the row was dead when its segment was built. On disk, do not change.
 DEAD_SEQ = -1
+# Bytes of vectors copied at a time.
+_PIECE_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
-class Block:
-    """n rows; never written to once a reader can see them.
+class Columns:
+    """n rows without their vectors.
 
     Attributes:
         metric: how they are scored.
         ids: (n,) ids.
         order: (n,) int64 that sort as the ids do; int64 ids themselves. Breaks ties of scores.
         seqs: (n,) int64, the seq of the change that wrote the row, or DEAD_SEQ.
-        vectors: (n, dim) float32, as they were put.
         lengths: (n,) float64, the Euclidean length of each vector.
         codes: (n, code bytes) uint8, what `kernel.encode` makes of the vectors.
         fields: the filterable fields of the rows.
@@ -44,7 +45,6 @@ class Block:
     ids: IdColumn
     order: Rows
     seqs: Rows
-    vectors: Floats
     lengths: Doubles
     codes: Codes
     fields: Fields
@@ -53,25 +53,21 @@ class Block:
         """Count the rows, dead ones included."""
         return len(self.seqs)
 
+
+@dataclass(frozen=True)
+class Block(Columns):
+    """n rows; never written to once a reader can see them.
+
+    Attributes:
+        vectors: (n, dim) float32, as they were put.
+    """
+
+    vectors: Floats
+
     @property
     def dim(self) -> int:
         """Elements of a vector."""
         return int(self.vectors.shape[1])
-
-    def take(self, rows: Rows) -> Block:
-        """Copy some rows, in the order given, each once."""
-        place = np.full(len(self), -1, dtype=np.int64)
-        place[rows] = np.arange(len(rows))
-        return Block(
-            self.metric,
-            self.ids[rows],
-            self.order[rows],
-            self.seqs[rows],
-            self.vectors[rows],
-            self.lengths[rows],
-            self.codes[rows],
-            merge_fields([self.fields], [place], len(rows)),
-        )
 
     @cached_property
     def scored(self) -> kernel.Rows:
@@ -81,33 +77,49 @@ class Block:
         )
 
 
-def block_of(metric: Metric, ids: IdColumn, seqs: Rows, vectors: Floats) -> Block:
-    """Make a block of rows that were put: measure and encode them."""
-    lengths = kernel.lengths(vectors)
-    codes = kernel.encode(metric.value, vectors, lengths)
-    return Block(metric, ids, ranks_of(ids), seqs, vectors, lengths, codes, no_fields(len(ids)))
+class Gathering:
+    """The rows of several blocks that are to be kept, one block after the other."""
 
+    def __init__(self, blocks: Sequence[Block], kept: Sequence[Bitmap]) -> None:
+        """Choose rows.
 
-def gather(blocks: Sequence[Block], kept: Sequence[Bitmap]) -> Block:
-    """Copy the rows to be kept, block after block, into one block.
+        Args:
+            blocks: at least one.
+            kept: (rows,) bool for each of them.
+        """
+        self._blocks = blocks
+        self._kept = kept
+        self._rows = [np.flatnonzero(bits) for bits in kept]
 
-    Args:
-        blocks: at least one.
-        kept: (rows,) bool for each of them.
-    """
-    rows = [np.flatnonzero(bits) for bits in kept]
-    places = _places(kept)
-    ids = _gathered([block.ids for block in blocks], rows)
-    return Block(
-        metric=blocks[0].metric,
-        ids=ids,
-        order=ranks_of(ids),
-        seqs=_gathered([block.seqs for block in blocks], rows),
-        vectors=_gathered([block.vectors for block in blocks], rows),
-        lengths=_gathered([block.lengths for block in blocks], rows),
-        codes=_gathered([block.codes for block in blocks], rows),
-        fields=merge_fields([block.fields for block in blocks], places, len(ids)),
-    )
+    def columns(self) -> Columns:
+        """Copy everything but the vectors."""
+        blocks = self._blocks
+        ids = self._column([block.ids for block in blocks])
+        return Columns(
+            metric=blocks[0].metric,
+            ids=ids,
+            order=ranks_of(ids),
+            seqs=self._column([block.seqs for block in blocks]),
+            lengths=self._column([block.lengths for block in blocks]),
+            codes=self._column([block.codes for block in blocks]),
+            fields=merge_fields([b.fields for b in blocks], _places(self._kept), len(ids)),
+        )
+
+    def vectors(self) -> Iterator[Floats]:
+        """Show the vectors a piece at a time, since they may be more than memory holds."""
+        for block, rows in zip(self._blocks, self._rows, strict=True):
+            step = max(1, _PIECE_BYTES // (4 * block.dim))
+            for start in range(0, len(rows), step):
+                yield block.vectors[rows[start : start + step]]
+
+    def _column(self, parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        whole = np.empty((sum(map(len, self._rows)), *parts[0].shape[1:]), dtype=parts[0].dtype)
+        at = 0
+        for part, chosen in zip(parts, self._rows, strict=True):
+            # straight to its place ("raise" would buffer it), and beside the interpreter
+            np.take(part, chosen, axis=0, out=whole[at : at + len(chosen)], mode="clip")
+            at += len(chosen)
+        return whole
 
 
 def _places(kept: Sequence[Bitmap]) -> list[Rows]:
@@ -118,16 +130,6 @@ def _places(kept: Sequence[Bitmap]) -> list[Rows]:
         first += int(np.count_nonzero(bits))
         places.append(np.where(bits, place, -1).astype(np.int64))
     return places
-
-
-def _gathered(parts: Sequence[NDArray[Any]], rows: Sequence[Rows]) -> NDArray[Any]:
-    whole = np.empty((sum(map(len, rows)), *parts[0].shape[1:]), dtype=parts[0].dtype)
-    at = 0
-    for part, chosen in zip(parts, rows, strict=True):
-        # straight to its place ("raise" would buffer it), and beside the interpreter
-        np.take(part, chosen, axis=0, out=whole[at : at + len(chosen)], mode="clip")
-        at += len(chosen)
-    return whole
 
 
 def ranks_of(ids: IdColumn) -> Rows:

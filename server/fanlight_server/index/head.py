@@ -67,14 +67,14 @@ class Head:
         rows = slice(0, self._size)
         ids = self._ids[rows]
         return Block(
-            self._metric,
-            ids,
-            sort_keys(ids) if self._order is None else self._order.keys(),
-            self._seqs[rows],
-            self._vectors[rows],
-            self._lengths[rows],
-            self._codes[rows],
-            self._fields.shown(),
+            metric=self._metric,
+            ids=ids,
+            order=sort_keys(ids) if self._order is None else self._order.keys(),
+            seqs=self._seqs[rows],
+            lengths=self._lengths[rows],
+            codes=self._codes[rows],
+            fields=self._fields.shown(),
+            vectors=self._vectors[rows],
         )
 
     def rows_of(self, ids: IdColumn) -> Rows:

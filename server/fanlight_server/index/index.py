@@ -18,7 +18,7 @@ from fanlight.fields import FieldValues
 from fanlight.model import CollectionSpec, Floats, IdColumn, Rows
 from fanlight_server.index import graph, segment_file
 from fanlight_server.index.bits import Bitmap
-from fanlight_server.index.block import DEAD_SEQ, gather
+from fanlight_server.index.block import DEAD_SEQ, Gathering
 from fanlight_server.index.head import Head
 from fanlight_server.index.policy import SegmentSize, choose
 from fanlight_server.index.segment import Segment
@@ -210,18 +210,15 @@ class Index:
         if not len(origin):
             return Built(build, None, origin)
         spec = self._spec
-        dead = ~np.concatenate([part.live_rows() for part in build.sources])[origin]
-        rows = gather([part.block for part in build.sources], build.kept)
-        rows.seqs[dead] = DEAD_SEQ
+        gathering = Gathering([part.block for part in build.sources], build.kept)
+        rows = gathering.columns()
+        rows.seqs[~np.concatenate([part.live_rows() for part in build.sources])[origin]] = DEAD_SEQ
         base = None if build.base is None else build.base.graph_arrays
-        arrays, order = graph.build(
-            spec, rows.vectors, rows.lengths, base, threads=threads, stopped=stopped
-        )
-        content = segment_file.SegmentContent(rows.take(order), arrays)
-        crc = segment_file.write(path, spec, content)
+        arrays = graph.build(spec, rows.codes, base, threads=threads, stopped=stopped)
+        crc = segment_file.write(path, spec, rows, gathering.vectors, arrays)
         segment = Segment(path, spec, crc, keep_vectors=self._config.vectors == "ram")
         _ = segment.lookup  # made here rather than under the lock
-        return Built(build, segment, origin[order])
+        return Built(build, segment, origin)
 
     def publish(self, built: Built) -> None:
         """Put a built segment in the place of its sources.

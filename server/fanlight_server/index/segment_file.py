@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import mmap
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from numpy.typing import NDArray
 import fanlight_kernel as kernel
 from fanlight.errors import Corruption
 from fanlight.ids import id_type_of
-from fanlight.model import CollectionSpec, IdColumn, IdType
+from fanlight.model import CollectionSpec, Floats, IdColumn, IdType
 from fanlight_server.index import field_parts, string_ids
-from fanlight_server.index.block import Block
+from fanlight_server.index.block import Block, Columns
 from fanlight_server.index.graph import GraphArrays
 from fanlight_server.storage.files import publish
 
@@ -33,6 +34,8 @@ _PREFIX = struct.Struct("<8sIII")
 _CHECKED_BYTES = 16 << 20
 
 Array = NDArray[Any]
+# Gives the arrays that make up a part, one after the other.
+Pieces = Callable[[], Iterable[Array]]
 
 
 class OutdatedSegment(Exception):
@@ -52,23 +55,33 @@ class SegmentContent:
     graph: GraphArrays
 
 
-def write(path: Path, spec: CollectionSpec, content: SegmentContent) -> int:
+def write(
+    path: Path,
+    spec: CollectionSpec,
+    rows: Columns,
+    vectors: Callable[[], Iterable[Floats]],
+    graph: GraphArrays,
+) -> int:
     """Write a segment file durably; it appears whole or not at all.
+
+    Args:
+        path: where.
+        spec: of its collection.
+        rows: its rows.
+        vectors: gives their vectors in pieces; called twice.
+        graph: the graph over them.
 
     Returns:
         The CRC-32 of its header. The header holds those of all parts, so it stands for the
         content of the file.
     """
-    parts = _to_parts(content)
+    parts = _to_parts(rows, vectors, graph)
     header = _parameters(spec) | {
-        "rows": len(content.block),
-        "entry_point": content.graph.entry_point,
-        "top_level": content.graph.top_level,
+        "rows": len(rows),
+        "entry_point": graph.entry_point,
+        "top_level": graph.top_level,
     }
-    table = [
-        {"name": name, "bytes": array.nbytes, "crc32": crc32(_bytes_of(array))}
-        for name, array in parts.items()
-    ]
+    table = [{"name": name, **_measured(pieces())} for name, pieces in parts.items()]
     text, offsets = _laid_out(header, table)
     crc = crc32(text)
     head = _PREFIX.pack(MAGIC, VERSION, len(text), crc) + text
@@ -76,19 +89,28 @@ def write(path: Path, spec: CollectionSpec, content: SegmentContent) -> int:
     return crc
 
 
+def _measured(pieces: Iterable[Array]) -> dict[str, int]:
+    size = crc = 0
+    for piece in pieces:
+        size, crc = size + piece.nbytes, crc32(_bytes_of(piece), crc)
+    return {"bytes": size, "crc32": crc}
+
+
 def _bytes_of(array: Array) -> memoryview:
     return array.reshape(-1).view(np.uint8).data
 
 
 def _chunks(
-    head: bytes, parts: dict[str, Array], offsets: list[int]
+    head: bytes, parts: dict[str, Pieces], offsets: list[int]
 ) -> Iterator[bytes | memoryview]:
     yield head
     at = len(head)
-    for array, offset in zip(parts.values(), offsets, strict=True):
+    for pieces, offset in zip(parts.values(), offsets, strict=True):
         yield bytes(offset - at)
-        yield _bytes_of(array)
-        at = offset + array.nbytes
+        at = offset
+        for piece in pieces():
+            yield _bytes_of(piece)
+            at += piece.nbytes
 
 
 def _laid_out(header: dict[str, Any], table: list[dict[str, Any]]) -> tuple[bytes, list[int]]:
@@ -114,26 +136,33 @@ def _parameters(spec: CollectionSpec) -> dict[str, Any]:
     }
 
 
-def _to_parts(content: SegmentContent) -> dict[str, Array]:
-    block, graph = content.block, content.graph
-    parts = _ids_to_parts(block) | {
-        "seqs": block.seqs.astype("<i8", copy=False),
-        "vectors": block.vectors.astype("<f4", copy=False),
-        "lengths": block.lengths.astype("<f8", copy=False),
-        "codes": block.codes,
+def _to_parts(
+    rows: Columns, vectors: Callable[[], Iterable[Floats]], graph: GraphArrays
+) -> dict[str, Pieces]:
+    before = _ids_to_parts(rows) | {"seqs": rows.seqs.astype("<i8", copy=False)}
+    after = {
+        "lengths": rows.lengths.astype("<f8", copy=False),
+        "codes": rows.codes,
         "links": graph.links.astype("<u4", copy=False),
         "levels": graph.levels,
         "upper": graph.upper.astype("<u4", copy=False),
     }
-    parts |= field_parts.to_parts(block.fields)
-    return {name: np.ascontiguousarray(array) for name, array in parts.items()}
+    after |= field_parts.to_parts(rows.fields)
+    little = {"vectors": lambda: (piece.astype("<f4", copy=False) for piece in vectors())}
+    return _whole(before) | little | _whole(after)
 
 
-def _ids_to_parts(block: Block) -> dict[str, Array]:
-    if id_type_of(block.ids) is IdType.INT64:
-        return {"ids": block.ids.astype("<i8", copy=False)}
-    offsets, data = string_ids.to_bytes(block.ids)
-    order = block.order.astype("<i8", copy=False)
+def _whole(parts: dict[str, Array]) -> dict[str, Pieces]:
+    """Take parts as one piece each."""
+    contiguous = {name: np.ascontiguousarray(array) for name, array in parts.items()}
+    return {name: partial(iter, (array,)) for name, array in contiguous.items()}
+
+
+def _ids_to_parts(rows: Columns) -> dict[str, Array]:
+    if id_type_of(rows.ids) is IdType.INT64:
+        return {"ids": rows.ids.astype("<i8", copy=False)}
+    offsets, data = string_ids.to_bytes(rows.ids)
+    order = rows.order.astype("<i8", copy=False)
     return {"id_offsets": offsets, "id_bytes": data, "id_ranks": order}
 
 
