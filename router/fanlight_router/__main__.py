@@ -70,8 +70,10 @@ def _shards(config: RouterConfig) -> list[RemoteShard]:
     shard_map = ShardMap(config.cluster, config.shards)
     encoder = SearchEncoder()
     return [
-        RemoteShard(identity, address, encoder, config.limits.message_bytes)
-        for identity, address in zip(shard_map.identities, shard_map.addresses, strict=True)
+        RemoteShard(identity, address, encoder, config.limits.message_bytes, target)
+        for identity, address, target in zip(
+            shard_map.identities, shard_map.addresses, config.targets, strict=True
+        )
     ]
 
 

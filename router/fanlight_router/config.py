@@ -10,7 +10,7 @@ from annotated_types import Interval, MinLen
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
-from fanlight.config import ListenConfig, LogConfig
+from fanlight.config import ConfigError, ListenConfig, LogConfig
 from fanlight.limits import Limits
 
 _SHARDS_MAX = 1_000
@@ -61,6 +61,8 @@ class RouterConfig:
         listen: where it listens; 7700, with the shards of a local cluster on the next ports.
         shards: "host:port" of every shard, in order of index. Part of the data: items are
             placed by their number.
+        sockets: Unix sockets of the same shards, for a router on their machine; none to use the
+            addresses above.
         timeouts: how long things may take.
         limits: what it accepts at the most.
         log: how it logs.
@@ -69,6 +71,20 @@ class RouterConfig:
     cluster: Annotated[str, MinLen(1)] = "local"
     listen: ListenConfig = ListenConfig(port=7_700)
     shards: Annotated[tuple[Address, ...], AfterValidator(_check_number)]
+    sockets: tuple[str, ...] = ()
     timeouts: TimeoutsConfig = TimeoutsConfig()
     limits: Limits = Limits()
     log: LogConfig = LogConfig()
+
+    def __post_init__(self) -> None:
+        """Hold the keys to each other."""
+        if self.sockets and len(self.sockets) != len(self.shards):
+            raise ConfigError(
+                f"sockets: expected one for each of {len(self.shards)} shards or none, "
+                f"got {len(self.sockets)}"
+            )
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Say where to connect to each shard."""
+        return tuple(f"unix:{path}" for path in self.sockets) or self.shards

@@ -98,7 +98,12 @@ class RemoteShard:
     """
 
     def __init__(
-        self, identity: ShardIdentity, address: str, encoder: SearchEncoder, message_bytes: int
+        self,
+        identity: ShardIdentity,
+        address: str,
+        encoder: SearchEncoder,
+        message_bytes: int,
+        target: str | None = None,
     ) -> None:
         """Make a channel, which connects when it is first used.
 
@@ -107,6 +112,7 @@ class RemoteShard:
             address: where it should be.
             encoder: shared by the shards of one router.
             message_bytes: largest message either way.
+            target: how to connect to it, if not by that address.
         """
         self.identity = identity
         self.address = address
@@ -114,7 +120,7 @@ class RemoteShard:
         self._refusal: FanlightError | None = NotReady("was not looked at yet")
         self._encoder = encoder
         options = [*channel_options(message_bytes), _DNS_OPTION]
-        self._channel = grpc.aio.insecure_channel(address, options=options)
+        self._channel = grpc.aio.insecure_channel(target or address, options=options)
         # The generated stubs of both kinds of channel are one class with two types.
         self._cluster = cast(
             "cluster_pb2_grpc.ClusterServiceAsyncStub",

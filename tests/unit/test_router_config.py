@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from fanlight.config import ConfigError, dump, load
@@ -34,3 +36,12 @@ def test_what_cannot_be_used_is_named(override: str, message: str) -> None:
     """Each error names the key, what was expected and what it holds."""
     with pytest.raises(ConfigError, match=message):
         load(RouterConfig, None, [override])
+
+
+def test_sockets_are_as_many_as_shards() -> None:
+    """A socket too few would leave a shard nowhere; none at all means the addresses."""
+    config = RouterConfig(shards=("a:1", "b:2"))
+    assert config.targets == ("a:1", "b:2")
+    assert replace(config, sockets=("/a", "/b")).targets == ("unix:/a", "unix:/b")
+    with pytest.raises(ConfigError, match="sockets: expected one for each of 2 shards"):
+        replace(config, sockets=("/a",))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, cast
 
 import grpc
@@ -138,3 +140,26 @@ async def test_a_drain_ends_at_its_grace(
     await asyncio.wait_for(shard.shell.drain(0.1), 5)
     with pytest.raises(grpc.aio.AioRpcError):
         await call
+
+
+async def test_a_socket_serves_beside_the_port(tmp_path: Path) -> None:
+    """The same server answers on its Unix socket, and on one that a dead process left behind."""
+    path = tmp_path / "a.sock"
+    with socket.socket(socket.AF_UNIX) as left_behind:
+        left_behind.bind(str(path))
+    shell = Shell(Limits())
+    await shell.start(ListenConfig(port=0, socket=str(path)))
+    await shell.set_serving(True)
+    try:
+        async with grpc.aio.insecure_channel(f"unix:{path}") as channel:
+            request = health_pb2.HealthCheckRequest()
+            assert (await health_of(channel).Check(request)).status == SERVING
+    finally:
+        await shell.drain(0)
+
+
+async def test_a_socket_that_cannot_be_bound_is_named(tmp_path: Path) -> None:
+    """A socket in a folder that is not there is refused like a port in use."""
+    path = tmp_path / "nowhere" / "a.sock"
+    with pytest.raises(CannotListen, match=r"nowhere/a\.sock"):
+        await Shell(Limits()).start(ListenConfig(port=0, socket=str(path)))

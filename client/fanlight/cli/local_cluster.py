@@ -8,13 +8,16 @@ still find their shards, then the shards together.
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from dataclasses import replace
 from types import TracebackType
+from typing import Any
 
 from fanlight.cli.claims import check_ports, claimed
 from fanlight.cli.local_config import LocalConfig, merged
 from fanlight.cli.process import Process, Program
+from fanlight.config import SOCKET_BYTES
 from fanlight.placement import shard_name
 
 ROUTER = "router"
@@ -87,7 +90,7 @@ class LocalCluster:
         shards = [self._launch(self._shard(index)) for index in range(shape.shards)]
         for shard in shards:
             shard.await_address(deadline)
-        router = self._launch(self._router([shard.address for shard in shards]))
+        router = self._launch(self._router(shards))
         router.await_address(deadline)
         for process in self.processes:
             process.await_serving(deadline)
@@ -99,19 +102,31 @@ class LocalCluster:
     def _shard(self, index: int) -> Program:
         shape, name = self.config.cluster, shard_name(index)
         data = self._folder / name
-        keys = {
+        keys: dict[str, Any] = {
             "cluster": shape.name,
             "shard": {"index": index, "count": shape.shards},
             "listen": {"host": _HOST, "port": shape.port and shape.port + 1 + index},
             "data": str(data),
         }
+        if socket := self._socket(name):
+            keys["listen"]["socket"] = socket
         every = merged(self.config.server, keys)
         return Program(name, "fanlight_server", self._folder, every, data)
 
-    def _router(self, shards: list[str]) -> Program:
+    def _socket(self, name: str) -> str:
+        """Name the socket that a shard has for the router; "" where its path would be too long."""
+        path = str(self._folder / "run" / f"{name}.sock")
+        return path if len(os.fsencode(path)) <= SOCKET_BYTES else ""
+
+    def _router(self, shards: list[Process]) -> Program:
         shape = self.config.cluster
-        listen = {"host": _HOST, "port": shape.port}
-        keys = {"cluster": shape.name, "listen": listen, "shards": shards}
+        sockets = [self._socket(shard.name) for shard in shards]
+        keys = {
+            "cluster": shape.name,
+            "listen": {"host": _HOST, "port": shape.port},
+            "shards": [shard.address for shard in shards],
+            "sockets": sockets if all(sockets) else [],
+        }
         return Program(ROUTER, "fanlight_router", self._folder, merged(self.config.router, keys))
 
     def kill(self, name: str) -> None:

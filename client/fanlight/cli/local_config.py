@@ -18,8 +18,15 @@ from fanlight.config import ConfigError, load
 Keys = Mapping[str, Any]
 
 _DECIDED_BY_LAUNCHER = {
-    "server": (("cluster",), ("shard",), ("data",), ("listen", "host"), ("listen", "port")),
-    "router": (("cluster",), ("shards",), ("listen", "host"), ("listen", "port")),
+    "server": (
+        ("cluster",),
+        ("shard",),
+        ("data",),
+        ("listen", "host"),
+        ("listen", "port"),
+        ("listen", "socket"),
+    ),
+    "router": (("cluster",), ("shards",), ("sockets",), ("listen", "host"), ("listen", "port")),
 }
 _LAST_PORT = 65_535
 

@@ -59,7 +59,7 @@ class Shell:
 
         Raises:
             ConfigError: the host is not loopback and `listen.insecure` is not set.
-            CannotListen: the port is in use, or the host is not this machine's.
+            CannotListen: the port or the socket is in use, or not this machine's to bind.
         """
         if not listen.insecure and not _is_loopback(listen.host):
             raise ConfigError(
@@ -69,6 +69,8 @@ class Shell:
             )
         await self._set_health(serving=False)
         port = self._bind(listen)
+        if listen.socket:
+            self._bind_socket(listen.socket)
         await self.grpc.start()
         return port
 
@@ -108,6 +110,13 @@ class Shell:
             except RuntimeError:
                 reason = "address already in use"
         raise CannotListen(f"cannot listen on {where}: {reason}")
+
+    def _bind_socket(self, path: str) -> None:
+        """Bind a Unix socket; one that a dead process left behind is replaced."""
+        try:
+            self.grpc.add_insecure_port(f"unix:{path}")
+        except RuntimeError:
+            raise CannotListen(f"cannot listen on the socket {path}") from None
 
 
 def address(host: str, port: int) -> str:
