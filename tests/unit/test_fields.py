@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from fanlight.errors import Corruption
 from fanlight.fields import read_fields
 from fanlight.filters import AllOf, AnyOf, Exists, FieldType, Filter, IsIn, Not, Range
 from fanlight.model import Rows
+from fanlight_server.index import columns
 from fanlight_server.index.bits import Bits, count, unpacked
 from fanlight_server.index.field_parts import from_parts, to_parts
 from fanlight_server.index.fields import Fields, GrowingFields, KeptBitmaps, merge_fields
@@ -135,9 +137,10 @@ def test_a_segment_allows_what_the_filter_accepts(
 ) -> None:
     """Sorted columns give the same rows, before and after a file, first and again."""
     segment = segment_of(payloads)
-    for fields in (segment, reopened(segment)):
-        for filter in (*filters, *filters):
-            assert rows_in(fields.allowed(filter), len(payloads)) == expected(filter, payloads)
+    with patch.multiple(columns, _RUNS=4, _RUN_MIN=2):  # as if the rows were many
+        for fields in (segment, reopened(segment)):
+            for filter in (*filters, *filters):
+                assert rows_in(fields.allowed(filter), len(payloads)) == expected(filter, payloads)
 
 
 @given(st.lists(PAYLOADS, min_size=1, max_size=4), st.randoms(), st.data())
@@ -202,6 +205,23 @@ def test_many_values_at_once() -> None:
             field("genre").is_in([*map(str, odd), *(f"x{n}" for n in range(5_000))]),
         ):
             assert rows_in(fields.allowed(filter), 3_000) == odd
+
+
+def test_wide_conditions_of_large_segments() -> None:
+    """Most of the rows are not set one by one, and the answer is the same."""
+    rng = np.random.default_rng(5)
+    n = 12_000
+    years = rng.integers(0, 2_000, (n, 2)).tolist()
+    payloads: list[dict[str, Any]] = [
+        {"year": pair if pair[0] % 3 else pair[0], "score": pair[1] / 7, "genre": f"g{pair[0] % 3}"}
+        for pair in years
+    ]
+    segment = segment_of(payloads)
+    lows = rng.integers(0, 1_500, 5).tolist()
+    for low in lows:
+        year = field("year").range(gte=low, lte=low + 500)
+        for filter in (year, field("score") >= low / 7, (field("genre") == "g1") & ~year):
+            assert rows_in(segment.allowed(filter), n) == expected(filter, payloads)
 
 
 def test_few_bitmaps_are_kept() -> None:

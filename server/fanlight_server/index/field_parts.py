@@ -43,13 +43,15 @@ def from_parts(
         ValueError: a part is no array of its type.
     """
     columns = {
-        name: _column(filterable[name], parts, number)
+        name: _column(filterable[name], rows, parts, number)
         for number, name in enumerate(sorted(filterable))
     }
     return Fields(rows, columns, KeptBitmaps())
 
 
-def _column(type_: FieldType, parts: Mapping[str, NDArray[np.uint8]], number: int) -> Postings:
+def _column(
+    type_: FieldType, n: int, parts: Mapping[str, NDArray[np.uint8]], number: int
+) -> Postings:
     bounds = parts[f"field{number}_bounds"].view("<u8")
     rows = parts[f"field{number}_rows"].view("<u4")
     keywords = None
@@ -63,4 +65,4 @@ def _column(type_: FieldType, parts: Mapping[str, NDArray[np.uint8]], number: in
         sound = True
     if not sound or len(bounds) != len(keys) + 1 or bounds[-1] != len(rows):
         raise Corruption("the parts of a field contradict each other")
-    return Postings(type_, keys, bounds, rows, keywords)
+    return Postings(type_, n, keys, bounds, rows, keywords)

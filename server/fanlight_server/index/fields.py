@@ -28,7 +28,7 @@ from fanlight.filters import (
     parts_of,
 )
 from fanlight.model import Rows
-from fanlight_server.index.bits import Bits, complement, packed
+from fanlight_server.index.bits import Bits, complement
 from fanlight_server.index.columns import Column, GrowingColumn, merge
 
 # Bitmaps kept for one segment: a byte a row for each 8. The values of a field that most searches
@@ -68,7 +68,7 @@ class Fields:
 
     def _evaluate(self, filter: Filter) -> Bits:
         if isinstance(filter, (IsIn, Range, Exists)):
-            return packed(self.columns[filter.field].matching(filter, self.rows))
+            return self.columns[filter.field].matching(filter)
         parts = [self.allowed(part) for part in parts_of(filter)]
         if isinstance(filter, AllOf):
             return reduce(np.bitwise_and, parts)
@@ -146,7 +146,7 @@ def merge_fields(parts: Sequence[Fields], places: Sequence[Rows], rows: int) -> 
         rows: of the segment.
     """
     columns = {
-        name: merge(column.type_, [part.columns[name] for part in parts], places)
-        for name, column in parts[0].columns.items()
+        name: merge([part.columns[name] for part in parts], places, rows)
+        for name in parts[0].columns
     }
     return Fields(rows, columns, KeptBitmaps())
