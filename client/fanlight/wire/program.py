@@ -31,6 +31,9 @@ from fanlight.wire.serving import Shell, address
 VERSION = importlib.metadata.version("fanlight")
 EXIT_FAILED = 1
 EXIT_CONFIG = 2
+# How long a thread may compute while another one wants the interpreter. With Python's 5 ms a search
+# waits that long for a thread that takes rows apart.
+_SWITCH_S = 0.0005
 
 _log = structlog.get_logger("fanlight.program")
 
@@ -103,6 +106,7 @@ def run(
             sys.stdout.write(dump(config))
             return 0
         configure_log(config.log)
+        sys.setswitchinterval(_SWITCH_S)
         values = as_mapping(config)
         _log.info("starting", program=name, version=VERSION, pid=os.getpid(), config=values)
         asyncio.run(_live(config, make, arguments.port_file, arguments.exit_with_parent))
