@@ -5,18 +5,36 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from tests import oracle
+from tests.matching import accepts
 from tests.pieces import floats, ids_of, spec_of
 from tests.storage.conftest import OpenCatalog
 
+from fanlight.conditions import field as field_
+from fanlight.filters import FieldType, Filter
 from fanlight.ids import empty
-from fanlight.model import Floats, IdColumn, IdType, ItemBatch, Metric, SearchRequest
+from fanlight.model import (
+    Floats,
+    IdColumn,
+    IdType,
+    ItemBatch,
+    Metric,
+    SearchRequest,
+    parse_payload,
+)
 from fanlight.topk import TopK
 from fanlight_server.collection import Collection
 
+FIELDS = {"n": FieldType.INT, "tags": FieldType.KEYWORD}
+FILTERS = [
+    field_("n") < 450,
+    field_("tags").is_in(["a", "b"]) & ~(field_("n") < 300),
+    ~field_("tags").exists(),
+    field_("tags") == "no such tag",
+]
 DIM = 8
 WAIT_S = 20
 
@@ -50,6 +68,15 @@ class Model:
     def best(self, queries: Floats, k: int) -> TopK:
         return oracle.best(self.metric, queries, self.ids(), self.vectors(), k)
 
+    def accepted(self, filter: Filter) -> Model:
+        """Keep the items that satisfy a filter."""
+        items = {
+            value: item
+            for value, item in self.items.items()
+            if accepts(filter, parse_payload(item[1]))
+        }
+        return replace(self, items=items)
+
 
 def random_batch(
     choice: random.Random, model: Model, universe: Sequence[int], rows: int
@@ -59,16 +86,27 @@ def random_batch(
     rng = np.random.default_rng(choice.randrange(2**32))
     vectors = rng.standard_normal((rows, model.dim)).astype(np.float32)
     vectors[rng.random(rows) < 0.2] = np.arange(1, model.dim + 1, dtype=np.float32)
-    blobs = [json.dumps({"n": int(n)}).encode() if choice.random() < 0.5 else b"" for n in numbers]
+    blobs = [payload_of(choice, int(n)) if choice.random() < 0.5 else b"" for n in numbers]
     payloads = blobs if choice.random() < 0.7 else None
     return ItemBatch(ids_of(numbers, model.id_type), vectors, payloads)
 
 
+def payload_of(choice: random.Random, number: int) -> bytes:
+    tags = [choice.choice("abcdefg") for _ in range(choice.randrange(3))]
+    return json.dumps({"n": number, "tags": tags}).encode()
+
+
 def search(
-    collection: Collection, queries: Floats, k: int, *, exact: bool = True, ef: int | None = None
+    collection: Collection,
+    queries: Floats,
+    k: int,
+    *,
+    exact: bool = True,
+    ef: int | None = None,
+    filter: Filter | None = None,
 ) -> TopK:
     hits = collection.search(
-        SearchRequest(collection.spec.name, queries, k, exact=exact, ef_search=ef)
+        SearchRequest(collection.spec.name, queries, k, exact=exact, ef_search=ef, filter=filter)
     )
     return TopK(hits.ids, hits.scores, hits.counts)
 
@@ -81,6 +119,8 @@ def check(collection: Collection, model: Model, queries: Floats) -> None:
     for k in (1, 10, len(model.items) + 10):
         expected = TopK(best.ids[:, :k], best.scores[:, :k], np.minimum(best.counts, k))
         oracle.assert_equal(search(collection, queries, k), expected)
+    if collection.spec.filterable:
+        check_filters(collection, model, queries)
     if len(model.items):
         everything = model.ids()
         check_items(collection.get(everything).ids.tolist(), everything)
@@ -89,6 +129,19 @@ def check(collection: Collection, model: Model, queries: Floats) -> None:
         assert found.payload_blobs == [model.items[value][1] for value in everything.tolist()]
         assert not len(found.missing)
     check_items(scrolled(collection, 37), model.ids())
+
+
+def check_filters(collection: Collection, model: Model, queries: Floats) -> None:
+    """Compare filtered answers with the model: exactly, and as far as a walk promises."""
+    for filter in FILTERS:
+        accepted = model.accepted(filter)
+        expected = accepted.best(queries, 10)
+        oracle.assert_equal(search(collection, queries, 10, filter=filter), expected)
+        walked = search(collection, queries, 10, exact=False, filter=filter)
+        np.testing.assert_array_equal(walked.counts, expected.counts)
+        assert set(walked.ids[walked.ids != empty(model.id_type, 1)[0]].tolist()) <= set(
+            accepted.items
+        )
 
 
 def check_items(got: Sequence[object], expected: IdColumn) -> None:

@@ -8,13 +8,13 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
 from tests.pieces import floats, ids_of, spec_of
 from tests.storage.conftest import OpenCatalog
-from tests.storage.model import Model, check, random_batch, search
+from tests.storage.model import FIELDS, Model, check, random_batch, search
 
 from fanlight.model import DeleteResult, IdType, Metric, SearchRequest, UpsertResult
 from fanlight_server.collection import Collection
@@ -117,7 +117,7 @@ def test_random_changes_against_a_model(
     print(f"seed {seed}")  # noqa: T201  to repeat a failure
     choice = random.Random(seed)
     catalog = open_catalog()
-    catalog.create(spec_of(DIM, metric, id_type))
+    catalog.create(replace(spec_of(DIM, metric, id_type), filterable=FIELDS))
     lasting, buried = list(range(UNIVERSE, UNIVERSE + 120)), list(range(2_000, 2_100))
     model = Model(DIM, id_type, metric)
     for numbers in (lasting, buried):
