@@ -1,0 +1,1 @@
+"""VectorDBBench's view of Fanlight; see README.md beside this package."""
