@@ -11,6 +11,7 @@
 #include "bind_arrays.h"
 #include "codes.h"
 #include "graph.h"
+#include "room.h"
 #include "scan.h"
 #include "search.h"
 
@@ -93,11 +94,10 @@ struct KeptGraph {
 // Query vectors, all of them finite.
 Array<float> queries_of(const py::object& value, const Rows& rows) {
   Array<float> queries(value, "queries", {kAny, rows_expected(rows.dim)});
-  const std::size_t size = queries.extent(0) * rows.dim;
-  for (std::size_t i = 0; i < size; ++i) {
-    if (!std::isfinite(queries.data()[i])) {
+  for (std::size_t query = 0; query < queries.extent(0); ++query) {
+    if (!std::isfinite(largest_magnitude(queries.data() + query * rows.dim, rows.dim))) {
       throw py::value_error("queries: expected finite numbers, got another in query " +
-                            std::to_string(i / rows.dim));
+                            std::to_string(query));
     }
   }
   return queries;
@@ -220,10 +220,12 @@ py::object scan(const KeptRows& self, const py::object& queries_, py::ssize_t k_
     const auto some = kept.allowed ? kept.allowed->rows() : std::vector<std::uint32_t>();
     const Chosen chosen = kept.allowed ? Chosen{some.data(), some.size()}
                                        : Chosen{nullptr, rows.count};
-    done = answer_batch(queries.extent(0), threads, deadline, [&](std::size_t query) {
-      thread_local ScanRoom room;
-      const auto scan_one = codes ? scan_codes : scan_vectors;
-      scan_one(rows, queries.data() + query * rows.dim, k, chosen, room, answer.of(query));
+    const auto scan_one = codes ? scan_codes : scan_vectors;
+    done = answer_batch(queries.extent(0), threads, 1, deadline, [&](Claims& claims) {
+      ScanRoom& room = of_this_thread<ScanRoom>();
+      for (std::size_t query = 0; claims.claim(query);) {
+        scan_one(rows, queries.data() + query * rows.dim, k, chosen, room, answer.of(query));
+      }
     });
   }
   return answer.found(done);
@@ -252,10 +254,9 @@ py::object search_graph(const KeptGraph& self, const py::object& queries_, py::s
   {
     const py::gil_scoped_release unlocked;
     const SearchPlan plan(self.graph, k, ef, walk, kept.allowed);
-    done = answer_batch(queries.extent(0), threads, deadline, [&](std::size_t query) {
-      thread_local SearchRoom room;
-      search(self.graph, plan, queries.data() + query * rows.dim, room, answer.of(query));
-    });
+    const SearchBatch batch{queries.data(), [&](std::size_t query) { return answer.of(query); }};
+    done = answer_batch(queries.extent(0), threads, 1, deadline,
+                        [&](Claims& claims) { search(self.graph, plan, batch, claims); });
   }
   return answer.found(done);
 }

@@ -33,6 +33,9 @@ constexpr std::size_t kCodeExtra = 2 * sizeof(float);
 // whole cache lines, so that a record touches as few of them as can be.
 std::size_t code_bytes(std::size_t dim);
 
+// The largest magnitude of the elements of a vector: infinite or NaN when one of them is.
+float largest_magnitude(const float* vector, std::size_t dim);
+
 // Encode one row into code_bytes(dim) bytes; false when it or its length is not finite.
 bool encode_row(Metric metric, const float* vector, double length, std::size_t dim,
                 std::uint8_t* record);

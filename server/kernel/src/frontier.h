@@ -30,9 +30,9 @@ class SortedFrontier {
     size_ = next_ = 0;
   }
 
-  void offer(std::uint32_t row, float key) {
+  bool offer(std::uint32_t row, float key) {
     if (size_ == ef_) {
-      if (!(key > candidates_[size_ - 1].key)) return;
+      if (!(key > candidates_[size_ - 1].key)) return false;
       --size_;
     }
     Candidate* const begin = candidates_.data();
@@ -40,7 +40,10 @@ class SortedFrontier {
     std::move_backward(at, begin + size_, begin + size_ + 1);
     *at = {key, row};
     ++size_;
-    next_ = std::min(next_, static_cast<std::size_t>(at - begin));
+    const std::size_t place = static_cast<std::size_t>(at - begin);
+    if (place > next_) return false;
+    next_ = place;
+    return true;
   }
 
   // Take the best candidate that was not visited; false when there is none.
@@ -87,16 +90,18 @@ class HeapFrontier {
     waiting_.clear();
   }
 
-  void offer(std::uint32_t row, float key) {
-    if (found_.size() == ef_ && !(key > found_.front().key)) return;
+  bool offer(std::uint32_t row, float key) {
+    if (found_.size() == ef_ && !(key > found_.front().key)) return false;
     waiting_.push_back({key, row});
     std::push_heap(waiting_.begin(), waiting_.end(), farther);
-    if (allowed_ && !(*allowed_)(row)) return;
+    const bool first = waiting_.front().row == row;
+    if (allowed_ && !(*allowed_)(row)) return first;
     found_.push_back({key, row});
     std::push_heap(found_.begin(), found_.end(), nearer);
-    if (found_.size() <= ef_) return;
+    if (found_.size() <= ef_) return first;
     std::pop_heap(found_.begin(), found_.end(), nearer);
     found_.pop_back();
+    return first;
   }
 
   bool take(std::uint32_t& row) {

@@ -24,10 +24,15 @@ struct Rows {
   CodeTable code_table() const { return {codes, code_stride, dim}; }
 };
 
-// Ask the memory for the bytes that start at `at`, before they are needed.
+// Ask the memory for the bytes that start at `at`, before they are needed. Into the second-level
+// cache: the first one is too small for what a walk asks for at a time, and on the way there the
+// CPU waits for room (1.1 to 1.3 times as long a walk, measured on 8,000 to 100,000 rows).
 inline void prefetch(const void* at, std::size_t bytes) {
+  constexpr int kSecondLevel = 2;
   const char* line = static_cast<const char*>(at);
-  for (std::size_t offset = 0; offset < bytes; offset += 64) __builtin_prefetch(line + offset);
+  for (std::size_t offset = 0; offset < bytes; offset += 64) {
+    __builtin_prefetch(line + offset, 0, kSecondLevel);
+  }
 }
 
 // The Euclidean length of a vector, computed in float64.

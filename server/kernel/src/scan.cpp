@@ -33,7 +33,9 @@ void add_all(const Rows& rows, const std::uint32_t* chosen, const float* scores,
 
 }  // namespace
 
-std::size_t candidates_for(std::size_t k) { return std::max(2 * k, k + 32); }
+// At k = 10 and 100, with ef from 32 to 150, on text, image and generated vectors of 50 to 784
+// dimensions, more candidates found nothing more; 5/4 k + 2 lost up to 0.002 of the recall.
+std::size_t candidates_for(std::size_t k) { return std::max(k + k / 2, k + 8); }
 
 void rank(const Rows& rows, const Query& query, const std::uint32_t* chosen, std::size_t count,
           std::size_t k, TopK& best) {

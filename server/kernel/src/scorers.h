@@ -12,6 +12,8 @@ namespace fanlight {
 
 class CodeScorer {
  public:
+  static void prepare(const Rows& rows, Query& query) { query.encode(rows); }
+
   CodeScorer(const Rows& rows, const Query& query)
       : table_(rows.code_table()), query_(query.codes()) {}
 
@@ -31,6 +33,8 @@ class CodeScorer {
 // The comparison that hnswlib makes of vectors divided by their lengths, without a copy of them.
 class VectorScorer {
  public:
+  static void prepare(const Rows& rows, Query& query) { query.make_unit(rows); }
+
   VectorScorer(const Rows& rows, const Query& query) : rows_(rows), query_(query.unit()) {}
 
   void keys(const std::uint32_t* chosen, std::size_t count, float* keys) const {

@@ -1,17 +1,16 @@
-// Search of a graph for one query.
+// Searches of a graph.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <vector>
 
 #include "allowed.h"
-#include "frontier.h"
+#include "batch.h"
 #include "graph.h"
 #include "hits.h"
-#include "scan.h"
-#include "walk.h"
 
 namespace fanlight {
 
@@ -30,15 +29,13 @@ struct SearchPlan {
   std::vector<std::uint32_t> rows;   // the allowed ones, when they are scanned
 };
 
-// What one search needs, kept by each thread from search to search.
-struct SearchRoom {
-  ScanRoom scan;
-  WalkRoom walk;
-  SortedFrontier sorted;
-  HeapFrontier heaps;
+// The queries of a call and where their hits go.
+struct SearchBatch {
+  const float* queries;
+  std::function<HitsOut(std::size_t)> out;
 };
 
-void search(const Graph& graph, const SearchPlan& plan, const float* query, SearchRoom& room,
-            const HitsOut& out);
+// Answer the queries claimed, on the calling thread.
+void search(const Graph& graph, const SearchPlan& plan, const SearchBatch& batch, Claims& claims);
 
 }  // namespace fanlight

@@ -11,19 +11,6 @@
 
 namespace fanlight {
 
-// What one walk needs, kept by each thread from walk to walk.
-struct WalkRoom {
-  Visited visited;
-  std::vector<std::uint32_t> fresh;
-  std::vector<float> keys;
-
-  void start(const Graph& graph) {
-    visited.start(graph.rows().count);
-    fresh.resize(graph.max_neighbours() + 1);
-    keys.resize(graph.max_neighbours() + 1);
-  }
-};
-
 // Go to the nearest neighbour as long as there is a nearer one, level by level.
 template <typename Scorer>
 Candidate descend(const Graph& graph, const Scorer& scorer, std::vector<float>& keys) {
@@ -46,25 +33,55 @@ Candidate descend(const Graph& graph, const Scorer& scorer, std::vector<float>& 
   return at;
 }
 
-// Visit candidates, best first, and offer their neighbours, until the frontier gives none.
-template <typename Scorer, typename Frontier>
-void walk(const Graph& graph, const Scorer& scorer, Frontier& frontier, WalkRoom& room) {
-  room.start(graph);
-  const Candidate start = descend(graph, scorer, room.keys);
-  room.visited.meet(start.row);
-  frontier.offer(start.row, start.key);
-  for (std::uint32_t row; frontier.take(row);) {
-    std::size_t fresh = 0;
-    const Neighbours next = graph.neighbours(row);
-    for (std::uint32_t i = 0; i < next.count; ++i) {
-      room.fresh[fresh] = next.rows[i];
-      fresh += room.visited.meet(next.rows[i]);
-    }
-    for (std::size_t i = 0; i < fresh; ++i) scorer.prefetch_row(room.fresh[i]);
-    scorer.keys(room.fresh.data(), fresh, room.keys.data());
-    for (std::size_t i = 0; i < fresh; ++i) frontier.offer(room.fresh[i], room.keys[i]);
-    if (frontier.peek(row)) graph.prefetch_neighbours(row);
+// One walk, in steps that end where memory is waited for: `gather` asks for what `compare` reads,
+// and `compare` for what the next `gather` reads, so that the steps of several walks can take
+// turns and hide each other's waits. Kept by a thread from walk to walk.
+template <typename Frontier>
+class Walk {
+ public:
+  Frontier& frontier() { return frontier_; }
+
+  // Begin at the entry point; the frontier must have been started.
+  template <typename Scorer>
+  void start(const Graph& graph, const Scorer& scorer) {
+    visited_.start(graph.rows().count);
+    fresh_.resize(graph.max_neighbours());
+    keys_.resize(graph.max_neighbours());
+    const Candidate first = descend(graph, scorer, keys_);
+    count_ = visited_.meet(&first.row, 1, fresh_.data());
+    frontier_.offer(first.row, first.key);
+    graph.prefetch_neighbours(first.row);
   }
-}
+
+  // Visit the best candidate: collect those neighbours that were not met before. False: the walk
+  // has ended.
+  template <typename Scorer>
+  bool gather(const Graph& graph, const Scorer& scorer) {
+    std::uint32_t row = 0;
+    if (!frontier_.take(row)) return false;
+    const Neighbours next = graph.neighbours(row);
+    count_ = visited_.meet(next.rows, next.count, fresh_.data());
+    for (std::size_t i = 0; i < count_; ++i) scorer.prefetch_row(fresh_[i]);
+    if (frontier_.peek(row)) graph.prefetch_neighbours(row);
+    return true;
+  }
+
+  // Offer what was collected.
+  template <typename Scorer>
+  void compare(const Graph& graph, const Scorer& scorer) {
+    scorer.keys(fresh_.data(), count_, keys_.data());
+    const std::size_t count = count_;
+    for (std::size_t i = 0; i < count; ++i) {
+      if (frontier_.offer(fresh_[i], keys_[i])) graph.prefetch_neighbours(fresh_[i]);
+    }
+  }
+
+ private:
+  Frontier frontier_;
+  Visited visited_;
+  std::vector<std::uint32_t> fresh_;  // what was collected
+  std::size_t count_ = 0;
+  std::vector<float> keys_;
+};
 
 }  // namespace fanlight
