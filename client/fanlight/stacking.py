@@ -8,8 +8,9 @@ notices the company: each caller gets its own hits and its own errors.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import accumulate, pairwise
+from operator import attrgetter
 
 import numpy as np
 
@@ -20,6 +21,12 @@ from fanlight.model import Hits, SearchRequest
 # Queries of one stack. More gain nothing by sharing a call, and everyone in a stack waits for
 # its slowest query.
 STACK_QUERIES = 256
+
+
+# Whatever a search has besides its queries; much faster than `dataclasses.replace`.
+_parameters_of = attrgetter(
+    *(field.name for field in fields(SearchRequest) if field.name not in ("vectors", "ids"))
+)
 
 
 def size_of(request: SearchRequest) -> int:
@@ -36,7 +43,7 @@ def kind_of(request: SearchRequest) -> Hashable:
     elif request.ids is not None:
         queries = request.ids.dtype
     # No queries at all is an error, which a stack would hide.
-    return replace(request, vectors=None, ids=None), queries, size_of(request) > 0
+    return _parameters_of(request), queries, size_of(request) > 0
 
 
 def room_for(request: SearchRequest, limits: Limits) -> int:

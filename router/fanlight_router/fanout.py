@@ -53,7 +53,9 @@ class Fanout:
             DeadlineExceeded: the deadline passed before the shards were asked.
         """
         check_search_parameters(request, self._limits)
-        bare = replace(request, with_payloads=False, with_vectors=False, take=None)
+        bare = request
+        if request.with_vectors or request.with_payloads or request.take is not None:
+            bare = replace(request, with_payloads=False, with_vectors=False, take=None)
         nearest = self._nearest if bare.ids is None else self._nearest_to_items
         hits = first(await nearest(bare, deadline), request.width)
         if request.with_vectors or request.with_payloads:

@@ -22,6 +22,7 @@ from typing import Protocol, TypeVar
 
 import grpc
 import structlog
+import uvloop
 
 from fanlight.config import ConfigError, ListenConfig, LogConfig, as_mapping, dump, load
 from fanlight.errors import FanlightError
@@ -109,7 +110,7 @@ def run(
         sys.setswitchinterval(_SWITCH_S)
         values = as_mapping(config)
         _log.info("starting", program=name, version=VERSION, pid=os.getpid(), config=values)
-        asyncio.run(_live(config, make, arguments.port_file, arguments.exit_with_parent))
+        uvloop.run(_live(config, make, arguments.port_file, arguments.exit_with_parent))
     except FanlightError as error:
         sys.stderr.write(f"{name}: {error}\n")
         return EXIT_CONFIG if isinstance(error, ConfigError) else EXIT_FAILED
