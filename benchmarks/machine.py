@@ -38,6 +38,7 @@ def environment() -> dict[str, Any]:
         "load_average_before": os.getloadavg()[0],
         "python": platform.python_version(),
         "versions": _versions(),
+        "grpc_experiments": os.environ.get("GRPC_EXPERIMENTS", ""),
         "commit": _git("rev-parse", "--short", "HEAD"),
         "uncommitted_changes": bool(_git("status", "--porcelain")),
     }

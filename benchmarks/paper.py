@@ -23,6 +23,8 @@ from tables.serving import split
 
 # Where a second copy of a late request goes to another replica: the later, the fewer are sent.
 _HEDGE_AT = 0.95
+# Items, shards, and what each router of a tree has below it, unless told otherwise.
+PAPER = (1_000_000_000, 1_000, 32)
 _SHARES = (0.5, 0.9, 0.99, 0.999)
 
 
@@ -215,11 +217,10 @@ def main() -> None:
     """Print the tables for a run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", type=Path)
-    parser.add_argument("--items", type=float, default=1e9)
-    parser.add_argument("--shards", type=int, default=1_000)
-    parser.add_argument("--fanout", type=int, default=32)
+    for name, default in zip(("--items", "--shards", "--fanout"), PAPER, strict=True):
+        parser.add_argument(name, type=float, default=default)
     arguments = parser.parse_args()
-    scale = Scale(int(arguments.items), arguments.shards, arguments.fanout)
+    scale = Scale(int(arguments.items), int(arguments.shards), int(arguments.fanout))
     growth = json.loads(arguments.file.read_text())["sections"]["growth"]
     print("\n".join(grid.markdown() for grid in grids(growth, scale)))
 

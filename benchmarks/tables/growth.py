@@ -15,13 +15,17 @@ _VARIED = {
 }
 _COLUMNS = (
     "recall",
-    "batches of 256, queries/s",
+    "batches, queries/s",
     "64 callers, queries/s",
     "1 caller, p50 ms",
-    "CPU ms a query at 64 callers: callers",
+    "CPU ms: callers",
     "router",
     "all shards",
-    "servers' memory, MB",
+    "memory, MB",
+)
+_NOTE = (
+    "Batches of 256 come from one caller; CPU is that of a query of 64 callers; memory is resident "
+    "in all servers, mapped files included."
 )
 
 
@@ -34,9 +38,8 @@ def grids(figures: dict[str, Any]) -> list[Grid]:
 def _grid(records: list[dict[str, Any]], key: str, title: str) -> Grid:
     fixed = [name for name in ("rows", "dim", "shards", "k", "ef") if name != key]
     said = ", ".join(f"{name} {records[0][name]:,}" for name in fixed if _same(records, name))
-    return Grid(
-        f"Fanlight by {title} ({said})", [title, *_COLUMNS], [_row(r, key) for r in records]
-    )
+    rows = [_row(record, key) for record in records]
+    return Grid(f"Fanlight by {title} ({said})", [title, *_COLUMNS], rows, _NOTE)
 
 
 def _same(records: list[dict[str, Any]], key: str) -> bool:

@@ -68,6 +68,24 @@ def test_the_report_prints_every_table_as_markdown(folder: Path) -> None:
         assert title in text
 
 
+def test_a_document_is_filled_where_it_has_places(
+    folder: Path, figures: dict[str, Any], tmp_path: Path
+) -> None:
+    document = tmp_path / "page.md"
+    name = figures["workload"]["name"]
+    places = [f"<!-- bench {name} serving -->", f"<!-- bench {name} paper -->"]
+    other = "<!-- bench other serving -->\nkept\n<!-- end -->"
+    text = "\n".join([*(f"{place}\ngone\n<!-- end -->" for place in places), other])
+    document.write_text(text)
+    for _ in range(2):
+        run("report.py", str(folder / "run.json"), "--fill", str(document))
+        found = document.read_text()
+        assert "gone" not in found
+        assert found.endswith(other)
+        assert found.count("Queries a second") == 1
+        assert found.count("on 1,000 shards") == 1
+
+
 def test_the_paper_calculation_prints_from_a_run(folder: Path) -> None:
     text = run("paper.py", str(folder / "run.json"), "--shards", "100")
     assert "on 100 shards" in text
