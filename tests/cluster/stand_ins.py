@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from enum import StrEnum
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -77,8 +78,9 @@ def ann_benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
     _module(monkeypatch, "ann_benchmarks.algorithms.base.module", BaseANN=BaseANN)
 
 
-def vectordb_bench(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Provide VectorDBBench, unless the real one is there."""
+def vectordb_bench(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Provide VectorDBBench, unless the real one is there; its log goes into a folder."""
+    monkeypatch.setenv("LOG_FILE", str(folder / "vectordb_bench.log"))
     if importlib.util.find_spec("vectordb_bench"):
         return
     _module(

@@ -38,9 +38,9 @@ def nearest(allowed: np.ndarray[Any, np.dtype[np.bool_]] | None = None) -> list[
 
 
 @pytest.fixture
-def adapter(monkeypatch: pytest.MonkeyPatch) -> Any:
+def adapter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """Import the adapter, with the real VectorDBBench if it is there."""
-    stand_ins.vectordb_bench(monkeypatch)
+    stand_ins.vectordb_bench(monkeypatch, tmp_path)
     monkeypatch.syspath_prepend(str(FOLDER))
     for name in [name for name in sys.modules if name.startswith("fanlight_vectordbbench")]:
         monkeypatch.delitem(sys.modules, name)
