@@ -17,7 +17,7 @@ import numpy as np
 
 from fanlight.errors import DeadlineExceeded, FanlightError, RowError
 from fanlight.fields import FieldValues
-from fanlight.hits import attach, by_vector, real_ids, without_own
+from fanlight.hits import attach, by_vector, first, real_ids, without_own
 from fanlight.ids import empty, id_type_of, last_occurrences
 from fanlight.limits import Limits
 from fanlight.model import (
@@ -110,7 +110,7 @@ class Collection:
         make_directory(segments)
         # own synchronisation
         self._store = Store(path / "items.db", spec.dim, spec.id_type, create=create)
-        self._index = Index(spec, index_config)
+        self._index = Index(spec, index_config, now)
         self.keeper = SegmentKeeper(self._index, self._store, segments, spec, index_config)
         try:
             self.keeper.recover()
@@ -152,9 +152,11 @@ class Collection:
             InvalidRequest: the request as a whole is wrong.
         """
         check_search(request, self.spec, self._limits)
+        self._index.note_search()
         ends = None if timeout_s is None else self._now() + timeout_s
         by_id = request.vectors is None
         hits = self._search_by_id(request, ends) if by_id else self._search(request, ends)
+        hits = first(hits, request.width)
         if not (request.with_payloads or request.with_vectors):
             return hits
         winners = self._read(real_ids(hits), request.with_vectors, request.with_payloads)

@@ -7,7 +7,9 @@ only for as long as arrays are swapped. Nothing here is the truth: the store is.
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +28,15 @@ from fanlight_server.index.settings import IndexConfig
 from fanlight_server.index.view import Part, View
 
 _HEAD_ROWS_MIN = 64
+# So long after the last search the next ones are not waited for any more.
+_SEARCHED_S = 0.25
+# What may be copied to merge small segments into large ones, for each idle check (2 s) that has
+# passed: 1 GiB waits for half a minute without a write. It bounds how often the same is copied.
+_REST_BYTES = 64 << 20
+# Bytes of a row in a segment file: vector, code, and about this for its links and numbers.
+_LINKS_BYTES = 320
+# Idle checks after which a head of few rows is sealed too: merged, it costs searches nothing.
+_LONG_REST = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,21 +74,36 @@ class Built:
 class Index:
     """See the module."""
 
-    def __init__(self, spec: CollectionSpec, config: IndexConfig) -> None:
-        """Make an empty index."""
+    def __init__(
+        self,
+        spec: CollectionSpec,
+        config: IndexConfig,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Make an empty index; `now` is a clock in seconds."""
         # constant after construction
         self._spec = spec
         self._config = config
+        self._now = now
         self._row_bytes = 4 * spec.dim
         self._head_rows = max(_HEAD_ROWS_MIN, config.head_bytes // self._row_bytes)
-        self._unindexed_rows_max = max(
-            2 * self._head_rows, config.unindexed_bytes // self._row_bytes
+        self._rows_unsearched_max = self._rows_of(config.unindexed_bytes)
+        self._rows_searched_max = min(
+            self._rows_unsearched_max, self._rows_of(config.unindexed_bytes_searched)
         )
+        # set by searches, read by the writer: when the last one came
+        self._last_search = -math.inf
+        # counted by the builder: idle checks since the last change
+        self._rests = 0
+        self._seq_at_rest = -1
         # guards the head and the publication of views
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
         self._head = self._new_head()
         self._view = View((Part(self._head, self._head.block()),), spec.id_type, 0)
+
+    def _rows_of(self, unindexed_bytes: int) -> int:
+        return max(2 * self._head_rows, unindexed_bytes // self._row_bytes)
 
     def _new_head(self) -> Head:
         return Head(self._head_rows, self._spec)
@@ -86,6 +112,10 @@ class Index:
     def view(self) -> View:
         """Show the state as of now; it never changes."""
         return self._view
+
+    def note_search(self) -> None:
+        """Remember that a search came: writes give way to them, see `wait_for_room`."""
+        self._last_search = self._now()
 
     # --- changes: the writer's thread ---------------------------------------------------------
 
@@ -156,12 +186,18 @@ class Index:
         return replace(view, parts=tuple(parts), seq=int(seqs[-1]))
 
     def wait_for_room(self, stopped: Callable[[], bool]) -> None:
-        """Wait until the rows without a graph are few enough to take more, or until stopped."""
+        """Wait until the rows without a graph are few enough to take more, or until stopped.
+
+        Far fewer may wait while searches come, since each of them scans all of these rows.
+        """
         with self._room:
-            self._room.wait_for(lambda: stopped() or self._has_room())
+            while not (stopped() or self._has_room()):
+                self._room.wait(_SEARCHED_S)
 
     def _has_room(self) -> bool:
-        return sum(len(part.block) for part in self._view.sealed) < self._unindexed_rows_max
+        searched = self._now() - self._last_search < _SEARCHED_S
+        most = self._rows_searched_max if searched else self._rows_unsearched_max
+        return sum(len(part.block) for part in self._view.sealed) < most
 
     def wake(self) -> None:
         """Let a waiting writer look at its stop signal."""
@@ -171,9 +207,14 @@ class Index:
     # --- building: the builder's thread -------------------------------------------------------
 
     def seal(self, rows_min: int) -> bool:
-        """Seal the head if it has at least `rows_min` live rows."""
+        """Seal the head if it has at least `rows_min` live rows, or any after a long rest."""
         with self._lock:
-            if self._view.parts[-1].live < rows_min:
+            view = self._view
+            self._rests = self._rests + 1 if view.seq == self._seq_at_rest else 1
+            self._seq_at_rest = view.seq
+            if self._rests > _LONG_REST and view.segments:
+                rows_min = 1
+            if view.parts[-1].live < rows_min:
                 return False
             self._head = self._new_head()
             parts = (*self._view.parts, Part(self._head, self._head.block()))
@@ -185,7 +226,12 @@ class Index:
         view = self._view
         segments, sealed = view.segments, view.sealed
         sizes = [SegmentSize(len(part.block), part.n_dead) for part in segments]
-        plan = choose(sizes, sum(len(part.block) for part in sealed), self._config)
+        plan = choose(
+            sizes,
+            sum(len(part.block) for part in sealed),
+            self._config,
+            self._copied_rows_max(view),
+        )
         if plan is None:
             return None
         sources = tuple(segments[i] for i in plan.segments) + (sealed if plan.sealed else ())
@@ -197,6 +243,11 @@ class Index:
         left = view.parts[-1].block if plan.sealed or not sealed else sealed[0].block
         seq = int(left.seqs[0]) - 1 if len(left) else view.seq
         return Build(sources, tuple(kept), base, seq)
+
+    def _copied_rows_max(self, view: View) -> int:
+        """Tell how large a segment may be to be copied for the sake of a few rows."""
+        rests = self._rests if view.seq == self._seq_at_rest else 0
+        return rests * _REST_BYTES // (5 * self._spec.dim + _LINKS_BYTES)
 
     def execute(
         self, build: Build, path: Path, *, threads: int, stopped: Callable[[], bool]

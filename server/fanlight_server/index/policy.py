@@ -42,7 +42,12 @@ class Plan:
     extend: bool
 
 
-def choose(segments: Sequence[SegmentSize], sealed_rows: int, config: IndexConfig) -> Plan | None:
+def choose(
+    segments: Sequence[SegmentSize],
+    sealed_rows: int,
+    config: IndexConfig,
+    copied_rows_max: int = 0,
+) -> Plan | None:
     """Decide what to build.
 
     1. A segment with too many dead rows is rebuilt without them.
@@ -54,6 +59,8 @@ def choose(segments: Sequence[SegmentSize], sealed_rows: int, config: IndexConfi
         segments: sizes of the segments.
         sealed_rows: rows of the sealed heads.
         config: thresholds.
+        copied_rows_max: rows of a segment that may be copied to merge however few others into
+            it, which grows while nothing is written.
 
     Returns:
         The plan, or None when there is nothing to do.
@@ -64,7 +71,7 @@ def choose(segments: Sequence[SegmentSize], sealed_rows: int, config: IndexConfi
             return Plan((i,), sealed=sealed_rows > 0, extend=False)
     if sealed_rows:
         return _absorb(segments, by_size, sealed_rows)
-    return _merge(segments, by_size, config)
+    return _merge(segments, by_size, config, copied_rows_max)
 
 
 def _absorb(segments: Sequence[SegmentSize], by_size: list[int], rows: int) -> Plan:
@@ -77,11 +84,17 @@ def _absorb(segments: Sequence[SegmentSize], by_size: list[int], rows: int) -> P
     return Plan(tuple(taken), sealed=True, extend=bool(taken))
 
 
-def _merge(segments: Sequence[SegmentSize], by_size: list[int], config: IndexConfig) -> Plan | None:
+def _merge(
+    segments: Sequence[SegmentSize],
+    by_size: list[int],
+    config: IndexConfig,
+    copied_rows_max: int,
+) -> Plan | None:
     if len(segments) < 2:
         return None
     small = sum(segments[i].rows for i in by_size[:-1])
-    if small >= _MERGE_SHARE * segments[by_size[-1]].rows:
+    largest = segments[by_size[-1]].rows
+    if small >= _MERGE_SHARE * largest or largest <= copied_rows_max:
         return Plan(tuple(reversed(by_size)), sealed=False, extend=True)
     if len(segments) > config.segments_max:
         return Plan((by_size[1], by_size[0]), sealed=False, extend=True)

@@ -22,10 +22,10 @@ class IndexConfig:
         head_bytes: bytes of float32 vectors in the head before it is sealed. Every search
             scans the head; 4 MiB take about 0.2 ms of one core (0.18 ms at 784 dimensions, 0.23 ms
             at 128, measured).
-        unindexed_bytes: bytes of vectors without a graph (head and sealed blocks) past which
-            writes wait for the builder. It bounds how much slower searches get during ingest:
-            every search scans them. 64 MiB made single searches of 784 dimensions three times
-            slower than 16 MiB do (3 shards on 2 cores, under full-speed ingest).
+        unindexed_bytes: bytes of vectors without a graph (sealed blocks) past which writes wait
+            for the builder.
+        unindexed_bytes_searched: the same while searches come, if that is less. Every search scans these rows, so
+            it bounds how much slower searches get during ingest.
         build_threads: threads that build graphs, at low priority; 0 for half of the cores.
         segments_max: segments at rest; more are merged.
         dead_share_max: share of dead rows past which a segment is rebuilt without them.
@@ -38,8 +38,9 @@ class IndexConfig:
             score; memory then holds codes and links, about a third (see benchmarks/memory.py).
     """
 
-    head_bytes: Annotated[int, Interval(ge=4096, le=1 << 30)] = 4 * MIB
+    head_bytes: Annotated[int, Interval(ge=4096, le=1 << 30)] = 1 * MIB
     unindexed_bytes: Annotated[int, Interval(ge=4096, le=1 << 36)] = 16 * MIB
+    unindexed_bytes_searched: Annotated[int, Interval(ge=4096, le=1 << 36)] = 2 * MIB
     build_threads: Annotated[int, Interval(ge=0, le=256)] = 0
     segments_max: Annotated[int, Interval(ge=1, le=64)] = 2
     dead_share_max: Annotated[float, Interval(gt=0, le=1)] = 0.2
