@@ -75,7 +75,7 @@ def spec_of(
 def content_of(spec: CollectionSpec, block: Block) -> SegmentContent:
     """Build a graph over a block, with one thread."""
     arrays = graph.build(spec, block.codes, None, threads=1, stopped=lambda: False)
-    return SegmentContent(block, arrays)
+    return SegmentContent(block, arrays, lambda: None)
 
 
 def write(path: Path, spec: CollectionSpec, content: SegmentContent) -> int:

@@ -15,6 +15,10 @@ _log = logging.getLogger(__name__)
 
 # Between two looks for sealed heads; a build takes longer than this anyway.
 _POLL_S = 0.05
+# Between two releases of mapped vectors. A search maps 64 KiB for each row it reads (Linux maps
+# what lies around from the page cache), so without them all vectors would soon be resident; a page
+# that is read again costs less than a microsecond as long as the page cache has it.
+_RELEASE_S = 10.0
 # After a failure (a full disk, say) before the next try; a build that fails may have cost minutes.
 _RETRY_S = 10.0
 
@@ -55,11 +59,16 @@ class Builder:
     def _run(self) -> None:
         lower_priority()
         idle_check_at = self._now() + self._config.idle_s
+        release_at = self._now() + _RELEASE_S
         while not self._stopped.is_set():
             if self._now() >= idle_check_at:
                 for keeper in self._keepers():
                     keeper.seal_if_idle()
                 idle_check_at = self._now() + self._config.idle_s
+            if self._now() >= release_at:
+                for keeper in self._keepers():
+                    keeper.release()
+                release_at = self._now() + _RELEASE_S
             if not self._build_one():
                 self._stopped.wait(_POLL_S)
 

@@ -181,6 +181,14 @@ class SegmentKeeper:
         except InvalidRequest as error:
             raise Corruption(f"items.db: a payload that no write could have: {error}") from error
 
+    # --- upkeep -------------------------------------------------------------------------------
+
+    def release(self) -> None:
+        """Give back the pages of vectors that need not stay in memory."""
+        for part in self._index.view.segments:
+            if isinstance(part.source, Segment):
+                part.source.release()
+
     # --- building -----------------------------------------------------------------------------
 
     def seal_if_idle(self) -> None:

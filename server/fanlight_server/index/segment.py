@@ -21,6 +21,7 @@ class Segment:
         block: its rows.
         graph_arrays: the graph over them, as arrays.
         graph: the same, ready to be searched.
+        release: see `segment_file.SegmentContent`.
     """
 
     def __init__(self, path: Path, spec: CollectionSpec, crc: int, *, keep_vectors: bool) -> None:
@@ -35,15 +36,9 @@ class Segment:
         self.crc = crc
         self.block = content.block
         self.graph_arrays = arrays
+        self.release = content.release
         try:
-            self.graph = kernel.Graph(
-                content.block.scored,
-                arrays.links,
-                arrays.levels,
-                arrays.upper,
-                arrays.entry_point,
-                arrays.top_level,
-            )
+            self.graph = kernel.Graph(content.block.scored, *arrays)
         except (ValueError, TypeError) as error:
             raise Corruption(f"{path.name}: the graph leads nowhere: {error}") from error
 

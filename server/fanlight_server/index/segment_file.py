@@ -49,10 +49,13 @@ class SegmentContent:
     Attributes:
         block: its rows.
         graph: the graph over them.
+        release: gives back the pages of the vectors that searches brought in; they come again
+            when they are read. Does nothing where the vectors are to be kept.
     """
 
     block: Block
     graph: GraphArrays
+    release: Callable[[], None]
 
 
 def write(
@@ -195,7 +198,9 @@ def read(path: Path, spec: CollectionSpec, crc: int, *, keep_vectors: bool) -> S
             part["name"]: _checked_part(data, part, keep_vectors or part["name"] != "vectors")
             for part in header["parts"]
         }
-        return _from_parts(spec, header, parts)
+        place = next(part for part in header["parts"] if part["name"] == "vectors")
+        release = partial(_release, data, place["offset"], place["bytes"])
+        return _from_parts(spec, header, parts, _nothing if keep_vectors else release)
     except Corruption as error:
         raise Corruption(f"{path.name}: {error.message}") from None
     except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
@@ -226,13 +231,21 @@ def _checked_part(data: mmap.mmap, part: dict[str, Any], keep: bool) -> NDArray[
     for at in range(0, size, _CHECKED_BYTES):
         crc = crc32(view[at : at + _CHECKED_BYTES].data, crc)
         if not keep:
-            _advise(data, mmap.MADV_DONTNEED, start + at, min(_CHECKED_BYTES, size - at))
+            _release(data, start + at, min(_CHECKED_BYTES, size - at))
     if crc != part["crc32"]:
         raise Corruption(f"the part {part['name']!r} fails its checksum")
     if not keep:
         # rows are read here and there: what lies beside them is not wanted
         _advise(data, mmap.MADV_RANDOM, start, size)
     return view
+
+
+def _release(data: mmap.mmap, start: int, size: int) -> None:
+    _advise(data, mmap.MADV_DONTNEED, start, size)
+
+
+def _nothing() -> None:
+    pass
 
 
 def _advise(data: mmap.mmap, advice: int, start: int, size: int) -> None:
@@ -242,7 +255,10 @@ def _advise(data: mmap.mmap, advice: int, start: int, size: int) -> None:
 
 
 def _from_parts(
-    spec: CollectionSpec, header: dict[str, Any], parts: dict[str, NDArray[np.uint8]]
+    spec: CollectionSpec,
+    header: dict[str, Any],
+    parts: dict[str, NDArray[np.uint8]],
+    release: Callable[[], None],
 ) -> SegmentContent:
     rows = header["rows"]
     ids, order = _ids_from_parts(spec, parts)
@@ -266,7 +282,7 @@ def _from_parts(
     sizes = {len(ids), len(order), len(block.seqs), len(block.lengths), len(graph.levels)}
     if sizes != {rows} or int(graph.levels.sum()) != len(graph.upper):
         raise Corruption("the parts contradict each other")
-    return SegmentContent(block, graph)
+    return SegmentContent(block, graph, release)
 
 
 def _ids_from_parts(
