@@ -23,7 +23,7 @@ from arguments import DATA, parser, plan_of, work_of
 from contenders.registry import BASELINE, ENGINES
 from lineup import Lineup
 from machine import description, environment
-from measure import curve, growth, ingest, latency, serving
+from measure import curve, growth, ingest, kernel, latency, serving
 from plan import Plan
 from report import draw, print_tables
 from workload import Workload
@@ -95,6 +95,7 @@ def _measure(work: Workload, plan: Plan, console: Console) -> dict[str, Any]:
             found[name] = measure()
             seconds[name] = round(time.perf_counter() - started, 1)
 
+    section("kernel", lambda: kernel.measure(work, plan, console))
     section("ingest", lambda: ingest.measure(work, plan, console))
     if _SIDE_BY_SIDE.keys() & set(plan.sections):
         started = time.perf_counter()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from types import TracebackType
 from rich.console import Console
 
 from contenders.contract import Contender, Loaded, Setup
-from contenders.registry import BASELINE, ENGINES
+from contenders.registry import ENGINES
 from load.drivers import CallerProcess, Driver
 from plan import Plan
 from workload import Answers, Workload
@@ -136,18 +137,15 @@ class Lineup:
         """Give what puts load on an engine, at its matched ef unless told otherwise."""
         return self.callers.driver(runner.engine, self.plan.k, ef or runner.matched.ef)
 
-    @property
-    def baseline(self) -> Runner:
-        """Give the yardstick."""
-        return next(runner for runner in self.runners if runner.name == BASELINE)
-
 
 def setup_of(
     plan: Plan, work: Workload, owner: contextlib.ExitStack, shards: int | None = None
 ) -> Setup:
     """Prepare what an engine is made from, with a folder that goes when its owner closes."""
     folder = owner.enter_context(tempfile.TemporaryDirectory(prefix="fanlight-bench-"))
+    cores = os.cpu_count() or 1
     return Setup(
+        search_threads=plan.search_threads or cores,
         dim=work.dim,
         m=plan.m,
         ef_construction=plan.ef_construction,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from contenders.registry import ENGINES
 from load.drivers import CallerKind
 
-SECTIONS = ("serving", "curve", "latency", "ingest", "growth")
+SECTIONS = ("kernel", "serving", "curve", "latency", "ingest", "growth")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +41,7 @@ class Plan:
         sections: of `SECTIONS`.
         engines: names of `ENGINES`; those not installed are left out.
         shards: of the cluster, and partitions of the yardstick.
+        search_threads: of hnswlib and the kernel in a batch; 0 for one a core.
         k: hits of a query.
         ef: of the yardstick; its recall is what every engine must reach.
         m: links of a graph node.
@@ -60,6 +61,7 @@ class Plan:
     sections: tuple[str, ...] = SECTIONS
     engines: tuple[str, ...] = tuple(ENGINES)
     shards: int = 2
+    search_threads: int = 0
     k: int = 10
     ef: int = 64
     m: int = 16

@@ -25,6 +25,7 @@ from tables.grid import Grid
 
 # By section; the values are JSON.
 _TABLES: dict[str, Callable[[Any], list[Grid]]] = {
+    "kernel": serving.kernel_grids,
     "serving": serving.grids,
     "latency": latency.grids,
     "ingest": ingest.grids,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -22,6 +23,7 @@ class Setup:
         m: links of a graph node.
         ef_construction: candidates kept while a graph is built.
         shards: partitions, for the engines that have them.
+        search_threads: threads with which hnswlib and the kernel answer a batch.
         folder: an empty directory for what it stores.
         settings: of the Fanlight cluster, each "section.key=value" as `fanlight up` takes it.
     """
@@ -30,6 +32,7 @@ class Setup:
     m: int = 16
     ef_construction: int = 200
     shards: int = 2
+    search_threads: int = field(default_factory=lambda: os.cpu_count() or 1)
     folder: Path
     settings: tuple[str, ...] = ()
 

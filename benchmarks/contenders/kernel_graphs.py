@@ -34,7 +34,8 @@ class KernelGraphs:
     @property
     def label(self) -> str:
         """Name it in tables."""
-        return f"fanlight's kernel, {self._setup.shards} partitions"
+        number = self._setup.shards
+        return "kernel, 1 graph" if number == 1 else f"kernel, {number} partitions"
 
     def load(self, base: Floats) -> Loaded:
         """Build the graphs with all cores, and the codes."""
@@ -57,20 +58,20 @@ class KernelGraphs:
 
     def search(self, queries: Floats, k: int, ef: int) -> Ids:
         """Search each partition in turn with all cores, and merge."""
-        return self._search(queries, k, ef, self._cores)
+        return self._search(queries, k, ef, self._setup.search_threads)
 
     def search_one(self, query: Floats, k: int, ef: int) -> Ids:
         """Search each partition in turn with one core, and merge."""
         return self._search(query, k, ef, 1)
 
     def _search(self, queries: Floats, k: int, ef: int, threads: int) -> Ids:
-        found = [
-            (part.ids, part.graph.search(queries, k, max(ef, k), threads=threads))
-            for part in self._parts
-        ]
-        # A missing hit is row -1 with score NaN, which sorts last; it needs an id all the same.
-        ids = np.concatenate([np.where(f.rows >= 0, i[f.rows], -1) for i, f in found], axis=1)
-        scores = np.concatenate([f.scores for _, f in found], axis=1)
+        found = [part.graph.search(queries, k, max(ef, k), threads=threads) for part in self._parts]
+        each = [_ids(part.ids, hits.rows) for part, hits in zip(self._parts, found, strict=True)]
+        if len(each) == 1:
+            return each[0]
+        ids = np.concatenate(each, axis=1)
+        # The score of a missing hit is NaN, which sorts last.
+        scores = np.concatenate([hits.scores for hits in found], axis=1)
         best = np.argsort(-scores, axis=1)[:, :k]
         return np.take_along_axis(ids, best, axis=1)
 
@@ -81,3 +82,9 @@ class KernelGraphs:
     def close(self) -> None:
         """Free the graphs."""
         self._parts.clear()
+
+
+def _ids(ids: Ids, rows: Ids) -> Ids:
+    found: Ids = ids[rows]
+    found[rows < 0] = -1
+    return found

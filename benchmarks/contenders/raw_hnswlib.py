@@ -58,7 +58,7 @@ class RawHnswlib:
 
     def search(self, queries: Floats, k: int, ef: int) -> Ids:
         """Search each partition in turn with all cores, and merge."""
-        return self._search(queries, k, ef, self._cores)
+        return self._search(queries, k, ef, self._setup.search_threads)
 
     def search_one(self, query: Floats, k: int, ef: int) -> Ids:
         """Search each partition in turn with one core, and merge."""

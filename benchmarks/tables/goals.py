@@ -14,11 +14,23 @@ Row = tuple[str, str, str]
 def grids(sections: dict[str, Any]) -> list[Grid]:
     """Lay out the goals that the sections of a run can answer."""
     rows = [
+        *(_kernel(sections["kernel"]) if "kernel" in sections else []),
         *(_serving(sections["serving"]) if "serving" in sections else []),
         *(_latency(sections["latency"]) if "latency" in sections else []),
         *(_ingest(sections["ingest"]) if "ingest" in sections else []),
     ]
     return [Grid("Goals", ["", "goal", "measured"], rows)] if rows else []
+
+
+def _kernel(records: list[dict[str, Any]]) -> list[Row]:
+    rows: list[Row] = []
+    for shape in dict.fromkeys(record["shape"] for record in records):
+        theirs, ours = (record for record in records if record["shape"] == shape)
+        ratio = ours["per_second"] / theirs["per_second"]
+        told = f"{ratio:.2f}, recall {ours['recall']:.4f} to {theirs['recall']:.4f}"
+        name = f"the kernel to hnswlib, one thread, {shape}"
+        rows.append((name, "≥ 2.5 (≥ 1.8 at 128 dimensions)", told))
+    return rows
 
 
 def _serving(records: list[dict[str, Any]]) -> list[Row]:

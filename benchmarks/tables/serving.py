@@ -5,15 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from contenders.registry import BASELINE, OURS
+from contenders.registry import OURS
 from tables.grid import Grid, milliseconds, rate
 
 Records = list[dict[str, Any]]
+_SIDE_BY_SIDE = (
+    "Queries a second, and the ratio to the first column",
+    "In process, more callers than cores are as many threads as cores, and a batch has one "
+    "caller and uses all cores.",
+)
+_ALONE = (
+    "Queries a second on one thread, and the ratio to hnswlib",
+    "In process, each with one graph that it built itself.",
+)
 
 
 def grids(records: Records) -> list[Grid]:
     """Lay out the records of the section "serving"."""
-    return [_rates(records), _latencies(records), *_costs(records)]
+    return [_rates(records, _SIDE_BY_SIDE), _latencies(records), *_costs(records)]
+
+
+def kernel_grids(records: Records) -> list[Grid]:
+    """Lay out the records of the section "kernel"."""
+    return [_rates(records, _ALONE)] if records else []
 
 
 def _by_engine(records: Records) -> dict[str, dict[str, dict[str, Any]]]:
@@ -28,7 +42,7 @@ def _shapes(records: Records, only: Iterable[int] | None = None) -> list[str]:
     return list(dict.fromkeys(record["shape"] for record in kept))
 
 
-def _rates(records: Records) -> Grid:
+def _rates(records: Records, said: tuple[str, str]) -> Grid:
     engines = _by_engine(records)
     first = {name: next(iter(shapes.values())) for name, shapes in engines.items()}
     rows = [
@@ -36,14 +50,13 @@ def _rates(records: Records) -> Grid:
         ["recall", *(f"{record['recall']:.4f}" for record in first.values())],
     ]
     for shape in _shapes(records):
-        yardstick = engines[BASELINE][shape]["per_second"]
+        yardstick = next(iter(engines.values()))[shape]["per_second"]
         rows.append([shape, *(_ratio(e[shape]["per_second"], yardstick) for e in engines.values())])
     return Grid(
-        "Queries a second, and the ratio to the first column",
+        said[0],
         ["", *(record["label"] for record in first.values())],
         rows,
-        "In process, more callers than cores are as many threads as cores, and a batch has one "
-        "caller and uses all cores.",
+        said[1],
     )
 
 

@@ -13,7 +13,7 @@ import pytest
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-SECTIONS = {"serving", "curve", "latency", "ingest", "growth"}
+SECTIONS = {"kernel", "serving", "curve", "latency", "ingest", "growth"}
 ENGINES = ("hnswlib-partitions", "hnswlib", "fanlight")
 
 
