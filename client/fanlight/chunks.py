@@ -19,9 +19,9 @@ from fanlight.items import join_blobs
 from fanlight.model import Coverage, Floats, Hits, Rows, SearchRequest
 from fanlight.wire.channels import MESSAGE_BYTES
 
-# Large enough that a call's fixed cost vanishes, small enough that several in flight are
-# little memory and a repeated one is little work.
-CHUNK_BYTES = 4 << 20
+# Large enough that a call's fixed cost vanishes; small enough that taking one apart holds up no
+# search for long, that a shard can hold writes back, and that a repeated one is little work.
+CHUNK_BYTES = 1 << 20
 # A chunk is one group commit on a shard.
 WRITE_ROWS = 8_192
 # With the largest vectors and payloads that servers take by default (64 KiB each), so many

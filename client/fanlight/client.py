@@ -229,7 +229,7 @@ class Collection:
             payloads: n dicts (or None) of JSON values.
             progress: show a progress bar; None: after 3 seconds, if stderr is a terminal.
             errors: "raise", or "return" to find refused rows in the result only.
-            timeout: seconds for each request (of about 4 MiB); None for the client's default.
+            timeout: seconds for each request (of about 1 MiB); None for the client's default.
 
         Raises:
             InvalidRequest: the batch cannot be, and nothing was sent; or all refused rows are

@@ -70,9 +70,9 @@ class SegmentKeeper:
         if self._fault is not None:
             raise NotReady(self._fault, retry_after_s=10.0)
 
-    def wait_for_room(self) -> None:
-        """Wait until the builder has caught up enough to take more rows."""
-        self._index.wait_for_room(lambda: self._stopped.is_set() or self._fault is not None)
+    def wait_for_room(self) -> int:
+        """Wait until the builder has caught up enough to take more rows; tell how many bytes."""
+        return self._index.wait_for_room(lambda: self._stopped.is_set() or self._fault is not None)
 
     def fail(self, reason: str) -> None:
         """Refuse writes from now on; searches go on."""

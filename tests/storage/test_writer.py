@@ -20,12 +20,14 @@ class FakeDisk:
     def __init__(self) -> None:
         self.groups: list[list[int]] = []
         self.asked = 0
+        self.bytes_free = 1 << 40
         self.started = threading.Semaphore(0)
         self.open = threading.Event()
         self.open.set()
 
-    def before(self) -> None:
+    def room(self) -> int:
         self.asked += 1
+        return self.bytes_free
 
     def apply(self, jobs: Sequence[int]) -> list[int]:
         self.started.release()
@@ -52,7 +54,7 @@ def disk() -> FakeDisk:
 @pytest.fixture
 def writer(disk: FakeDisk) -> Iterator[GroupWriter[int, int]]:
     """Give a writer to it."""
-    writer = GroupWriter[int, int]("writer-test", disk.apply, disk.before)
+    writer = GroupWriter[int, int]("writer-test", disk.apply, disk.room)
     yield writer
     disk.open.set()
     writer.close()
@@ -149,6 +151,17 @@ def test_too_much_waiting_is_refused(writer: GroupWriter[int, int], disk: FakeDi
 def test_one_write_is_accepted_however_large(writer: GroupWriter[int, int]) -> None:
     """A write larger than the whole queue is taken when nothing else waits."""
     assert writer.submit(1, 1 << 40).result(timeout=10) == 10
+
+
+@pytest.mark.parametrize("bytes_free", [0, 1, 5])
+def test_a_group_is_no_larger_than_the_room(
+    writer: GroupWriter[int, int], disk: FakeDisk, bytes_free: int
+) -> None:
+    """Of what waits, as much is taken as there is room for, and one write in any case."""
+    disk.bytes_free = bytes_free
+    futures = gathered(writer, disk, range(1, 11))
+    assert [future.result(timeout=10) for future in futures] == [job * 10 for job in range(11)]
+    assert max(len(group) for group in disk.groups) == max(1, bytes_free)
 
 
 def test_closing_writes_what_waits(writer: GroupWriter[int, int], disk: FakeDisk) -> None:

@@ -233,13 +233,13 @@ def test_the_last_of_equal_ids_is_written_over_all_chunks() -> None:
 
 
 def test_large_batches_are_cut_by_bytes_and_sent_side_by_side() -> None:
-    """No request is much above 4 MiB, and several are under way at once."""
+    """No request is much above 1 MiB, and several are under way at once."""
     network = Network(written)
     result = network.run(upsert(np.arange(400), np.ones((400, 8_192), dtype=np.float32)))
     assert result.written == 400
     sizes = [request.ByteSize() for request in network.requests]
-    assert len(sizes) == 4
-    assert max(sizes) < 4.1 * 2**20
+    assert len(sizes) == 13
+    assert max(sizes) < 1.1 * 2**20
     assert network.widths == [4]
 
 

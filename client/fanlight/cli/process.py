@@ -1,8 +1,10 @@
 """One program of a local cluster as a real process: started, watched, ended.
 
 Laws: a process never outlives its launcher, however that ends: the pipe on its stdin closes,
-and the program drains and stops. It is in a session of its own, so Ctrl-C reaches the launcher
-alone, which stops all in order.
+and the program drains and stops. It is in a process group of its own, so Ctrl-C reaches the
+launcher alone, which stops all in order. It is not in a session of its own: Linux shares out cores
+by session first (autogroups, see sched(7)), and builders at low priority would then give way to
+searches of their own process only.
 """
 
 from __future__ import annotations
@@ -84,7 +86,7 @@ class Process:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
+                process_group=0,
             )
 
     @property

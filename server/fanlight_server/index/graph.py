@@ -74,4 +74,4 @@ def build(
 
 def lower_priority() -> None:
     """Let the calling thread, and those it starts, give way to searches (Linux)."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 5)

@@ -185,19 +185,23 @@ class Index:
             at = rows.stop
         return replace(view, parts=tuple(parts), seq=int(seqs[-1]))
 
-    def wait_for_room(self, stopped: Callable[[], bool]) -> None:
+    def wait_for_room(self, stopped: Callable[[], bool]) -> int:
         """Wait until the rows without a graph are few enough to take more, or until stopped.
 
         Far fewer may wait while searches come, since each of them scans all of these rows.
+
+        Returns:
+            Bytes of vectors that there is room for.
         """
         with self._room:
-            while not (stopped() or self._has_room()):
+            while (room := self._room_bytes()) <= 0 and not stopped():
                 self._room.wait(_SEARCHED_S)
+        return room
 
-    def _has_room(self) -> bool:
+    def _room_bytes(self) -> int:
         searched = self._now() - self._last_search < _SEARCHED_S
         most = self._rows_searched_max if searched else self._rows_unsearched_max
-        return sum(len(part.block) for part in self._view.sealed) < most
+        return (most - sum(len(part.block) for part in self._view.sealed)) * self._row_bytes
 
     def wake(self) -> None:
         """Let a waiting writer look at its stop signal."""

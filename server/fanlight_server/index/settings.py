@@ -38,9 +38,9 @@ class IndexConfig:
             score; memory then holds codes and links, about a third (see benchmarks/memory.py).
     """
 
-    head_bytes: Annotated[int, Interval(ge=4096, le=1 << 30)] = 1 * MIB
-    unindexed_bytes: Annotated[int, Interval(ge=4096, le=1 << 36)] = 16 * MIB
-    unindexed_bytes_searched: Annotated[int, Interval(ge=4096, le=1 << 36)] = 2 * MIB
+    head_bytes: Annotated[int, Interval(ge=4096, le=1 << 30)] = MIB // 4
+    unindexed_bytes: Annotated[int, Interval(ge=4096, le=1 << 36)] = 4 * MIB
+    unindexed_bytes_searched: Annotated[int, Interval(ge=4096, le=1 << 36)] = MIB // 2
     build_threads: Annotated[int, Interval(ge=0, le=256)] = 0
     segments_max: Annotated[int, Interval(ge=1, le=64)] = 2
     dead_share_max: Annotated[float, Interval(gt=0, le=1)] = 0.2

@@ -46,7 +46,7 @@ class GroupWriter(Generic[J, R]):
         self,
         name: str,
         apply: Callable[[Sequence[J]], Sequence[R]],
-        before: Callable[[], None],
+        room: Callable[[], int],
     ) -> None:
         """Start the thread.
 
@@ -54,11 +54,12 @@ class GroupWriter(Generic[J, R]):
             name: of the thread.
             apply: makes a group of jobs durable and visible and gives their results; when it
                 raises, none of them was applied.
-            before: called before each group; may wait until there is room.
+            room: called before each group; may wait until there is room, and tells for how many
+                bytes. A group has one write at least.
         """
         # constant after construction
         self._apply = apply
-        self._before = before
+        self._room = room
         # own synchronisation
         self._queue: queue.SimpleQueue[Pending[J, R] | None] = queue.SimpleQueue()
         # guarded by _lock
@@ -96,7 +97,6 @@ class GroupWriter(Generic[J, R]):
 
     def _run(self) -> None:
         while group := self._next_group():
-            self._before()
             live = [pending for pending in group if pending.done.set_running_or_notify_cancel()]
             try:
                 results = self._apply([pending.job for pending in live])
@@ -110,8 +110,8 @@ class GroupWriter(Generic[J, R]):
     def _next_group(self) -> list[Pending[J, R]]:
         """Wait for a write and take what has gathered behind it; empty at the end."""
         group: list[Pending[J, R]] = []
-        size = 0
-        while size < _GROUP_BYTES:
+        size, most = 0, 1
+        while size < most:
             try:
                 pending = self._queue.get(block=not group)
             except queue.Empty:
@@ -120,6 +120,8 @@ class GroupWriter(Generic[J, R]):
                 # the last entry; left in place so that the next call ends the thread
                 self._queue.put(None)
                 break
+            if not group:
+                most = min(_GROUP_BYTES, self._room())
             group.append(pending)
             size += pending.size_bytes
         with self._lock:
