@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
+from fanlight.conditions import as_filter
 from fanlight.errors import (
     DeadlineExceeded,
     FanlightError,
@@ -18,6 +19,7 @@ from fanlight.errors import (
     NotFound,
     Overloaded,
 )
+from fanlight.filters import Exists
 from fanlight.limits import Limits
 from fanlight.model import Coverage, Hits, SearchRequest
 from fanlight.stacking import STACK_QUERIES
@@ -164,9 +166,12 @@ async def test_searches_by_id_run_as_one(
         query(2, with_payloads=True),
         query(2, with_vectors=True),
         query(2, min_coverage=0.5),
+        query(2, filter=Exists("year")),
     ],
-    ids=["k", "ef_search", "exact", "score_threshold", "payloads", "vectors", "min_coverage"],
-)
+    ids=[
+        "k", "ef_search", "exact", "score_threshold", "payloads", "vectors", "min_coverage", "filter",
+    ],
+)  # fmt: skip
 async def test_searches_that_differ_run_apart(
     wait_until_async: Callable[..., Awaitable[None]], other: SearchRequest
 ) -> None:
@@ -178,6 +183,20 @@ async def test_searches_that_differ_run_apart(
     assert [h.ids[0, 0] for h in hits] == [1, 2, 3]
     assert hits[1].ids.shape[1] == other.k
     assert sorted(echo.sizes) == [1, 1, 2]
+
+
+async def test_searches_with_equal_filters_run_as_one(
+    wait_until_async: Callable[..., Awaitable[None]],
+) -> None:
+    """Filters are values: two that say the same are one kind, but 1 and True are not the same."""
+    filters = [as_filter({"new": value}) for value in (1, np.int64(1), True, 1.0)]
+    async with busy(wait_until_async) as (echo, executor):
+        requests = [query(number, filter=filter) for number, filter in enumerate(filters, 1)]
+        answers = [executor.submit(request, None) for request in requests]
+        echo.gate.set()
+        hits = await asyncio.gather(*answers)
+    assert [h.ids[0, 0] for h in hits] == [1, 2, 3, 4]
+    assert sorted(echo.sizes) == [1, 1, 1, 2]
 
 
 async def test_errors_of_queries_stay_with_their_callers(
