@@ -20,8 +20,8 @@ from fanlight.errors import (
 )
 from fanlight.v1 import search_pb2 as pb
 from fanlight.wire import codec
-from fanlight.wire.status import to_error
 from fanlight.wire import stream as stream_module
+from fanlight.wire.status import to_error
 from fanlight_router.gather import gather
 from fanlight_router.remote import RemoteShard, SearchEncoder
 
