@@ -35,52 +35,59 @@ def read_fields(payload: Mapping[str, Any], filterable: Mapping[str, FieldType])
         value = payload.get(name)
         if value is None or value == []:
             continue
-        listed = isinstance(value, list) and type_ in _LISTED
-        values: list[Any] = value if listed else [value]
-        check = _CHECKS[type_]
-        for each in values:
-            fault = check(each)
-            if fault is not None:
-                raise InvalidRequest.of_field(f"payloads.{name}", _EXPECTED[type_], fault)
-        found[name] = list(map(float, values)) if type_ is FieldType.FLOAT else values
+        values = _READERS[type_](value)
+        if isinstance(values, str):
+            raise InvalidRequest.of_field(f"payloads.{name}", _EXPECTED[type_], values)
+        found[name] = values
     return found
 
 
-def _keyword_fault(value: object) -> str | None:
-    if type(value) is not str:
+# Each gives the values, or what came instead of one.
+
+
+def _keywords(value: Any) -> list[Value] | str:
+    values = value if type(value) is list else [value]
+    for each in values:
+        if type(each) is not str:
+            return _shown(each)
+        try:
+            size = len(each) if each.isascii() else len(each.encode())
+        except UnicodeEncodeError:
+            return "half of a surrogate pair"
+        if size > KEYWORD_BYTES_MAX:
+            return f"{size} bytes"
+    return values
+
+
+def _ints(value: Any) -> list[Value] | str:
+    values = value if type(value) is list else [value]
+    for each in values:
+        if type(each) is not int:
+            return _shown(each)
+        if each not in _INT64:
+            return "a number beyond int64"
+    return values
+
+
+def _floats(value: Any) -> list[Value] | str:
+    if type(value) not in (float, int):
         return _shown(value)
     try:
-        size = len(value) if value.isascii() else len(value.encode())
-    except UnicodeEncodeError:
-        return "half of a surrogate pair"
-    return None if size <= KEYWORD_BYTES_MAX else f"{size} bytes"
-
-
-def _int_fault(value: object) -> str | None:
-    if type(value) is not int:
-        return _shown(value)
-    return None if value in _INT64 else "a number beyond int64"
-
-
-def _float_fault(value: object) -> str | None:
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        return _shown(value)
-    try:
-        return None if math.isfinite(value) else "a number beyond float64"
+        number = float(value)
     except OverflowError:
-        return "a number beyond float64"
+        number = math.inf
+    return [number] if math.isfinite(number) else "a number beyond float64"
 
 
-def _bool_fault(value: object) -> str | None:
-    return None if isinstance(value, bool) else _shown(value)
+def _bools(value: Any) -> list[Value] | str:
+    return [value] if type(value) is bool else _shown(value)
 
 
-_LISTED = frozenset({FieldType.KEYWORD, FieldType.INT})
-_CHECKS: dict[FieldType, Callable[[object], str | None]] = {
-    FieldType.KEYWORD: _keyword_fault,
-    FieldType.INT: _int_fault,
-    FieldType.FLOAT: _float_fault,
-    FieldType.BOOL: _bool_fault,
+_READERS: dict[FieldType, Callable[[Any], list[Value] | str]] = {
+    FieldType.KEYWORD: _keywords,
+    FieldType.INT: _ints,
+    FieldType.FLOAT: _floats,
+    FieldType.BOOL: _bools,
 }
 _EXPECTED = {
     FieldType.KEYWORD: f"a string of at most {KEYWORD_BYTES_MAX} bytes, or a list of them",

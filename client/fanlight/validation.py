@@ -245,8 +245,8 @@ def _read_payload(blob: bytes, limits: Limits) -> dict[str, Any]:
     if len(blob) > limits.payload_bytes:
         raise InvalidRequest.of_field("payloads", expected, f"{len(blob)} bytes")
     try:
-        # decoded here: of bytes, json.loads takes UTF-16, UTF-32 and lone surrogates as well
-        value = json.loads(blob.decode(), parse_constant=_refuse_constant)
+        # decoded here: of bytes, json takes UTF-16, UTF-32 and lone surrogates as well
+        value = _PARSER.decode(blob.decode())
     except (ValueError, RecursionError):
         raise InvalidRequest.of_field("payloads", expected, "text that is no JSON") from None
     if not isinstance(value, dict):
@@ -259,6 +259,9 @@ def _refuse_constant(name: str) -> None:
     """Refuse NaN and Infinity, which Python's parser takes but JSON does not have."""
     raise ValueError(name)
 
+
+# Made once: it takes longer than to parse a small payload.
+_PARSER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 _JSON_NAMES: dict[type, str] = {
     list: "array",
