@@ -29,6 +29,7 @@ def parser(about: str | None) -> argparse.ArgumentParser:
     add("--shards", type=int, help="of the cluster, and partitions of hnswlib")
     add("--k", type=int, help="hits of a query")
     add("--ef", type=int, help="of hnswlib; its recall is what all must reach")
+    add("--recall", type=float, help="what all must reach, hnswlib too, instead of that of --ef")
     add("--seconds", type=float, help="of each measurement")
     add("--rounds", type=int, help="measurements of each figure; the median counts")
     add("--callers", dest="caller_kind", choices=("tasks", "threads"), help="of servers")
@@ -47,7 +48,10 @@ def _names(known: Collection[str]) -> Callable[[str], tuple[str, ...]]:
     return parse
 
 
-_GIVEN = ("sections", "engines", "seed", "shards", "k", "ef", "seconds", "rounds", "caller_kind")
+_GIVEN = (
+    *("sections", "engines", "shards", "caller_kind", "seed"),
+    *("k", "ef", "recall", "seconds", "rounds"),
+)
 
 
 def plan_of(arguments: argparse.Namespace) -> Plan:

@@ -122,16 +122,20 @@ class Lineup:
         def recall_at(ef: int) -> float:
             return self.answers.recall(engine.search(self.work.queries, self.plan.k, ef))
 
-        # The yardstick stands first, and its recall is what the others are held to.
-        if self.runners:
-            target = self.runners[0].matched.recall
-            match = matched(recall_at, target, self.plan.k, self.plan.ef)
-        else:
+        target = self._target
+        if target is None:
             match = Matched(self.plan.ef, recall_at(self.plan.ef))
+        else:
+            match = matched(recall_at, target, self.plan.k, self.plan.ef)
         runner = Runner(name, engine, loaded, match)
         self.runners.append(runner)
         told = f"{loaded.indexed_s:.1f} s to load, ef {match.ef}, recall {match.recall:.4f}"
         self.console.print(f"{runner.label}: {told}", style="dim")
+
+    @property
+    def _target(self) -> float | None:
+        """Tell what the next engine must reach; the yardstick, which stands first, sets it."""
+        return self.runners[0].matched.recall if self.runners else self.plan.recall
 
     def driver(self, runner: Runner, ef: int | None = None) -> Driver:
         """Give what puts load on an engine, at its matched ef unless told otherwise."""

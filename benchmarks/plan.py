@@ -44,6 +44,7 @@ class Plan:
         search_threads: of hnswlib and the kernel in a batch; 0 for one a core.
         k: hits of a query.
         ef: of the yardstick; its recall is what every engine must reach.
+        recall: what every engine must reach, the yardstick too; None for that of its `ef`.
         m: links of a graph node.
         ef_construction: candidates kept while a graph is built.
         seconds: of each measurement.
@@ -64,9 +65,10 @@ class Plan:
     search_threads: int = 0
     k: int = 10
     ef: int = 64
+    recall: float | None = None
     m: int = 16
     ef_construction: int = 200
-    seconds: float = 4.0
+    seconds: float = 3.0
     rounds: int = 3
     callers: tuple[int, ...] = (1, 8, 32, 64, 128)
     batches: tuple[tuple[int, int], ...] = ((32, 1), (32, 8), (1_000, 1), (1_000, 2))

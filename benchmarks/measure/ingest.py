@@ -9,22 +9,26 @@ from rich.console import Console
 
 from contenders.contract import Loaded
 from contenders.processes import memory_mb
-from contenders.registry import ENGINES
+from contenders.registry import BASELINE, ENGINES, OURS
 from lineup import setup_of
 from plan import Plan
 from workload import Workload
 
+_EVERY_ROUND = (BASELINE, "hnswlib", "kernel", OURS)
+
 
 def measure(work: Workload, plan: Plan, console: Console) -> list[dict[str, Any]]:
-    """Load every engine anew in every round, one at a time, each with the machine alone.
+    """Load engines anew in every round, one at a time, each with the machine alone.
+
+    Peers are loaded in the first round only: some take minutes, and no ratio of ours is to them.
 
     Returns:
         One record an engine and round.
     """
     records = []
     for number in range(plan.rounds):
-        for name in plan.engines:
-            records.append(_load(name, number, work, plan))
+        wanted = [name for name in plan.engines if number == 0 or name in _EVERY_ROUND]
+        records += [_load(name, number, work, plan) for name in wanted]
         console.print(f"ingest: round {number + 1}", style="dim")
     return records
 

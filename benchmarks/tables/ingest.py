@@ -32,7 +32,7 @@ def grids(records: list[dict[str, Any]]) -> list[Grid]:
             f"Loading {records[0]['rows']:,} rows: rows a second",
             ["", "durable", "taken", "indexed", f"ratio to {_BARE}.add_items"],
             rows,
-            "Medians of the rounds; each engine has the machine alone.",
+            "Medians of the rounds, one round for peers; each engine has the machine alone.",
         )
     ]
 
