@@ -134,6 +134,13 @@ def test_a_walk_finds_what_the_filter_leaves(
         assert recall(hits, exact.ids) >= 0.98
 
 
+@pytest.mark.parametrize("filter", FILTERS, ids=str)
+def test_many_hits_of_few_items(debian: fanlight.Collection, filter: FilterLike) -> None:
+    """Where k is large the router asks each shard for its share first; nothing is missing."""
+    hits = debian.search(QUERIES[:3], k=2_500, exact=True, filter=filter)
+    assert_best(hits, filter, QUERIES[:3], stored(range(len(BASE))), 2_500)
+
+
 def test_recall_under_the_published_filters(debian: fanlight.Collection) -> None:
     """The two filters with a ground truth of their own: each query's section, and small packages."""
     small = debian.search(QUERIES, k=K, filter=field("installed_size_kb") < 500)
