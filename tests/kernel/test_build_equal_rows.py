@@ -33,7 +33,7 @@ def mostly_equal(seed: int, rows: int, equal: int, dim: int) -> tuple[Floats, Fl
 def test_equal_rows_do_not_hide_the_others(metric: MetricName) -> None:
     """Of 4,000 rows 3,500 are equal; the others are found as if they were not."""
     vectors, others = mostly_equal(1, 4_000, 3_500, 24)
-    queries = others[:100] + 0.1 * floats(2, 100, 24)
+    queries: Floats = (others[:100] + 0.1 * floats(2, 100, 24)).astype(np.float32)
     rows, arrays = rows_of(metric, vectors), built(metric, vectors)
     assert_sound(metric, vectors, arrays)
     expected = rows.scan(queries, 10)

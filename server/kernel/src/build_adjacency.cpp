@@ -34,20 +34,10 @@ void Adjacency::load(const GraphArrays& arrays, std::size_t rows) {
   copy_cells(arrays.upper, upper_starts_[rows] * (1 + m_), upper_.get());
 }
 
-Adjacency::Cell* Adjacency::list(std::uint32_t row, std::uint32_t level) const {
-  if (level == 0) return links_.get() + row * (1 + 2 * m_);
-  return upper_.get() + (upper_starts_[row] + level - 1) * (1 + m_);
-}
-
 std::size_t Adjacency::read(std::uint32_t row, std::uint32_t level, std::uint32_t* rows) const {
-  const Cell* cells = list(row, level);
-  const std::size_t count = cells[0].load(std::memory_order_acquire);
-  for (std::size_t i = 0; i < count; ++i) rows[i] = cells[i + 1].load(kRelaxed);
+  std::size_t count = 0;
+  for_each(row, level, [&](std::uint32_t neighbour) { rows[count++] = neighbour; });
   return count;
-}
-
-void Adjacency::prefetch_list(std::uint32_t row) const {
-  prefetch(list(row, 0), (1 + 2 * m_) * sizeof(Cell));
 }
 
 std::unique_lock<std::mutex> Adjacency::lock(std::uint32_t row) {

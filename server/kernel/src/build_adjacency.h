@@ -36,11 +36,21 @@ class Adjacency {
   std::size_t max_capacity() const { return 2 * m_; }
   std::size_t upper_lists() const { return upper_starts_.back(); }
 
+  // Call each(neighbour) for every row of a list, which must exist.
+  template <typename Each>
+  void for_each(std::uint32_t row, std::uint32_t level, const Each& each) const {
+    const Cell* cells = list(row, level);
+    const std::uint32_t count = cells[0].load(std::memory_order_acquire);
+    for (std::uint32_t i = 1; i <= count; ++i) each(cells[i].load(std::memory_order_relaxed));
+  }
+
   // Copy a list, which must exist, to room for `capacity` rows; returns how many they are.
   std::size_t read(std::uint32_t row, std::uint32_t level, std::uint32_t* rows) const;
 
   // Ask the memory for the lowest list of a row.
-  void prefetch_list(std::uint32_t row) const;
+  void prefetch_list(std::uint32_t row) const {
+    prefetch(list(row, 0), (1 + 2 * m_) * sizeof(Cell));
+  }
 
   // Held by whoever writes a list of the row.
   std::unique_lock<std::mutex> lock(std::uint32_t row);
@@ -55,7 +65,10 @@ class Adjacency {
  private:
   using Cell = std::atomic<std::uint32_t>;
 
-  Cell* list(std::uint32_t row, std::uint32_t level) const;
+  Cell* list(std::uint32_t row, std::uint32_t level) const {
+    if (level == 0) return links_.get() + row * (1 + 2 * m_);
+    return upper_.get() + (upper_starts_[row] + level - 1) * (1 + m_);
+  }
 
   std::size_t m_;
   std::vector<std::uint8_t> levels_;

@@ -39,8 +39,9 @@ class Beam {
     return true;
   }
 
-  // Take in rows that are nearer than `floor`; sorts them.
-  void merge(Link* found, std::size_t count) {
+  // Take in rows that are nearer than `floor`; sorts them. Returns the best place that one of them
+  // got, or the number of places when there is none.
+  std::size_t merge(Link* found, std::size_t count) {
     sort_few(found, count);
     for (std::size_t i = 0; i < count; ++i) places_[i] = place_of(found[i].nearness);
     Link* const begin = links_.data();
@@ -51,8 +52,10 @@ class Beam {
       begin[at + i - 1] = found[i - 1];
       end = at;
     }
+    if (count == 0) return width_;
     size_ = std::min(width_, size_ + count);
-    if (count > 0) next_ = std::min(next_, end);
+    next_ = std::min(next_, end);
+    return end;
   }
 
   // What was found, nearest first; ends the walk.

@@ -1,18 +1,18 @@
 // Makes every row of a finished graph reachable.
 #pragma once
 
-#include <cstddef>
-
 #include "build_graph.h"
 
 namespace fanlight {
 
-// Let every row be reached from the entry point on the lowest level, by a new link from a near
-// row to each that is not. A link gives way only where no row depends on it. Returns how many
-// rows had to be linked. For one thread alone; there must be an entry point.
+// Let every row be reached from every other one on the lowest level, so that a walk finds as many
+// rows as it was asked for, wherever it starts. Rows that nothing leads to are linked from a near
+// row, and rows that lead nowhere to one; a link gives way only where no row depends on it. For
+// one thread alone; there must be an entry point.
 //
-// A neighbour's list keeps a row only as long as no better ones fill it, so that some rows end
-// up in no list at all; hnswlib leaves them there.
-std::size_t make_reachable(GrowingGraph& graph);
+// A list keeps a row only as long as no better ones fill it, so that some rows end up in no list
+// at all: of 20,000 images of Fashion-MNIST 37, and under dot, where long vectors take all places,
+// of 4,000 normal vectors 2,184 (m = 8). hnswlib leaves them there.
+void make_reachable(GrowingGraph& graph);
 
 }  // namespace fanlight

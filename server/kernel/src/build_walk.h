@@ -60,11 +60,13 @@ class BuildWalk {
  private:
   bool improve(Link& at, std::uint32_t level);
   std::size_t unseen_neighbours(std::uint32_t row, std::uint32_t level);
-  void take_in(std::size_t count, std::uint32_t level);
+  std::size_t take_in(std::size_t count, std::uint32_t level);
 
   const CodeSpace space_;
   const Adjacency& adjacency_;
   const RowSet& hidden_;
+  const std::size_t best_places_;
+  const std::size_t patience_;
   Probe probe_;
   Beam beam_;
   RowSet seen_;
