@@ -60,6 +60,23 @@ def test_whole_segments_can_die(open_catalog: OpenCatalog, wait_until: WaitUntil
     assert collection.count() == 10
 
 
+def test_after_a_rest_one_segment_holds_everything(
+    open_catalog: OpenCatalog, wait_until: WaitUntil
+) -> None:
+    """However few rows were written last, a rest brings them into the one graph there is."""
+    collection = made(open_catalog)
+    model = Model(DIM, IdType.INT64)
+    for seed, numbers in enumerate((range(640), range(5_000, 5_025), range(10, 13))):
+        batch = batch_of(numbers, seed=seed)
+        put(collection, batch)
+        model.put(batch)
+        wait_until(lambda: at_rest(collection), 30)
+    wait_until(
+        lambda: collection.info().unindexed_items == 0 and collection.info().segments == 1, 30
+    )
+    check(collection, model, floats(4, 2, DIM))
+
+
 @pytest.mark.slow
 def test_writers_wait_for_the_builder(
     open_collection: OpenCollection, tmp_path: Path, wait_until: WaitUntil

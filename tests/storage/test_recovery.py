@@ -20,6 +20,7 @@ from fanlight.errors import Corruption
 from fanlight.model import IdType, ItemBatch, Metric
 from fanlight_server.catalog import Catalog
 from fanlight_server.collection import Collection
+from fanlight_server.index import index
 from fanlight_server.storage import files
 
 ID_TYPES = list(IdType)
@@ -82,8 +83,13 @@ def files_in(segments: Path) -> dict[str, int]:
 
 
 @pytest.fixture
-def two_segments(shard: Shard, wait_until: WaitUntil, segments: Path) -> Shard:
+def two_segments(
+    shard: Shard, wait_until: WaitUntil, segments: Path, monkeypatch: pytest.MonkeyPatch
+) -> Shard:
     """Give a shard at rest with a large and a small segment, changes after both, and tombstones."""
+    # no rest is long enough to make one of the two, nor to index the few rows in the head
+    monkeypatch.setattr(index, "_REST_BYTES", 0)
+    monkeypatch.setattr(index, "_LONG_REST", 1_000_000)
     shard.put(range(640))
     wait_until(shard.at_rest, 30)
     shard.put(range(5_000, 5_025), seed=2)
