@@ -5,56 +5,63 @@ from __future__ import annotations
 import json
 import logging
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.golden.make_v1 import CONFIG, HERE, IDENTITY, SPECS, answers_of
+from tests.golden.make import CONFIG, IDENTITY, SPECS_V1, SPECS_V2, V1, V2, answers_of
 from tests.pieces import ids_of
 from tests.storage.conftest import BUSY, OpenCatalog
 
-from fanlight.model import IdType
+from fanlight.model import CollectionSpec, IdType
 from fanlight_server.catalog import Catalog
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    """Unpack the data directory."""
-    with tarfile.open(HERE / "data.tar.gz") as archive:
-        archive.extractall(tmp_path, filter="data")
-    return tmp_path / "data"
+def unpacked(version: Path, target: Path) -> tuple[Path, dict[str, Any]]:
+    """Unpack a data directory; also give what it answered when it was written."""
+    with tarfile.open(version / "data.tar.gz") as archive:
+        archive.extractall(target, filter="data")
+    answers: dict[str, Any] = json.loads((version / "answers.json").read_text())
+    return target / "data", answers
 
 
-@pytest.fixture
-def answers() -> dict[str, Any]:
-    """Give what the directory answered when it was written."""
-    parsed: dict[str, Any] = json.loads((HERE / "answers.json").read_text())
-    return parsed
-
-
-def answers_now(catalog: Catalog) -> dict[str, Any]:
+def answers_now(catalog: Catalog, specs: Sequence[CollectionSpec]) -> dict[str, Any]:
     """Ask all again, through JSON, as the expected answers went."""
-    asked = {spec.name: answers_of(catalog.get(spec.name)) for spec in SPECS}
+    for spec in specs:
+        assert catalog.get(spec.name).spec == spec
+    asked = {spec.name: answers_of(catalog.get(spec.name)) for spec in specs}
     parsed: dict[str, Any] = json.loads(json.dumps(asked))
     return parsed
 
 
+def test_version_2_is_read(
+    tmp_path: Path, open_catalog: OpenCatalog, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Data of this version gives its answers, from the segments it came with, and no complaint."""
+    data, answers = unpacked(V2, tmp_path)
+    before = {path: path.read_bytes() for path in data.rglob("*.seg")}
+    assert len(before) == len(SPECS_V2)
+    catalog = open_catalog(CONFIG, directory=data, identity=IDENTITY)
+    assert answers_now(catalog, SPECS_V2) == answers
+    assert [catalog.get(spec.name).info().segments for spec in SPECS_V2] == [1, 1, 1]
+    assert not caplog.records
+    assert {path: path.read_bytes() for path in data.rglob("*.seg")} == before
+
+
 def test_version_1_is_read(
-    data: Path,
-    answers: dict[str, Any],
+    tmp_path: Path,
     open_catalog: OpenCatalog,
     wait_until: Callable[..., None],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Old data gives its old answers; its segments are built anew, with one line in the log each."""
+    data, answers = unpacked(V1, tmp_path)
     before = {path: path.read_bytes() for path in data.rglob("*.seg")}
     assert len(before) == 2
     with caplog.at_level(logging.INFO, "fanlight_server"):
         catalog = open_catalog(CONFIG, directory=data, identity=IDENTITY)
-    for spec in SPECS:
-        assert catalog.get(spec.name).spec == spec
-    assert answers_now(catalog) == answers
+    assert answers_now(catalog, SPECS_V1) == answers
     states = [(i.spec.name, i.version, i.deleted) for i in catalog.describe(with_deleted=True)]
     assert states == [("gone", 7, True), ("numbers", 1, False), ("texts", 1, False)]
     lines = [(record.levelname, record.getMessage()) for record in caplog.records]
@@ -66,13 +73,15 @@ def test_version_1_is_read(
 
     catalog.close()
     again = open_catalog(BUSY, directory=data, identity=IDENTITY)
-    wait_until(lambda: all(again.get(spec.name).info().segments == 1 for spec in SPECS))
-    assert answers_now(again) == answers
+    wait_until(lambda: all(again.get(spec.name).info().segments == 1 for spec in SPECS_V1))
+    assert answers_now(again, SPECS_V1) == answers
     assert not any(path.exists() and path.read_bytes() == old for path, old in before.items())
 
 
-def test_version_1_is_written_on(data: Path, open_catalog: OpenCatalog) -> None:
+@pytest.mark.parametrize("version", [V1, V2])
+def test_old_data_is_written_on(tmp_path: Path, open_catalog: OpenCatalog, version: Path) -> None:
     """Old data takes new changes, and a restart keeps them."""
+    data, _ = unpacked(version, tmp_path)
     catalog = open_catalog(CONFIG, directory=data, identity=IDENTITY)
     gone = ids_of(range(-500, -400), IdType.STRING)
     removed = catalog.get("texts").delete(gone).result(20).deleted
