@@ -16,9 +16,8 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from fanlight.errors import DeadlineExceeded, FanlightError, InvalidRequest, Overloaded
-from fanlight.limits import Limits
 from fanlight.model import Hits, SearchRequest
-from fanlight.stacking import kind_of, room_for, size_of, stacked, taken_apart
+from fanlight.stacking import Bounds, kind_of, room_for, size_of, stacked, taken_apart
 
 # Answers a search within so many seconds.
 Run: TypeAlias = Callable[[SearchRequest, float], Hits]
@@ -68,7 +67,7 @@ class Company:
         limits: what one search may hold.
     """
 
-    def __init__(self, run: Run, limits: Limits) -> None:
+    def __init__(self, run: Run, limits: Bounds) -> None:
         self._run = run
         self._limits = limits
         # guards the kinds and what they hold

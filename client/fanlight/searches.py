@@ -12,8 +12,8 @@ from operator import methodcaller
 import grpc
 
 from fanlight.errors import DeadlineExceeded, FanlightError, NotReady
-from fanlight.limits import Limits
 from fanlight.model import Hits, SearchRequest
+from fanlight.stacking import ClientBounds
 from fanlight.v1 import search_pb2
 from fanlight.wire.channels import MESSAGE_BYTES
 from fanlight.wire.codec import from_hits, to_search
@@ -35,7 +35,7 @@ class StreamedSearches:
             response_deserializer=search_pb2.SearchStreamResponse.FromString,
         )
         self._stream = SearchStream(call, MESSAGE_BYTES, _reason)
-        self._stacker = Stacker(self._ask, Limits())
+        self._stacker = Stacker(self._ask, ClientBounds())
 
     async def search(self, request: SearchRequest, timeout_s: float) -> Hits:
         """Answer a search.

@@ -8,14 +8,14 @@ notices the company: each caller gets its own hits and its own errors.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from itertools import accumulate, pairwise
 from operator import attrgetter
+from typing import Protocol
 
 import numpy as np
 
 from fanlight.ids import joined
-from fanlight.limits import Limits
 from fanlight.model import Hits, SearchRequest
 
 # Queries of one stack. More gain nothing by sharing a call, and everyone in a stack waits for
@@ -46,7 +46,35 @@ def kind_of(request: SearchRequest) -> Hashable:
     return _parameters_of(request), queries, size_of(request) > 0
 
 
-def room_for(request: SearchRequest, limits: Limits) -> int:
+class Bounds(Protocol):
+    """What a stack may hold, and how many searches may be under way; `Limits` are such bounds."""
+
+    @property
+    def batch_rows(self) -> int:
+        """Queries of one request."""
+        ...
+
+    @property
+    def hits(self) -> int:
+        """Hits of one request."""
+        ...
+
+    @property
+    def in_flight(self) -> int:
+        """Searches under way at once."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ClientBounds:
+    """The defaults of `fanlight.limits.Limits`, which the SDK does not import."""
+
+    batch_rows: int = 65_536
+    hits: int = 2_000_000
+    in_flight: int = 1_024
+
+
+def room_for(request: SearchRequest, limits: Bounds) -> int:
     """Tell how many queries a stack of this kind may hold."""
     return min(STACK_QUERIES, limits.batch_rows, limits.hits // max(1, request.k))
 

@@ -34,10 +34,9 @@ from fanlight.errors import (
     Overloaded,
     PartialResult,
 )
-from fanlight.limits import Limits
 from fanlight.model import Hits, SearchRequest
 from fanlight.searches import StreamedSearches
-from fanlight.stacking import STACK_QUERIES, size_of
+from fanlight.stacking import STACK_QUERIES, ClientBounds, size_of
 from fanlight.wire.channels import channel_options
 from fanlight.wire.status import from_rpc_error
 
@@ -208,7 +207,7 @@ class Transport:
             self.addresses,
             lambda address: grpc.insecure_channel(address, options=channel_options()),
         )
-        self._pid, self._company = os.getpid(), Company(self._search, Limits())
+        self._pid, self._company = os.getpid(), Company(self._search, ClientBounds())
 
     def run(self, operation: Operation[T]) -> T:
         """Drive an operation to its end.
@@ -253,7 +252,7 @@ class Transport:
     def _company_of_process(self) -> Company:
         """Give what puts the searches of threads together; a child of a fork has its own."""
         if self._pid != os.getpid():
-            self._pid, self._company = os.getpid(), Company(self._search, Limits())
+            self._pid, self._company = os.getpid(), Company(self._search, ClientBounds())
         return self._company
 
     def _search(self, request: SearchRequest, timeout_s: float) -> Hits:

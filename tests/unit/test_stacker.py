@@ -11,6 +11,7 @@ import pytest
 from fanlight.errors import FanlightError, InvalidRequest, NotReady, Overloaded, PartialResult
 from fanlight.limits import Limits
 from fanlight.model import Coverage, Hits, SearchRequest
+from fanlight.stacking import ClientBounds
 from fanlight.wire.stacker import Stacker
 
 WaitUntil = Callable[..., Awaitable[None]]
@@ -186,3 +187,10 @@ async def test_closing_gives_everything_up(wait_until_async: WaitUntil) -> None:
     told = await asyncio.gather(*first, last, return_exceptions=True)
     assert all(isinstance(outcome, (NotReady, asyncio.CancelledError)) for outcome in told)
     assert echo.cancelled == 2
+
+
+def test_clients_are_bounded_as_servers_are() -> None:
+    """What a client puts together is what servers take by default."""
+    bounds, limits = ClientBounds(), Limits()
+    assert (bounds.batch_rows, bounds.hits) == (limits.batch_rows, limits.hits)
+    assert bounds.in_flight == limits.in_flight

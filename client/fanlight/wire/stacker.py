@@ -16,9 +16,8 @@ from functools import partial
 from typing import TypeAlias
 
 from fanlight.errors import InvalidRequest, NotReady, Overloaded
-from fanlight.limits import Limits
 from fanlight.model import Hits, SearchRequest
-from fanlight.stacking import kind_of, room_for, size_of, stacked, taken_apart
+from fanlight.stacking import Bounds, kind_of, room_for, size_of, stacked, taken_apart
 
 # Answers a search whose caller waits so many seconds (None: any time).
 Run: TypeAlias = Callable[[SearchRequest, float | None], Awaitable[Hits]]
@@ -69,7 +68,7 @@ class Stacker:
         under_way: searches that callers wait for.
     """
 
-    def __init__(self, run: Run, limits: Limits) -> None:
+    def __init__(self, run: Run, limits: Bounds) -> None:
         self._run = run
         self._limits = limits
         self._loop = asyncio.get_running_loop()
