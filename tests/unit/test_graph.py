@@ -80,7 +80,10 @@ def test_a_graph_finds_as_much_as_that_of_hnswlib(metric: Metric) -> None:
     exact = scanned(block, queries, 10)
     recalls = [
         oracle.recall(TopK(ids, exact.scores, exact.counts), exact)
-        for ids in (rows_found(block, arrays, queries, 10, 40), own.knn_query(queries, k=10)[0])
+        for ids in (
+            rows_found(block, arrays, queries, 10, 40),
+            own.knn_query(queries, k=10)[0].astype(np.int64),
+        )
     ]
     assert recalls[0] >= recalls[1] - 0.01
 
