@@ -45,6 +45,8 @@ class ChromaEndpoint:
         client = await chromadb.AsyncHttpClient(_HOST, self.port, settings=_settings())
         items = await client.get_collection(_NAME, embedding_function=None)
         yield lambda queries: items.query(query_embeddings=queries, n_results=self.k, include=[])
+        # The client itself has no way to close its connections (1.5.9), and they would pile up.
+        await client._server.__aexit__(None, None, None)
 
 
 class ChromaServer:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import functools
 import itertools
 import selectors
 import time
@@ -23,17 +25,23 @@ _WARM_UP = 32
 
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run on a loop whose timers are exact to microseconds.
+    """Run on this process's loop, whose timers are exact to microseconds."""
+    return _runner().run(work)
 
-    The usual loop waits with epoll, whose timeout counts whole milliseconds, rounded up: each
-    call of an open loop would be half a millisecond late.
+
+@functools.cache
+def _runner() -> asyncio.Runner:
+    """Make the loop of this process.
+
+    It lives as long as the process: gRPC's poller goes on to wake loops that are closed. The usual
+    loop waits with epoll, whose timeout counts whole milliseconds, rounded up: each call of an
+    open loop would be half a millisecond late.
     """
-
-    def exact_loop() -> asyncio.AbstractEventLoop:
-        return asyncio.SelectorEventLoop(selectors.SelectSelector())
-
-    with asyncio.Runner(loop_factory=exact_loop) as runner:
-        return runner.run(work)
+    runner = asyncio.Runner(
+        loop_factory=lambda: asyncio.SelectorEventLoop(selectors.SelectSelector())
+    )
+    atexit.register(runner.close)
+    return runner
 
 
 async def closed(
