@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <memory>
 #include <optional>
+#include <stdexcept>
 
 #include "bind.h"
 #include "bind_arrays.h"
@@ -41,9 +42,13 @@ struct KeptBase {
     arrays.upper_width = 1 + m;
     arrays.entry_point = word_of(base[3], "base: entry_point");
     arrays.top_level = word_of(base[4], "base: top_level");
-    Rows checked;
-    checked.count = rows;
-    Graph(checked, arrays);
+  }
+
+  // Throws std::invalid_argument when following the arrays could lead outside of them.
+  void check() const {
+    Rows all;
+    all.count = rows;
+    Graph(all, arrays);
   }
 
   Array<std::uint32_t> links;
@@ -59,11 +64,37 @@ struct KeptBase {
   }
 };
 
-// A builder and the codes that it compares.
+// Room for the arrays of a finished graph.
+struct BuiltArrays {
+  explicit BuiltArrays(const Adjacency& graph)
+      : links({graph.rows(), 1 + graph.capacity(0)}),
+        levels(extent_of(graph.rows())),
+        upper({graph.upper_lists(), 1 + graph.capacity(1)}),
+        link_at(links.mutable_data()),
+        level_at(levels.mutable_data()),
+        upper_at(upper.mutable_data()) {}
+
+  void fill(const Adjacency& graph) {
+    graph.copy_links(link_at);
+    graph.copy_upper(upper_at);
+    std::copy(graph.levels().begin(), graph.levels().end(), level_at);
+  }
+
+  py::array_t<std::uint32_t> links;
+  py::array_t<std::uint8_t> levels;
+  py::array_t<std::uint32_t> upper;
+  std::uint32_t* link_at;
+  std::uint8_t* level_at;
+  std::uint32_t* upper_at;
+};
+
+// A builder and the codes that it compares. Everything that takes long is done without the
+// interpreter's lock: builds run at low priority, and a thread that waits for a core with the lock
+// in its hands would hold up all searches.
 class KeptBuilder {
  public:
   KeptBuilder(const std::string& metric, const py::object& codes, py::ssize_t dim_, py::ssize_t m_,
-              py::ssize_t ef_construction, std::uint64_t seed, const std::optional<py::tuple>& base)
+              py::ssize_t ef_construction, std::uint64_t seed, const std::optional<py::tuple>& base_)
       : codes_(codes, "codes", {kAny, record_bytes(dim_)}) {
     const std::size_t m = checked_range("m", m_, 2, kMaxM);
     const std::size_t ef = checked_range("ef_construction", ef_construction, 1, kMaxRows);
@@ -71,45 +102,53 @@ class KeptBuilder {
                           {codes_.data(), codes_.extent(1), static_cast<std::size_t>(dim_)},
                           checked_range("codes: rows", extent_of(codes_.extent(0)), 1, kMaxRows)};
     const BuildOptions options{m, ef, seed};
+    std::optional<KeptBase> base;
+    if (base_) base.emplace(*base_, space, m);
+    const py::gil_scoped_release unlocked;
     if (base) {
-      const KeptBase kept(*base, space, m);
-      const py::gil_scoped_release unlocked;
-      builder_ = std::make_unique<GraphBuilder>(space, options, kept.arrays, kept.rows);
+      base->check();
+      builder_ = std::make_shared<GraphBuilder>(space, options, base->arrays, base->rows);
     } else {
-      const py::gil_scoped_release unlocked;
-      builder_ = std::make_unique<GraphBuilder>(space, options);
+      builder_ = std::make_shared<GraphBuilder>(space, options);
     }
   }
 
-  std::size_t added() const { return builder_->added(); }
+  std::size_t added() const { return builder_ ? builder_->added() : codes_.extent(0); }
 
   void add(py::ssize_t stop, py::ssize_t threads) {
     const std::size_t rows = checked_range("stop", stop, 0, extent_of(codes_.extent(0)));
     const std::size_t workers = checked_range("threads", threads, 1, kMaxThreads);
+    const auto builder = open_builder();
     const py::gil_scoped_release unlocked;
-    builder_->add(rows, workers);
+    builder->add(rows, workers);
   }
 
   py::tuple finish() {
+    auto builder = open_builder();
     {
       const py::gil_scoped_release unlocked;
-      builder_->finish();
+      builder->finish();
     }
-    const Adjacency& graph = builder_->adjacency();
-    const std::size_t m = graph.capacity(1);
-    py::array_t<std::uint32_t> links({graph.rows(), 1 + 2 * m});
-    py::array_t<std::uint32_t> upper({graph.upper_lists(), 1 + m});
-    py::array_t<std::uint8_t> levels(extent_of(graph.rows()));
-    graph.copy_links(links.mutable_data());
-    graph.copy_upper(upper.mutable_data());
-    std::copy(graph.levels().begin(), graph.levels().end(), levels.mutable_data());
-    const Entry entry = builder_->entry();
-    return py::make_tuple(links, levels, upper, entry.row, entry.level);
+    BuiltArrays built(builder->adjacency());
+    const Entry entry = builder->entry();
+    builder_.reset();
+    {
+      const py::gil_scoped_release unlocked;
+      built.fill(builder->adjacency());
+      builder.reset();
+    }
+    return py::make_tuple(built.links, built.levels, built.upper, entry.row, entry.level);
   }
 
  private:
+  // Calls of other threads may still be waiting for it when it is let go.
+  std::shared_ptr<GraphBuilder> open_builder() const {
+    if (!builder_) throw std::logic_error("the builder is closed: it was finished");
+    return builder_;
+  }
+
   Array<std::uint8_t> codes_;
-  std::unique_ptr<GraphBuilder> builder_;
+  std::shared_ptr<GraphBuilder> builder_;  // null when finished
 };
 
 }  // namespace

@@ -98,10 +98,11 @@ void GraphBuilder::hide_copies() {
 void GraphBuilder::add(std::size_t stop, std::size_t threads) {
   const std::lock_guard<std::mutex> lock(calls_);
   check_open();
-  if (stop <= added_) return;
+  const std::size_t first = added_;
+  if (stop <= first) return;
   closed_ = true;
-  std::atomic<std::size_t> next{added_};
-  run_on_new_threads(std::min(threads, stop - added_), [&] {
+  std::atomic<std::size_t> next{first};
+  run_on_new_threads(std::min(threads, stop - first), [&] {
     Inserter inserter(graph_);
     for (;;) {
       const auto row = static_cast<std::uint32_t>(next.fetch_add(1, std::memory_order_relaxed));

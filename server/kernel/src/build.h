@@ -1,6 +1,7 @@
 // Builds HNSW graphs (Malkov and Yashunin 2016) over codes.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
@@ -45,7 +46,7 @@ class GraphBuilder {
   std::mutex calls_;
   std::vector<std::uint32_t> originals_;
   GrowingGraph graph_;
-  std::size_t added_ = 0;
+  std::atomic<std::size_t> added_{0};
   bool closed_ = false;  // finished, or left half way by an error
 };
 
