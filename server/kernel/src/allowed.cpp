@@ -23,16 +23,19 @@ std::uint64_t Allowed::word(std::size_t index) const {
   return bits;
 }
 
-std::vector<std::uint32_t> Allowed::rows() const {
-  std::vector<std::uint32_t> found;
-  found.reserve(count_);
+const std::vector<std::uint32_t>& Allowed::rows() const {
+  std::call_once(listed_, [this] { list(); });
+  return list_;
+}
+
+void Allowed::list() const {
+  list_.reserve(count_);
   for (std::size_t i = 0; i < words(); ++i) {
     for (std::uint64_t bits = word(i); bits != 0; bits &= bits - 1) {
-      found.push_back(static_cast<std::uint32_t>(i * 64) +
+      list_.push_back(static_cast<std::uint32_t>(i * 64) +
                       static_cast<std::uint32_t>(__builtin_ctzll(bits)));
     }
   }
-  return found;
 }
 
 }  // namespace fanlight

@@ -28,9 +28,7 @@ class Claims {
   }
 
   // How many were claimed: the first ones.
-  std::size_t claimed() const {
-    return std::min(next_.load(std::memory_order_relaxed), queries_);
-  }
+  std::size_t claimed() const { return std::min(next_.load(std::memory_order_relaxed), queries_); }
 
  private:
   const std::size_t queries_;

@@ -11,7 +11,6 @@
 #include "bind_arrays.h"
 #include "codes.h"
 #include "graph.h"
-#include "room.h"
 #include "scan.h"
 #include "search.h"
 
@@ -203,9 +202,21 @@ py::array_t<float> score(const KeptRows& self, const py::object& queries_,
   return scores;
 }
 
+Chosen chosen_of(const Rows& rows, const std::optional<Allowed>& allowed) {
+  if (!allowed) return {nullptr, rows.count};
+  return {allowed->rows().data(), allowed->count()};
+}
+
+// As many queries are scanned together as leave work for all threads.
+QueryBatch batch_of(const Array<float>& queries, const Answer& answer, std::size_t threads) {
+  const std::size_t share = (queries.extent(0) + threads - 1) / threads;
+  return {queries.data(), [&answer](std::size_t query) { return answer.of(query); },
+          std::clamp<std::size_t>(share, 1, kMaxScanGroup)};
+}
+
 py::object scan(const KeptRows& self, const py::object& queries_, py::ssize_t k_,
-                const py::object& allowed_, py::ssize_t threads_,
-                std::optional<double> timeout_s, bool codes) {
+                const py::object& allowed_, py::ssize_t threads_, std::optional<double> timeout_s,
+                bool codes) {
   const Rows& rows = self.view;
   const Array<float> queries = queries_of(queries_, rows);
   const std::size_t k = checked_range("k", k_, 1, kMaxRows);
@@ -217,16 +228,10 @@ py::object scan(const KeptRows& self, const py::object& queries_, py::ssize_t k_
   std::size_t done = 0;
   {
     const py::gil_scoped_release unlocked;
-    const auto some = kept.allowed ? kept.allowed->rows() : std::vector<std::uint32_t>();
-    const Chosen chosen = kept.allowed ? Chosen{some.data(), some.size()}
-                                       : Chosen{nullptr, rows.count};
-    const auto scan_one = codes ? scan_codes : scan_vectors;
-    done = answer_batch(queries.extent(0), threads, 1, deadline, [&](Claims& claims) {
-      ScanRoom& room = of_this_thread<ScanRoom>();
-      for (std::size_t query = 0; claims.claim(query);) {
-        scan_one(rows, queries.data() + query * rows.dim, k, chosen, room, answer.of(query));
-      }
-    });
+    const ScanPlan plan{k, chosen_of(rows, kept.allowed), codes};
+    const QueryBatch batch = batch_of(queries, answer, threads);
+    done = answer_batch(queries.extent(0), threads, batch.scan_group, deadline,
+                        [&](Claims& claims) { fanlight::scan(rows, plan, batch, claims); });
   }
   return answer.found(done);
 }
@@ -254,7 +259,7 @@ py::object search_graph(const KeptGraph& self, const py::object& queries_, py::s
   {
     const py::gil_scoped_release unlocked;
     const SearchPlan plan(self.graph, k, ef, walk, kept.allowed);
-    const SearchBatch batch{queries.data(), [&](std::size_t query) { return answer.of(query); }};
+    const QueryBatch batch = batch_of(queries, answer, threads);
     done = answer_batch(queries.extent(0), threads, 1, deadline,
                         [&](Claims& claims) { search(self.graph, plan, batch, claims); });
   }

@@ -7,8 +7,6 @@
 #include <limits>
 #include <vector>
 
-#include "allowed.h"
-
 namespace fanlight {
 
 struct Candidate {
@@ -46,6 +44,14 @@ class SortedFrontier {
     return true;
   }
 
+  // Keep another number of candidates from now on.
+  void limit(std::size_t ef) {
+    candidates_.resize(std::max(candidates_.size(), ef + 1));
+    ef_ = ef;
+    size_ = std::min(size_, ef);
+    next_ = std::min(next_, size_);
+  }
+
   // Take the best candidate that was not visited; false when there is none.
   bool take(std::uint32_t& row) {
     while (next_ < size_ && (candidates_[next_].row & kVisited)) ++next_;
@@ -63,6 +69,9 @@ class SortedFrontier {
     return at < size_;
   }
 
+  // Whether it is full of candidates that are at least as near as this key.
+  bool rules_out(float key) const { return size_ == ef_ && candidates_[size_ - 1].key >= key; }
+
   // Copy the rows of the best candidates, best first; ends the walk.
   void best(std::size_t count, std::vector<std::uint32_t>& rows) const {
     rows.resize(std::min(count, size_));
@@ -79,13 +88,11 @@ class SortedFrontier {
   std::size_t next_ = 0;
 };
 
-// Two heaps, as in the paper: for many candidates, and for walks that pass through rows that
-// may not be returned (those lead on but are not found).
+// The same in two heaps, as in the paper: for many candidates.
 class HeapFrontier {
  public:
-  void start(std::size_t ef, const Allowed* allowed) {
+  void start(std::size_t ef) {
     ef_ = ef;
-    allowed_ = allowed;
     found_.clear();
     waiting_.clear();
   }
@@ -94,14 +101,13 @@ class HeapFrontier {
     if (found_.size() == ef_ && !(key > found_.front().key)) return false;
     waiting_.push_back({key, row});
     std::push_heap(waiting_.begin(), waiting_.end(), farther);
-    const bool first = waiting_.front().row == row;
-    if (allowed_ && !(*allowed_)(row)) return first;
     found_.push_back({key, row});
     std::push_heap(found_.begin(), found_.end(), nearer);
-    if (found_.size() <= ef_) return first;
-    std::pop_heap(found_.begin(), found_.end(), nearer);
-    found_.pop_back();
-    return first;
+    if (found_.size() > ef_) {
+      std::pop_heap(found_.begin(), found_.end(), nearer);
+      found_.pop_back();
+    }
+    return waiting_.front().row == row;
   }
 
   bool take(std::uint32_t& row) {
@@ -127,7 +133,6 @@ class HeapFrontier {
 
  private:
   std::size_t ef_ = 0;
-  const Allowed* allowed_ = nullptr;
   std::vector<Candidate> found_;    // worst on top
   std::vector<Candidate> waiting_;  // best on top
 };

@@ -56,8 +56,9 @@ void Graph::check_levels() const {
            std::to_string(arrays_.entry_point));
   }
   if (arrays_.levels[arrays_.entry_point] != arrays_.top_level) {
-    refuse("top_level", "the level of the entry point, " +
-           std::to_string(arrays_.levels[arrays_.entry_point]), std::to_string(arrays_.top_level));
+    refuse("top_level",
+           "the level of the entry point, " + std::to_string(arrays_.levels[arrays_.entry_point]),
+           std::to_string(arrays_.top_level));
   }
   for (std::size_t row = 0; row < rows_.count; ++row) {
     if (arrays_.levels[row] > arrays_.top_level) {

@@ -34,6 +34,8 @@ class Graph {
   const Rows& rows() const { return rows_; }
   std::uint32_t entry_point() const { return arrays_.entry_point; }
   std::uint32_t top_level() const { return arrays_.top_level; }
+  // Half the neighbours that a row can have on the lowest level, at least 1.
+  std::size_t m() const { return arrays_.link_width > 3 ? (arrays_.link_width - 1) / 2 : 1; }
   std::size_t max_neighbours() const {
     return arrays_.link_width > arrays_.upper_width ? arrays_.link_width : arrays_.upper_width;
   }

@@ -1,10 +1,12 @@
-// Exact and nearly exact search without a graph.
+// Search without a graph: every row that was chosen is compared.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <vector>
 
+#include "batch.h"
 #include "hits.h"
 #include "query.h"
 #include "rows.h"
@@ -18,13 +20,21 @@ struct Chosen {
   std::size_t count = 0;
 };
 
-// What one scan needs, kept by each thread from query to query.
-struct ScanRoom {
-  Query query;
-  TopK best;
-  TopK candidates;
-  std::vector<std::uint32_t> rows;
+// What is the same for all queries of one call.
+struct ScanPlan {
+  std::size_t k;
+  Chosen chosen;
+  bool codes;  // let codes choose candidates; otherwise exactly the k best are found
 };
+
+// The queries of a call and where their hits go.
+struct QueryBatch {
+  const float* queries;
+  std::function<HitsOut(std::size_t)> out;
+  std::size_t scan_group;  // queries scanned together: a row in the cache serves all of them
+};
+
+constexpr std::size_t kMaxScanGroup = 8;
 
 // How many candidates are scored when keys, which are not exact, chose them.
 std::size_t candidates_for(std::size_t k);
@@ -33,12 +43,11 @@ std::size_t candidates_for(std::size_t k);
 void rank(const Rows& rows, const Query& query, const std::uint32_t* chosen, std::size_t count,
           std::size_t k, TopK& best);
 
-// The k best of the rows chosen by their scores.
-void scan_vectors(const Rows& rows, const float* query, std::size_t k, const Chosen& chosen,
-                  ScanRoom& room, const HitsOut& out);
+// Answer the queries claimed, on the calling thread.
+void scan(const Rows& rows, const ScanPlan& plan, const QueryBatch& batch, Claims& claims);
 
-// The same of candidates that were chosen by the keys of codes.
-void scan_codes(const Rows& rows, const float* query, std::size_t k, const Chosen& chosen,
-                ScanRoom& room, const HitsOut& out);
+// Answer the queries listed, on the calling thread.
+void scan_each(const Rows& rows, const ScanPlan& plan, const QueryBatch& batch,
+               const std::vector<std::size_t>& queries);
 
 }  // namespace fanlight

@@ -33,8 +33,8 @@ using FloatSums = void (*)(const float* query, std::size_t dim, const float* bas
                            const std::uint32_t* rows, std::size_t count, float* sums);
 
 // Keys of `count` rows for a query, both as codes: larger is nearer, see codes.h.
-using CodeKeys = void (*)(const CodeQuery& query, const CodeTable& table,
-                          const std::uint32_t* rows, std::size_t count, float* keys);
+using CodeKeys = void (*)(const CodeQuery& query, const CodeTable& table, const std::uint32_t* rows,
+                          std::size_t count, float* keys);
 
 struct Simd {
   const char* name;

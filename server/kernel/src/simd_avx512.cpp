@@ -24,6 +24,25 @@ inline __m128i fold(__m512i a, __m512i b, __m512i c, __m512i d) {
   return _mm_add_epi32(_mm256_castsi256_si128(abcd), _mm256_extracti128_si256(abcd, 1));
 }
 
+inline __m128 pair(const std::uint8_t* low, const std::uint8_t* high) {
+  const __m128 first = _mm_castpd_ps(_mm_load_sd(reinterpret_cast<const double*>(low)));
+  return _mm_loadh_pi(first, reinterpret_cast<const __m64*>(high));
+}
+
+// What key_of computes, for four rows.
+inline __m128 keys_of(const CodeQuery& query, const CodeTable& table,
+                      const std::uint8_t* const (&records)[4], __m128i sums) {
+  const std::size_t at = tail_at(table);
+  const __m128 ab = pair(records[0] + at, records[1] + at);
+  const __m128 cd = pair(records[2] + at, records[3] + at);
+  const __m128 scales = _mm_shuffle_ps(ab, cd, _MM_SHUFFLE(2, 0, 2, 0));
+  const __m128 halves = _mm_shuffle_ps(ab, cd, _MM_SHUFFLE(3, 1, 3, 1));
+  const __m128 products = _mm_cvtepi32_ps(_mm_sub_epi32(sums, _mm_set1_epi32(query.bias)));
+  const __m128 weighed = _mm_mul_ps(_mm_set1_ps(query.ratio), halves);
+  const __m128 keys = _mm_mul_ps(scales, _mm_sub_ps(products, weighed));
+  return _mm_max_ps(keys, _mm_set1_ps(kLowestKey));
+}
+
 // Reads whole blocks of 64: what follows the codes in a record meets zeros of the query.
 void four_keys(const CodeQuery& query, const CodeTable& table, const std::uint32_t* rows,
                float* keys) {
@@ -37,9 +56,7 @@ void four_keys(const CodeQuery& query, const CodeTable& table, const std::uint32
     c = _mm512_dpbusd_epi32(c, load(records[2] + at), wanted);
     d = _mm512_dpbusd_epi32(d, load(records[3] + at), wanted);
   }
-  alignas(16) std::int32_t sums[4];
-  _mm_store_si128(reinterpret_cast<__m128i*>(sums), fold(a, b, c, d));
-  for (int i = 0; i < 4; ++i) keys[i] = key_of(query, table, records[i], sums[i]);
+  _mm_storeu_ps(keys, keys_of(query, table, records, fold(a, b, c, d)));
 }
 
 float one_key(const CodeQuery& query, const CodeTable& table, std::uint32_t row) {

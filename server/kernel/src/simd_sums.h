@@ -55,8 +55,8 @@ inline void add_block(const float* query, const float* const* rows, std::size_t 
 
 // Add the last dim % kTotal elements, as if zeros followed them.
 template <typename Term, typename L, typename Number, int kRows>
-inline void add_tail(const float* query, const float* const* rows, std::size_t at,
-                     std::size_t dim, typename L::Vector (&sums)[kRows][L::kParts]) {
+inline void add_tail(const float* query, const float* const* rows, std::size_t at, std::size_t dim,
+                     typename L::Vector (&sums)[kRows][L::kParts]) {
   float padded[kRows + 1][L::kTotal] = {};
   const float* tails[kRows];
   for (std::size_t i = at; i < dim; ++i) padded[kRows][i - at] = query[i];

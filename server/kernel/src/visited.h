@@ -20,6 +20,15 @@ class Visited {
     }
   }
 
+  bool met(std::uint32_t row) const { return stamps_[row] == walk_; }
+
+  // Meet a row: true the first time.
+  bool meet(std::uint32_t row) {
+    const bool first = stamps_[row] != walk_;
+    stamps_[row] = walk_;
+    return first;
+  }
+
   // Meet rows: writes those met for the first time to `fresh`, which has room for all of them, and
   // returns how many they are. Without branches, which nothing could predict.
   std::size_t meet(const std::uint32_t* rows, std::size_t count, std::uint32_t* fresh) {

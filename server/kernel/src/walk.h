@@ -7,6 +7,7 @@
 
 #include "frontier.h"
 #include "graph.h"
+#include "search_plan.h"
 #include "visited.h"
 
 namespace fanlight {
@@ -33,55 +34,99 @@ Candidate descend(const Graph& graph, const Scorer& scorer, std::vector<float>& 
   return at;
 }
 
-// One walk, in steps that end where memory is waited for: `gather` asks for what `compare` reads,
-// and `compare` for what the next `gather` reads, so that the steps of several walks can take
-// turns and hide each other's waits. Kept by a thread from walk to walk.
+// The rows that a walk has met and not compared yet.
+class Fresh {
+ public:
+  void start(const Graph& graph) {
+    visited_.start(graph.rows().count);
+    const std::size_t room = 2 * graph.max_neighbours() + 1;
+    if (rows_.size() < room) resize(room);
+    count_ = 0;
+  }
+
+  // Find where a walk begins.
+  template <typename Scorer>
+  Candidate first(const Graph& graph, const Scorer& scorer) {
+    const Candidate found = descend(graph, scorer, keys_);
+    visited_.meet(found.row);
+    return found;
+  }
+
+  // Meet all of some neighbours, and ask for those that are new.
+  template <typename Scorer>
+  void meet(const Neighbours& next, const Scorer& scorer) {
+    const std::size_t before = count_;
+    if (rows_.size() < before + next.count) resize(before + next.count);
+    count_ += visited_.meet(next.rows, next.count, rows_.data() + before);
+    for (std::size_t i = before; i < count_; ++i) scorer.prefetch_row(rows_[i]);
+  }
+
+  // Compare what was met, and offer it.
+  template <typename Scorer, typename Frontier>
+  void offer(const Graph& graph, const Scorer& scorer, Frontier& frontier) {
+    const std::size_t count = count_;
+    count_ = 0;
+    scorer.keys(rows_.data(), count, keys_.data());
+    for (std::size_t i = 0; i < count; ++i) {
+      if (frontier.offer(rows_[i], keys_[i])) graph.prefetch_neighbours(rows_[i]);
+    }
+  }
+
+  std::size_t count() const { return count_; }
+
+ private:
+  void resize(std::size_t room) {
+    rows_.resize(room);
+    keys_.resize(room);
+  }
+
+  Visited visited_;
+  std::vector<std::uint32_t> rows_;
+  std::vector<float> keys_;
+  std::size_t count_ = 0;
+};
+
+// One walk, in steps that end where memory is waited for: one asks for what the next one reads,
+// so that the steps of several walks can take turns and hide each other's waits. Kept by a thread
+// from walk to walk.
 template <typename Frontier>
 class Walk {
  public:
-  Frontier& frontier() { return frontier_; }
-
-  // Begin at the entry point; the frontier must have been started.
   template <typename Scorer>
-  void start(const Graph& graph, const Scorer& scorer) {
-    visited_.start(graph.rows().count);
-    fresh_.resize(graph.max_neighbours());
-    keys_.resize(graph.max_neighbours());
-    const Candidate first = descend(graph, scorer, keys_);
-    count_ = visited_.meet(&first.row, 1, fresh_.data());
+  void start(const Graph& graph, const Scorer& scorer, const SearchPlan& plan) {
+    fresh_.start(graph);
+    frontier_.start(plan.ef);
+    const Candidate first = fresh_.first(graph, scorer);
     frontier_.offer(first.row, first.key);
     graph.prefetch_neighbours(first.row);
+    met_ = false;
   }
 
-  // Visit the best candidate: collect those neighbours that were not met before. False: the walk
-  // has ended.
+  // Visit the best candidate, or compare its neighbours; false: the walk has ended.
   template <typename Scorer>
-  bool gather(const Graph& graph, const Scorer& scorer) {
+  bool step(const Graph& graph, const Scorer& scorer) {
+    met_ = !met_;
+    if (!met_) {
+      fresh_.offer(graph, scorer, frontier_);
+      return true;
+    }
     std::uint32_t row = 0;
     if (!frontier_.take(row)) return false;
-    const Neighbours next = graph.neighbours(row);
-    count_ = visited_.meet(next.rows, next.count, fresh_.data());
-    for (std::size_t i = 0; i < count_; ++i) scorer.prefetch_row(fresh_[i]);
+    fresh_.meet(graph.neighbours(row), scorer);
     if (frontier_.peek(row)) graph.prefetch_neighbours(row);
     return true;
   }
 
-  // Offer what was collected.
-  template <typename Scorer>
-  void compare(const Graph& graph, const Scorer& scorer) {
-    scorer.keys(fresh_.data(), count_, keys_.data());
-    const std::size_t count = count_;
-    for (std::size_t i = 0; i < count; ++i) {
-      if (frontier_.offer(fresh_[i], keys_[i])) graph.prefetch_neighbours(fresh_[i]);
-    }
+  // Copy the best rows found, best first. False when they may not be what was asked for.
+  bool best(std::size_t count, std::vector<std::uint32_t>& rows) {
+    frontier_.best(count, rows);
+    return true;
   }
 
  private:
   Frontier frontier_;
-  Visited visited_;
-  std::vector<std::uint32_t> fresh_;  // what was collected
-  std::size_t count_ = 0;
-  std::vector<float> keys_;
+  Fresh fresh_;
+  bool met_ = false;  // there are rows to compare
 };
 
 }  // namespace fanlight
