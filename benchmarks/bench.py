@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -42,6 +43,8 @@ _WIDTH = 150
 def main() -> None:
     """Run the benchmark."""
     arguments = parser(__doc__).parse_args()
+    # Being told to end ends the servers too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     console = Console(width=None if sys.stdout.isatty() else _WIDTH)
     plan, work = _installed(plan_of(arguments), console), work_of(arguments)
     console.print(f"{work.name}: {len(work.base):,} x {work.dim}; {description()}")
