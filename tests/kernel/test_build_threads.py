@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -74,30 +74,66 @@ def test_other_threads_run_while_rows_are_added() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="only there threads have priorities")
 def test_threads_have_the_priority_of_the_caller(wait_until: Callable[..., None]) -> None:
     """A caller that gives way to others builds with threads that do so too."""
+    with building(patience_s=0.0, nice=7):
+        wait_until(lambda: told_of_builders(os.getpriority, os.PRIO_PROCESS) == [7, 7])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="only there threads can take what is left over")
+def test_patient_builds_take_what_is_left_of_the_cores(wait_until: Callable[..., None]) -> None:
+    """With patience all threads that insert give way to everything else."""
+    with building(patience_s=60.0):
+        wait_until(lambda: told_of_builders(os.sched_getscheduler) == 3 * [os.SCHED_IDLE])
+
+
+@pytest.mark.parametrize("patience_s", [1e-9, 0.01, 60.0])
+def test_builds_end_when_patience_does(patience_s: float) -> None:
+    """A graph is whole, whoever inserted its rows."""
+    vectors = floats(6, 3_000, 12)
+    builder = kernel.Builder("l2", codes_of("l2", vectors), 12, 8, 40)
+    builder.add(3_000, 2, patience_s)
+    assert_sound("l2", vectors, GraphArrays(*builder.finish()))
+
+
+@pytest.mark.parametrize("patience_s", [-1.0, float("nan"), float("inf"), 86_401.0])
+def test_patience_is_a_number_of_seconds(patience_s: float) -> None:
+    """Anything else is refused by name, and the builder goes on."""
+    vectors = floats(7, 100, 12)
+    builder = kernel.Builder("l2", codes_of("l2", vectors), 12, 8, 40)
+    with pytest.raises(ValueError, match="patience_s: expected 0 to 86400"):
+        builder.add(100, 1, patience_s)
+    builder.add(100, 1)
+    assert len(builder) == 100
+
+
+@contextlib.contextmanager
+def building(patience_s: float, nice: int | None = None) -> Iterator[None]:
+    """Build on three threads for as long as the block runs."""
     codes = codes_of("l2", floats(5, 4_000, 64))
     ended = threading.Event()
 
     def build() -> None:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 7)
+        if nice is not None:
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
         while not ended.is_set():
-            kernel.Builder("l2", codes, 64, 16, 200).add(4_000, 3)
+            kernel.Builder("l2", codes, 64, 16, 200).add(4_000, 3, patience_s)
 
     worker = threading.Thread(target=build)
     worker.start()
     try:
-        wait_until(lambda: priorities_of("fanlight-build") == [7, 7])
+        yield
     finally:
         ended.set()
         worker.join()
 
 
-def priorities_of(name: str) -> list[int]:
-    """Tell the priorities of this process's threads of a name."""
+def told_of_builders(tell: Callable[..., int], *first: int) -> list[int]:
+    """Ask the system something about each thread of this process that builds."""
     found = []
     for task in Path("/proc/self/task").iterdir():
         with contextlib.suppress(OSError):  # it ended meanwhile
-            if (task / "comm").read_text().strip() == name:
-                found.append(os.getpriority(os.PRIO_PROCESS, int(task.name)))
+            if (task / "comm").read_text().strip() == "fanlight-build":
+                found.append(tell(*first, int(task.name)))
     return found
 
 

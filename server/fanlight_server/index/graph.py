@@ -17,6 +17,10 @@ Words = NDArray[np.uint32]
 
 # Rows added between two looks at the stop signal: about 0.1 s of one core at 784 dimensions.
 _ADD_ROWS = 1_024
+# How long such a step may wait for cores that nobody else wants. Searches beside a build then
+# take hardly longer; where none of them ends for a long time, a shard still builds at least half
+# as many rows a second.
+_PATIENCE_S = 0.5
 
 
 class BuildStopped(Exception):
@@ -68,7 +72,7 @@ def build(
     while len(builder) < len(codes):
         if stopped():
             raise BuildStopped
-        builder.add(min(len(builder) + _ADD_ROWS, len(codes)), threads)
+        builder.add(min(len(builder) + _ADD_ROWS, len(codes)), threads, _PATIENCE_S)
     return GraphArrays(*builder.finish())
 
 

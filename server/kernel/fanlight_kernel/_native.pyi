@@ -238,14 +238,18 @@ class Builder:
     def __len__(self) -> int:
         """Count the rows that are in the graph."""
 
-    def add(self, stop: int, threads: int) -> None:
+    def add(self, stop: int, threads: int, patience_s: float = 0.0) -> None:
         """Insert the rows up to `stop`, exclusive; those that are in the graph stay.
 
         Args:
             stop: at most the rows of the codes.
-            threads: threads that insert, 1 to 256, the calling one among them. The others are
-                started by this call and inherit its priority. With more than one the graph
-                depends on their timing.
+            threads: threads that insert, 1 to 256. They are started by this call and end with
+                it. With more than one the graph depends on their timing.
+            patience_s: 0: the calling thread is one of them, and the others inherit its
+                priority. More: they run only when no other program wants a core (Linux's
+                SCHED_IDLE), and the calling thread waits; after so many seconds, at most a day,
+                it takes part at its own priority, so that a build goes on while all cores are
+                taken.
 
         Raises:
             ValueError: an argument is out of range.

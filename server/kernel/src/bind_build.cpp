@@ -16,6 +16,7 @@ namespace {
 
 constexpr py::ssize_t kMaxThreads = 256;
 constexpr py::ssize_t kMaxM = 1024;
+constexpr int kMaxPatienceS = 86'400;
 
 py::ssize_t extent_of(std::size_t count) { return static_cast<py::ssize_t>(count); }
 
@@ -115,12 +116,16 @@ class KeptBuilder {
 
   std::size_t added() const { return builder_ ? builder_->added() : codes_.extent(0); }
 
-  void add(py::ssize_t stop, py::ssize_t threads) {
+  void add(py::ssize_t stop, py::ssize_t threads, double patience_s) {
     const std::size_t rows = checked_range("stop", stop, 0, extent_of(codes_.extent(0)));
     const std::size_t workers = checked_range("threads", threads, 1, kMaxThreads);
+    if (!(patience_s >= 0 && patience_s <= kMaxPatienceS)) {
+      throw py::value_error("patience_s: expected 0 to " + std::to_string(kMaxPatienceS) +
+                            ", got " + std::to_string(patience_s));
+    }
     const auto builder = open_builder();
     const py::gil_scoped_release unlocked;
-    builder->add(rows, workers);
+    builder->add(rows, workers, std::chrono::duration<double>(patience_s));
   }
 
   py::tuple finish() {
@@ -161,7 +166,8 @@ void bind_build(py::module_& module) {
            py::arg("ef_construction"), py::kw_only(), py::arg("seed") = 0,
            py::arg("base") = py::none())
       .def("__len__", &KeptBuilder::added)
-      .def("add", &KeptBuilder::add, py::arg("stop"), py::arg("threads"))
+      .def("add", &KeptBuilder::add, py::arg("stop"), py::arg("threads"),
+           py::arg("patience_s") = 0.0)
       .def("finish", &KeptBuilder::finish);
 }
 

@@ -1,18 +1,13 @@
 #include "build.h"
 
-#include <pthread.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <exception>
-#include <functional>
 #include <stdexcept>
-#include <system_error>
-#include <thread>
 
 #include "build_duplicates.h"
 #include "build_repair.h"
+#include "build_threads.h"
 
 namespace fanlight {
 namespace {
@@ -45,33 +40,6 @@ std::vector<std::uint8_t> levels_of(const BuildOptions& options,
   return levels;
 }
 
-// Call work() on new threads and on this one. Where the system refuses a thread, the others do
-// its part.
-void run_on_new_threads(std::size_t threads, const std::function<void()>& work) {
-  std::exception_ptr failure;
-  std::mutex guard;  // of failure
-  const auto guarded = [&] {
-    try {
-      work();
-    } catch (...) {
-      const std::lock_guard<std::mutex> lock(guard);
-      failure = std::current_exception();
-    }
-  };
-  std::vector<std::thread> others;
-  others.reserve(threads);
-  try {
-    while (others.size() + 1 < threads) {
-      others.emplace_back(guarded);
-      pthread_setname_np(others.back().native_handle(), "fanlight-build");
-    }
-  } catch (const std::system_error&) {
-  }
-  guarded();
-  for (std::thread& other : others) other.join();
-  if (failure) std::rethrow_exception(failure);
-}
-
 }  // namespace
 
 GraphBuilder::GraphBuilder(const CodeSpace& space, const BuildOptions& options)
@@ -95,14 +63,15 @@ void GraphBuilder::hide_copies() {
   }
 }
 
-void GraphBuilder::add(std::size_t stop, std::size_t threads) {
+void GraphBuilder::add(std::size_t stop, std::size_t threads,
+                       std::chrono::duration<double> patience) {
   const std::lock_guard<std::mutex> lock(calls_);
   check_open();
   const std::size_t first = added_;
   if (stop <= first) return;
   closed_ = true;
   std::atomic<std::size_t> next{first};
-  run_on_new_threads(std::min(threads, stop - first), [&] {
+  run_on_new_threads(std::min(threads, stop - first), patience, [&] {
     Inserter inserter(graph_);
     for (;;) {
       const auto row = static_cast<std::uint32_t>(next.fetch_add(1, std::memory_order_relaxed));

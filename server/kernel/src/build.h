@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
@@ -28,9 +29,9 @@ class GraphBuilder {
   GraphBuilder(const CodeSpace& space, const BuildOptions& options, const GraphArrays& base,
                std::size_t base_rows);
 
-  // Insert rows up to `stop`, exclusive, on up to `threads` threads, this one among them. The
-  // others are started by this call, so that they inherit the caller's priority.
-  void add(std::size_t stop, std::size_t threads);
+  // Insert rows up to `stop`, exclusive, on up to `threads` threads; for patience see
+  // run_on_new_threads.
+  void add(std::size_t stop, std::size_t threads, std::chrono::duration<double> patience);
 
   // Complete the graph; all rows must have been added. Adding is over after it.
   void finish();
