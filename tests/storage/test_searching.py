@@ -63,10 +63,14 @@ def test_queries_without_time_left_fail_alone(
 
 
 def test_time_that_runs_out_between_parts_leaves_no_half_answer(tmp_path: Path) -> None:
-    """A query that one part had no time for is not answered from the others."""
+    """A query that one part had no time for is not answered from the others.
+
+    Of string ids, that is: parts with others are searched together.
+    """
     ticks = count()
+    spec = spec_of(DIM, id_type=IdType.STRING)
     collection = Collection(
-        tmp_path, spec_of(DIM), 1, Limits(), LAZY, SearchConfig(threads=1),
+        tmp_path, spec, 1, Limits(), LAZY, SearchConfig(threads=1),
         now=lambda: float(next(ticks)), create=True,
     )  # fmt: skip
     try:

@@ -116,11 +116,12 @@ def test_the_same_part_grows_with_its_tombstones() -> None:
     assert grown.rows_of(np.array([0, 1, 4])).tolist() == [0, -1, 4]
 
 
+@pytest.mark.parametrize("id_type", list(IdType))
 @pytest.mark.parametrize("metric", list(Metric))
-def test_a_view_is_searched_as_one(metric: Metric) -> None:
+def test_a_view_is_searched_as_one(metric: Metric, id_type: IdType) -> None:
     """However rows lie in parts, the answer is brute force over the live ones."""
-    whole = view_over(IdType.STRING, metric)
-    view, _ = whole.without(ids_of(np.array([0, 6]), IdType.STRING))
+    whole = view_over(id_type, metric)
+    view, _ = whole.without(ids_of(np.array([0, 6]), id_type))
     parts = view.parts
     live = gathered([part.block for part in parts], [part.live_rows() for part in parts])
     queries = floats(8, 3, 3)
@@ -143,6 +144,6 @@ def test_a_query_that_a_part_had_no_time_for_is_told() -> None:
     """Time that runs out in the second part leaves the queries unanswered, not half answered."""
     left = iter([None, 0.0])
     queries = Queries(floats(5, 2, 3), 4, ef=None, time_left=lambda: next(left))
-    answer = view_over(IdType.INT64).search(queries)
+    answer = view_over(IdType.STRING).search(queries)
     assert not answer.whole
     assert answer.hits.counts.tolist() == [-1, -1]

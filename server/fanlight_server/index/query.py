@@ -7,7 +7,7 @@ vectors get equal scores, and equal scores are ordered by id.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -64,6 +64,31 @@ class Answer(NamedTuple):
 
     hits: TopK
     whole: bool
+
+
+def search_parts(
+    queries: Queries, parts: kernel.Parts, allowed: Sequence[Bits | None] | None
+) -> Answer:
+    """Search several blocks with int64 ids, which are their order, and their graphs as one.
+
+    Args:
+        queries: n queries.
+        parts: the blocks and graphs.
+        allowed: rows that may be returned, for each of them; None for all.
+
+    Returns:
+        Hits of width k.
+    """
+    found = parts.search(
+        queries.vectors,
+        queries.k,
+        queries.ef,
+        allowed,
+        walk=queries.walk,
+        threads=queries.threads,
+        timeout_s=queries.time_left(),
+    )
+    return Answer(TopK(found.rows, found.scores, found.counts), found.done == len(queries))
 
 
 def scan(queries: Queries, block: Block, k: int, allowed: Bits | None, *, codes: bool) -> Answer:

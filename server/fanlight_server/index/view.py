@@ -11,13 +11,14 @@ from functools import cached_property
 
 import numpy as np
 
+import fanlight_kernel as kernel
 from fanlight.filters import Filter
 from fanlight.model import IdColumn, IdType, Rows
 from fanlight.topk import merge
 from fanlight_server.index.bits import Bitmap, Bits, count, packed, unpacked
 from fanlight_server.index.block import Block
 from fanlight_server.index.head import Head
-from fanlight_server.index.query import Answer, Queries, nothing, scan, walk
+from fanlight_server.index.query import Answer, Queries, nothing, scan, search_parts, walk
 from fanlight_server.index.segment import Segment
 
 
@@ -83,7 +84,8 @@ class Part:
         Returns:
             Hits at most k wide.
         """
-        allowed, n = self._allowed(queries.filter)
+        allowed = self.allowed(queries.filter)
+        n = self.live if queries.filter is None or allowed is None else count(allowed)
         k, source = min(queries.k, n), self.source
         if not n:
             return nothing(queries, self.block)
@@ -93,14 +95,17 @@ class Part:
             return walk(queries, source.graph, self.block, k, allowed, queries.ef)
         return scan(queries, self.block, k, allowed, codes=True)
 
-    def _allowed(self, filter: Filter | None) -> tuple[Bits | None, int]:
-        """Tell which rows may be returned (None: all of them), and how many they are."""
+    def allowed(self, filter: Filter | None) -> Bits | None:
+        """Tell which rows may be returned; None: all of them."""
         if filter is None:
-            return self.alive, self.live
+            return self.alive
         bits = self.block.fields.allowed(filter)
-        if self.alive is not None:
-            bits = bits & self.alive
-        return bits, count(bits)
+        return bits if self.alive is None else bits & self.alive
+
+    @property
+    def searched(self) -> kernel.Rows | kernel.Graph:
+        """Give what is searched to the kernel."""
+        return self.source.graph if isinstance(self.source, Segment) else self.block.scored
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,11 +147,27 @@ class View:
         return tuple(part for part in self.parts[:-1] if not part.indexed)
 
     def search(self, queries: Queries) -> Answer:
-        """Merge the k best hits of all parts.
+        """Find the k best hits in all parts.
 
         Returns:
             Hits k wide; a query that a part had no time for is not answered.
         """
+        if self.id_type is IdType.INT64 and self._inhabited:
+            return search_parts(queries, self._searched, self._allowed(queries.filter))
+        return self._merged(queries)
+
+    @cached_property
+    def _searched(self) -> kernel.Parts:
+        return kernel.Parts([part.searched for part in self._inhabited])
+
+    def _allowed(self, filter: Filter | None) -> list[Bits | None] | None:
+        """Tell which rows of each part may be returned; None: all of them."""
+        if filter is None and all(part.alive is None for part in self._inhabited):
+            return None
+        return [part.allowed(filter) for part in self._inhabited]
+
+    def _merged(self, queries: Queries) -> Answer:
+        """Search part by part: the order of string ids is known within each one only."""
         n = len(queries)
         answers = [part.search(queries) for part in self._inhabited] if n else []
         blocks = [answer.hits for answer in answers]

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -193,6 +194,61 @@ class Graph:
             TypeError: an array is of another type.
         """
 
+class Parts:
+    """Rows and graphs that are searched as one: what one index has in several places.
+
+    Keeps references to them. Safe for many threads at once.
+    """
+
+    def __init__(self, parts: Sequence[Rows | Graph]) -> None:
+        """Take parts.
+
+        Args:
+            parts: at least one, of one metric and dim, with codes and an `order`, whose values
+                can be compared between parts.
+
+        Raises:
+            ValueError: they differ, or something is missing.
+        """
+
+    def __len__(self) -> int:
+        """Count the rows of all parts."""
+
+    def search(
+        self,
+        queries: _Floats,
+        k: int,
+        ef: int | None,
+        allowed: Sequence[_Bytes | None] | None = None,
+        *,
+        walk: Literal["codes", "vectors"] = "codes",
+        threads: int = 1,
+        timeout_s: float | None = None,
+    ) -> Found:
+        """Find the k nearest allowed rows of all parts; their scores are exact.
+
+        Graphs are walked, and rows without one are scanned by their codes, as small graphs are; a
+        part that a walk finds fewer rows of than there are is scanned too. Without `ef` all rows are scored.
+
+        Args:
+            queries: (q, dim) float32, finite.
+            k: hits wanted for each query.
+            ef: candidates kept by a walk of all rows, raised to k; a walk of one of several
+                graphs keeps fewer, at least half. None: find exactly the k best.
+            allowed: for each part a bitmap as for `Rows.scan`, or None. None: all rows.
+            walk: compare codes and score the best candidates, or compare float32 vectors.
+            threads: threads that share the queries, 1 to 256. One query is never divided.
+            timeout_s: begin no query after that many seconds, or none of the up to 15 behind one
+                that was begun. None: answer all.
+
+        Returns:
+            The hits, with the `order` of each in the place of its row.
+
+        Raises:
+            ValueError: an argument is out of range; queries are not finite.
+            TypeError: an array is of another type.
+        """
+
 class Builder:
     """Builds an HNSW graph over codes (Malkov and Yashunin, 2016), or extends one.
 
@@ -238,7 +294,7 @@ class Builder:
     def __len__(self) -> int:
         """Count the rows that are in the graph."""
 
-    def add(self, stop: int, threads: int, patience_s: float = 0.0) -> None:
+    def add(self, stop: int, threads: int, patience_s: float = 0.0) -> float:
         """Insert the rows up to `stop`, exclusive; those that are in the graph stay.
 
         Args:
@@ -250,6 +306,9 @@ class Builder:
                 SCHED_IDLE), and the calling thread waits; after so many seconds, at most a day,
                 it takes part at its own priority, so that a build goes on while all cores are
                 taken.
+
+        Returns:
+            Seconds of CPU that it took, of all threads together.
 
         Raises:
             ValueError: an argument is out of range.

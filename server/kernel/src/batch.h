@@ -21,10 +21,13 @@ class Claims {
 
   // Claim the next query, which must then be answered; false when none is left or the deadline
   // has passed.
-  bool claim(std::size_t& query) {
-    if (deadline_ && Clock::now() >= *deadline_) return false;
-    query = next_.fetch_add(1, std::memory_order_relaxed);
-    return query < queries_;
+  bool claim(std::size_t& query) { return claim(1, query) == 1; }
+
+  // Claim the next ones likewise, at most `most`; returns how many.
+  std::size_t claim(std::size_t most, std::size_t& first) {
+    if (deadline_ && Clock::now() >= *deadline_) return 0;
+    first = next_.fetch_add(most, std::memory_order_relaxed);
+    return first < queries_ ? std::min(most, queries_ - first) : 0;
   }
 
   // How many were claimed: the first ones.

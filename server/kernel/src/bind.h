@@ -6,6 +6,7 @@
 namespace fanlight {
 
 void bind_search(pybind11::module_& module);  // levels, codes, Rows, Graph
+void bind_parts(pybind11::module_& module);   // Parts
 void bind_build(pybind11::module_& module);   // the builder of graphs
 
 }  // namespace fanlight

@@ -6,7 +6,7 @@
 #include <stdexcept>
 
 #include "bind.h"
-#include "bind_arrays.h"
+#include "bind_kept.h"
 #include "bind_metric.h"
 #include "build.h"
 #include "codes.h"
@@ -14,11 +14,8 @@
 namespace fanlight {
 namespace {
 
-constexpr py::ssize_t kMaxThreads = 256;
 constexpr py::ssize_t kMaxM = 1024;
 constexpr int kMaxPatienceS = 86'400;
-
-py::ssize_t extent_of(std::size_t count) { return static_cast<py::ssize_t>(count); }
 
 py::ssize_t record_bytes(py::ssize_t dim) {
   return extent_of(code_bytes(checked_range("dim", dim, 1, kMaxDim)));
@@ -116,7 +113,7 @@ class KeptBuilder {
 
   std::size_t added() const { return builder_ ? builder_->added() : codes_.extent(0); }
 
-  void add(py::ssize_t stop, py::ssize_t threads, double patience_s) {
+  double add(py::ssize_t stop, py::ssize_t threads, double patience_s) {
     const std::size_t rows = checked_range("stop", stop, 0, extent_of(codes_.extent(0)));
     const std::size_t workers = checked_range("threads", threads, 1, kMaxThreads);
     if (!(patience_s >= 0 && patience_s <= kMaxPatienceS)) {
@@ -125,7 +122,7 @@ class KeptBuilder {
     }
     const auto builder = open_builder();
     const py::gil_scoped_release unlocked;
-    builder->add(rows, workers, std::chrono::duration<double>(patience_s));
+    return builder->add(rows, workers, std::chrono::duration<double>(patience_s));
   }
 
   py::tuple finish() {

@@ -63,15 +63,15 @@ void GraphBuilder::hide_copies() {
   }
 }
 
-void GraphBuilder::add(std::size_t stop, std::size_t threads,
-                       std::chrono::duration<double> patience) {
+double GraphBuilder::add(std::size_t stop, std::size_t threads,
+                         std::chrono::duration<double> patience) {
   const std::lock_guard<std::mutex> lock(calls_);
   check_open();
   const std::size_t first = added_;
-  if (stop <= first) return;
+  if (stop <= first) return 0;
   closed_ = true;
   std::atomic<std::size_t> next{first};
-  run_on_new_threads(std::min(threads, stop - first), patience, [&] {
+  const double seconds = run_on_new_threads(std::min(threads, stop - first), patience, [&] {
     Inserter inserter(graph_);
     for (;;) {
       const auto row = static_cast<std::uint32_t>(next.fetch_add(1, std::memory_order_relaxed));
@@ -81,6 +81,7 @@ void GraphBuilder::add(std::size_t stop, std::size_t threads,
   });
   added_ = stop;
   closed_ = false;
+  return seconds;
 }
 
 void GraphBuilder::finish() {

@@ -30,8 +30,8 @@ class GraphBuilder {
                std::size_t base_rows);
 
   // Insert rows up to `stop`, exclusive, on up to `threads` threads; for patience see
-  // run_on_new_threads.
-  void add(std::size_t stop, std::size_t threads, std::chrono::duration<double> patience);
+  // run_on_new_threads. Returns the seconds of CPU that it took.
+  double add(std::size_t stop, std::size_t threads, std::chrono::duration<double> patience);
 
   // Complete the graph; all rows must have been added. Adding is over after it.
   void finish();

@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <time.h>
 
 #include <condition_variable>
 #include <exception>
@@ -18,6 +19,12 @@ void give_way() {
   const sched_param none{};
   pthread_setschedparam(pthread_self(), SCHED_IDLE, &none);
 #endif
+}
+
+double cpu_seconds_of_this_thread() {
+  timespec time{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
 class Crew {
@@ -40,12 +47,16 @@ class Crew {
   }
 
   void take_part() {
+    const double before = cpu_seconds_of_this_thread();
+    std::exception_ptr failure;
     try {
       work_();
     } catch (...) {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      failure_ = std::current_exception();
+      failure = std::current_exception();
     }
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (failure) failure_ = failure;
+    cpu_seconds_ += cpu_seconds_of_this_thread() - before;
   }
 
   // Whether all ended in that time; false at once when none was started.
@@ -55,9 +66,10 @@ class Crew {
     return !threads_.empty() && changed_.wait_for(lock, patience, all);
   }
 
-  void finish() {
+  double finish() {
     for (std::thread& thread : threads_) thread.join();
     if (failure_) std::rethrow_exception(failure_);
+    return cpu_seconds_;
   }
 
  private:
@@ -73,17 +85,18 @@ class Crew {
   std::condition_variable changed_;
   std::size_t ended_ = 0;
   std::exception_ptr failure_;
+  double cpu_seconds_ = 0;
 };
 
 }  // namespace
 
-void run_on_new_threads(std::size_t threads, std::chrono::duration<double> patience,
-                        const std::function<void()>& work) {
+double run_on_new_threads(std::size_t threads, std::chrono::duration<double> patience,
+                          const std::function<void()>& work) {
   const bool idle = patience.count() > 0;
   Crew crew(work);
   crew.start(idle ? threads : threads - 1, idle);
   if (!idle || !crew.wait(patience)) crew.take_part();
-  crew.finish();
+  return crew.finish();
 }
 
 }  // namespace fanlight

@@ -14,7 +14,9 @@ namespace fanlight {
 // waits, and the others run only when nobody else wants a core (SCHED_IDLE of Linux; elsewhere
 // they are ordinary ones). When they have not ended in that time this one takes part, so that work
 // goes on while all cores are taken.
-void run_on_new_threads(std::size_t threads, std::chrono::duration<double> patience,
-                        const std::function<void()>& work);
+//
+// Returns the seconds of CPU that work() took, on all threads together.
+double run_on_new_threads(std::size_t threads, std::chrono::duration<double> patience,
+                          const std::function<void()>& work);
 
 }  // namespace fanlight

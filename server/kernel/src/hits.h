@@ -16,6 +16,12 @@ struct HitsOut {
   std::int64_t* count;  // 1
   std::size_t k;
 
+  // With `order` in the place of rows.
+  void write_orders(const std::vector<Hit>& hits) const {
+    write(hits);
+    for (std::size_t i = 0; i < hits.size(); ++i) rows[i] = hits[i].order;
+  }
+
   void write(const std::vector<Hit>& hits) const {
     for (std::size_t i = 0; i < hits.size(); ++i) {
       rows[i] = hits[i].row;

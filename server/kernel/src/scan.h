@@ -6,6 +6,7 @@
 #include <functional>
 #include <vector>
 
+#include "allowed.h"
 #include "batch.h"
 #include "hits.h"
 #include "query.h"
@@ -35,6 +36,11 @@ struct QueryBatch {
 };
 
 constexpr std::size_t kMaxScanGroup = 8;
+
+inline Chosen chosen_of(const Rows& rows, const Allowed* allowed) {
+  if (!allowed) return {nullptr, rows.count};
+  return {allowed->rows().data(), allowed->count()};
+}
 
 // How many candidates are scored when keys, which are not exact, chose them.
 std::size_t candidates_for(std::size_t k);

@@ -36,11 +36,18 @@ bool hop_is_cheap(const Allowed& allowed, std::size_t enough, std::size_t ef) {
 
 }  // namespace
 
+// A walk takes 0.2 to 0.3 microseconds for each candidate kept, on 4,000 rows of 128 and 784
+// dimensions.
+bool scan_beats_walk(const Rows& rows, std::size_t ef) {
+  const double walk = static_cast<double>(ef) * (170 + 0.2 * static_cast<double>(rows.code_stride));
+  return static_cast<double>(rows.count) * scan_cost(rows) <= walk;
+}
+
 SearchPlan::SearchPlan(const Graph& graph, std::size_t k_, std::size_t ef_, WalkOn walk_on_,
-                       const std::optional<Allowed>& allowed_)
+                       const Allowed* allowed_)
     : k(k_), ef(std::min(std::max(ef_, k_), graph.rows().count)), walk_on(walk_on_) {
   if (!allowed_ || allowed_->count() == graph.rows().count) return;
-  allowed = &*allowed_;
+  allowed = allowed_;
   enough = enough_for(k, ef);
   scan = scan_is_cheap(graph.rows(), *allowed, enough);
   hop = hop_is_cheap(*allowed, enough, ef);

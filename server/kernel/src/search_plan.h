@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstddef>
-#include <optional>
 
 #include "allowed.h"
 #include "graph.h"
@@ -11,9 +10,12 @@ namespace fanlight {
 
 enum class WalkOn { codes, vectors };
 
+// Whether comparing with all rows takes no longer than a walk that keeps ef candidates.
+bool scan_beats_walk(const Rows& rows, std::size_t ef);
+
 struct SearchPlan {
   SearchPlan(const Graph& graph, std::size_t k, std::size_t ef, WalkOn walk_on,
-             const std::optional<Allowed>& allowed);
+             const Allowed* allowed);  // null: all rows
 
   std::size_t k;
   std::size_t ef;

@@ -25,7 +25,7 @@ inline __m128i fold(__m512i a, __m512i b, __m512i c, __m512i d) {
 }
 
 inline __m128 pair(const std::uint8_t* low, const std::uint8_t* high) {
-  const __m128 first = _mm_castpd_ps(_mm_load_sd(reinterpret_cast<const double*>(low)));
+  const __m128 first = _mm_castsi128_ps(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(low)));
   return _mm_loadh_pi(first, reinterpret_cast<const __m64*>(high));
 }
 
