@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from itertools import islice, repeat
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +47,13 @@ CREATE TABLE segments (name TEXT PRIMARY KEY, seq INTEGER NOT NULL, crc INTEGER 
 PRAGMA user_version = {version};
 """
 _PUT = """
-INSERT INTO items (id, seq, deleted, crc, vector, payload) VALUES (?, ?, ?, ?, ?, ?)
+INSERT INTO items (id, seq, deleted, crc, vector, payload) VALUES {rows}
 ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, deleted = excluded.deleted,
   crc = excluded.crc, vector = excluded.vector, payload = excluded.payload
 """
+# By rows written at once. The interpreter is given up and taken again for each statement: with one
+# for each row, a thousand rows held up searches beside them a thousand times.
+_PUTS = {n: _PUT.format(rows=", ".join(["(?, ?, ?, ?, ?, ?)"] * n)) for n in (128, 16, 1)}
 _COLUMNS = "id, seq, deleted, crc, vector, payload"
 
 Row = tuple[Any, int, int, int, bytes | None, bytes | None]
@@ -210,7 +213,8 @@ class Store:
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 for change in changes:
-                    self._writer.executemany(_PUT, _rows(change))
+                    for statement, values in _statements(change):
+                        self._writer.execute(statement, values)
                 self._writer.execute("COMMIT")
             except BaseException:
                 if self._writer.in_transaction:
@@ -310,6 +314,15 @@ class Store:
 
 def _closing() -> NotReady:
     return NotReady("the collection is being closed", retry_after_s=0.1)
+
+
+def _statements(change: Change) -> Iterator[tuple[str, list[Any]]]:
+    """Put the rows of a change into few statements, each with its values."""
+    rows, left = _rows(change), len(change.ids)
+    for size, statement in _PUTS.items():
+        while left >= size:
+            yield statement, list(chain.from_iterable(islice(rows, size)))
+            left -= size
 
 
 def _rows(change: Change) -> Iterator[WrittenRow]:
