@@ -74,7 +74,7 @@ def spec_of(
 
 def content_of(spec: CollectionSpec, block: Block) -> SegmentContent:
     """Build a graph over a block, with one thread."""
-    arrays = graph.build(spec, block.codes, None, threads=1, stopped=lambda: False)
+    arrays = graph.build(spec, block.codes, None, graph.Effort())
     return SegmentContent(block, arrays, lambda: None)
 
 

@@ -39,7 +39,7 @@ def built(
     stopped: Callable[[], bool] = never,
 ) -> graph.GraphArrays:
     spec = spec_of(block.dim, block.metric)
-    return graph.build(spec, block.codes, base, threads=threads, stopped=stopped)
+    return graph.build(spec, block.codes, base, graph.Effort(threads, stopped))
 
 
 def rows_of(metric: Metric, vectors: Floats) -> Block:

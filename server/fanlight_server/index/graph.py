@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -17,10 +19,9 @@ Words = NDArray[np.uint32]
 
 # Rows added between two looks at the stop signal: about 0.1 s of one core at 784 dimensions.
 _ADD_ROWS = 1_024
-# How long such a step may wait for cores that nobody else wants. Searches beside a build then
-# take hardly longer; where none of them ends for a long time, a shard still builds at least half
-# as many rows a second.
-_PATIENCE_S = 0.5
+# How long such a step may wait for cores that nobody else wants: searches beside a build then
+# take hardly longer, and where all cores stay taken it goes on nevertheless.
+_PATIENCE_S = 4.0
 
 
 class BuildStopped(Exception):
@@ -45,13 +46,29 @@ class GraphArrays(NamedTuple):
     top_level: int
 
 
+@dataclass(slots=True)
+class Effort:
+    """How a build may use the cores, and what it got of them.
+
+    Attributes:
+        threads: threads to build with. More than one makes the graph depend on their timing.
+        stopped: asked about ten times a second whether to stop.
+        urgent: asked as often whether to take part of the cores even from others, at the priority
+            of the calling thread, rather than what they leave.
+        waited_s: seconds that the build was not running though it could have.
+    """
+
+    threads: int = 1
+    stopped: Callable[[], bool] = lambda: False
+    urgent: Callable[[], bool] = lambda: True
+    waited_s: float = 0.0
+
+
 def build(
     spec: CollectionSpec,
     codes: NDArray[np.uint8],
     base: GraphArrays | None,
-    *,
-    threads: int,
-    stopped: Callable[[], bool],
+    effort: Effort,
 ) -> GraphArrays:
     """Build a graph over rows, or extend one that holds the first of them.
 
@@ -59,23 +76,24 @@ def build(
         spec: metric, dim, m and ef_construction.
         codes: (n, code bytes) uint8, the codes of all rows.
         base: graph of the first rows, to be extended; None to start afresh.
-        threads: threads to build with, at the priority of the calling one. More than one makes
-            the graph depend on their timing.
-        stopped: asked about ten times a second.
+        effort: how to build; told how long it waited.
 
     Raises:
-        BuildStopped: `stopped` said so.
+        BuildStopped: `effort.stopped` said so.
     """
     builder = kernel.Builder(
         spec.metric.value, codes, spec.dim, spec.m, spec.ef_construction, base=base
     )
     while len(builder) < len(codes):
-        if stopped():
+        if effort.stopped():
             raise BuildStopped
-        builder.add(min(len(builder) + _ADD_ROWS, len(codes)), threads, _PATIENCE_S)
+        stop = min(len(builder) + _ADD_ROWS, len(codes))
+        started = time.monotonic()
+        cpu_s = builder.add(stop, effort.threads, 0.0 if effort.urgent() else _PATIENCE_S)
+        effort.waited_s += max(0.0, time.monotonic() - started - cpu_s / effort.threads)
     return GraphArrays(*builder.finish())
 
 
 def lower_priority() -> None:
     """Let the calling thread, and those it starts, give way to searches (Linux)."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 5)
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 15)

@@ -28,8 +28,15 @@ from fanlight_server.index.settings import IndexConfig
 from fanlight_server.index.view import Part, View
 
 _HEAD_ROWS_MIN = 64
-# So long after the last search the next ones are not waited for any more.
-_SEARCHED_S = 0.25
+# So long after the last search the next ones are not expected any more.
+_SEARCHED_S = 10.0
+# Between two looks of a writer that waits.
+_LOOK_S = 0.25
+# How long writes wait for each second that the last build waited for a core.
+_WAIT_FOR_WAIT = 1.0
+# So many times the rows that may wait while searches come: they came when nobody searched. Left to
+# what searches leave, 8,192 rows of 128 dimensions waited for ever, since scanning them took it all.
+_BEHIND = 2
 # What may be copied to merge small segments into large ones, for each idle check (2 s) that has
 # passed: 1 GiB waits for half a minute without a write. It bounds how often the same is copied.
 _REST_BYTES = 64 << 20
@@ -93,6 +100,8 @@ class Index:
         )
         # set by searches, read by the writer: when the last one came
         self._last_search = -math.inf
+        # set by the builder, read by the writer: no write is taken before, if searches come
+        self._writes_wait_until = -math.inf
         # counted by the builder: idle checks since the last change
         self._rests = 0
         self._seq_at_rest = -1
@@ -188,20 +197,26 @@ class Index:
     def wait_for_room(self, stopped: Callable[[], bool]) -> int:
         """Wait until the rows without a graph are few enough to take more, or until stopped.
 
-        Far fewer may wait while searches come, since each of them scans all of these rows.
+        Far fewer may wait while searches come, since each of them scans all of these rows. And as
+        long as the last build had to wait for cores, which searches took, so long they are left
+        to them now.
 
         Returns:
             Bytes of vectors that there is room for.
         """
         with self._room:
             while (room := self._room_bytes()) <= 0 and not stopped():
-                self._room.wait(_SEARCHED_S)
+                self._room.wait(_LOOK_S)
         return room
 
     def _room_bytes(self) -> int:
-        searched = self._now() - self._last_search < _SEARCHED_S
-        most = self._rows_searched_max if searched else self._rows_unsearched_max
-        return (most - sum(len(part.block) for part in self._view.sealed)) * self._row_bytes
+        now, most = self._now(), self._rows_unsearched_max
+        if now - self._last_search < _SEARCHED_S:
+            most = self._rows_searched_max if now >= self._writes_wait_until else 0
+        return (most - self._sealed_rows()) * self._row_bytes
+
+    def _sealed_rows(self) -> int:
+        return sum(len(part.block) for part in self._view.sealed)
 
     def wake(self) -> None:
         """Let a waiting writer look at its stop signal."""
@@ -269,11 +284,17 @@ class Index:
         rows = gathering.columns()
         rows.seqs[~np.concatenate([part.live_rows() for part in build.sources])[origin]] = DEAD_SEQ
         base = None if build.base is None else build.base.graph_arrays
-        arrays = graph.build(spec, rows.codes, base, threads=threads, stopped=stopped)
+        effort = graph.Effort(threads, stopped, self._is_behind)
+        arrays = graph.build(spec, rows.codes, base, effort)
+        self._writes_wait_until = self._now() + _WAIT_FOR_WAIT * effort.waited_s
         crc = segment_file.write(path, spec, rows, gathering.vectors, arrays)
         segment = Segment(path, spec, crc, keep_vectors=self._config.vectors == "ram")
         _ = segment.lookup  # made here rather than under the lock
         return Built(build, segment, origin)
+
+    def _is_behind(self) -> bool:
+        """Tell whether searches scan so much that they gain by a build that takes from them."""
+        return self._sealed_rows() > _BEHIND * self._rows_searched_max
 
     def publish(self, built: Built) -> None:
         """Put a built segment in the place of its sources.
