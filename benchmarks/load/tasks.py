@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from load.collector import with_short_collections
 from load.figures import Record
 from workload import Floats
 
@@ -26,7 +27,8 @@ _WARM_UP = 32
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:
     """Run on this process's loop, whose timers are exact to microseconds."""
-    return _runner().run(work)
+    with with_short_collections():
+        return _runner().run(work)
 
 
 @functools.cache

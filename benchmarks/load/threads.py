@@ -11,12 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
+from load.collector import with_short_collections
 from load.figures import Record
 from workload import Floats
 
 Search = Callable[[Floats], object]
 
 
+@with_short_collections()
 def closed(search: Search, requests: Sequence[Floats], callers: int, seconds: float) -> Record:
     """Measure callers each of whom waits for an answer before the next call.
 
@@ -42,6 +44,7 @@ def closed(search: Search, requests: Sequence[Floats], callers: int, seconds: fl
     return Record(latencies, elapsed, spent, Counter())
 
 
+@with_short_collections()
 def arriving(
     search: Search, requests: Sequence[Floats], arrivals: NDArray[np.float64], workers: int
 ) -> Record:

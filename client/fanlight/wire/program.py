@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import importlib.metadata
 import logging
 import os
@@ -110,6 +111,7 @@ def run(
         sys.setswitchinterval(_SWITCH_S)
         values = as_mapping(config)
         _log.info("starting", program=name, version=VERSION, pid=os.getpid(), config=values)
+        gc.freeze()  # what is here stays; collections need not look at it again (20 ms each)
         uvloop.run(_live(config, make, arguments.port_file, arguments.exit_with_parent))
     except FanlightError as error:
         sys.stderr.write(f"{name}: {error}\n")
