@@ -90,11 +90,11 @@ def test_less_waits_for_a_graph_while_searches_come(index: Index, clock: Clock) 
     assert room(index) == 824
 
 
-def test_writes_wait_as_long_as_a_build_waited(
+def test_writes_wait_when_a_build_had_to(
     index: Index, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A build that got no core says that searches need them: writes pause as long."""
-    waited(monkeypatch, 3.0)
+    """A build that got no core says that searches need them: writes pause three times as long."""
+    waited(monkeypatch, 1.0)
     index.note_search()
     fill(index, 200)
     build(index, tmp_path)
