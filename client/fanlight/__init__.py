@@ -18,7 +18,7 @@ from importlib.metadata import version
 from fanlight.aio import AsyncClient, AsyncCollection
 from fanlight.client import Client, Collection
 from fanlight.cluster import ClusterStatus, ShardState, ShardStatus
-from fanlight.conditions import field
+from fanlight.conditions import F, field
 from fanlight.errors import (
     AlreadyExists,
     Corruption,
@@ -35,20 +35,25 @@ from fanlight.errors import (
     Unauthenticated,
     WrongShard,
 )
+from fanlight.examples import combine, examples, interest, interests
 from fanlight.filters import FieldType, Filter
 from fanlight.model import (
     CollectionInfo,
     CollectionSpec,
     Coverage,
     DeleteResult,
+    Explanation,
+    Facets,
     Hits,
     IdType,
     Items,
     Metric,
+    Outcome,
     ShardFailure,
     UpsertResult,
 )
 from fanlight.placement import ShardIdentity
+from fanlight.queries import Cap, Floor, Interest, Mmr, Query, Slate
 
 __version__ = version("fanlight")
 
@@ -56,6 +61,7 @@ __all__ = [
     "AlreadyExists",
     "AsyncClient",
     "AsyncCollection",
+    "Cap",
     "Client",
     "ClusterStatus",
     "Collection",
@@ -65,28 +71,41 @@ __all__ = [
     "Coverage",
     "DeadlineExceeded",
     "DeleteResult",
+    "Explanation",
+    "F",
+    "Facets",
     "FanlightError",
     "FieldType",
     "Filter",
+    "Floor",
     "Hits",
     "IdType",
+    "Interest",
     "InternalError",
     "InvalidRequest",
     "Items",
     "Metric",
+    "Mmr",
     "NotFound",
     "NotReady",
+    "Outcome",
     "Overloaded",
     "PartialResult",
     "PermissionDenied",
+    "Query",
     "RowError",
     "ShardFailure",
     "ShardIdentity",
     "ShardState",
     "ShardStatus",
+    "Slate",
     "Unauthenticated",
     "UpsertResult",
     "WrongShard",
     "__version__",
+    "combine",
+    "examples",
     "field",
+    "interest",
+    "interests",
 ]

@@ -26,6 +26,8 @@ from fanlight.model import (
     UpsertResult,
 )
 from fanlight.operations import Operations, search_parameters
+from fanlight.queries import Query, Slate
+from fanlight.questions import AsyncQuestions
 from fanlight.transport import AsyncTransport
 
 
@@ -81,7 +83,7 @@ class AsyncClient:
             m: links of a graph node on each upper level, twice as many on the lowest.
             ef_construction: candidates kept while a graph is built.
             filterable: the keys of payloads that searches may filter by, each with its type:
-                "keyword" or "int" (or lists of them), "float" or "bool".
+                "keyword", "int" or "time" (or lists of them), "float" or "bool".
             timeout: seconds; None for the client's default.
 
         Raises:
@@ -179,7 +181,7 @@ class AsyncClient:
         return f"{type(self).__name__}({self._transport.addresses})"
 
 
-class AsyncCollection:
+class AsyncCollection(AsyncQuestions):
     """The handle of one collection; made by a client and usable as long as it is open."""
 
     def __init__(self, name: str, operations: Operations, transport: AsyncTransport) -> None:
@@ -252,7 +254,12 @@ class AsyncCollection:
         )
 
     async def delete(
-        self, ids: IdsLike, *, errors: OnError = "raise", timeout: float | None = None
+        self,
+        ids: IdsLike | None = None,
+        *,
+        filter: FilterLike | None = None,
+        errors: OnError = "raise",
+        timeout: float | None = None,
     ) -> DeleteResult:
         """Delete items; unknown ids are no error.
 
@@ -261,6 +268,7 @@ class AsyncCollection:
 
         Args:
             ids: (n,) integers or strings.
+            filter: instead of ids: delete what satisfies it; see docs/queries.md.
             errors: "raise", or "return" to find refused rows in the result only.
             timeout: seconds for each request; None for the client's default.
 
@@ -269,7 +277,7 @@ class AsyncCollection:
             FanlightError: as `upsert` does.
         """
         return await self._transport.run(
-            self._operations.delete(self.name, ids, errors=errors, timeout=timeout)
+            self._operations.delete(self.name, ids, filter=filter, errors=errors, timeout=timeout)
         )
 
     async def get(
@@ -341,10 +349,17 @@ class AsyncCollection:
             if not token:
                 return
 
-    async def count(self, *, min_coverage: float = 1.0, timeout: float | None = None) -> int:
+    async def count(
+        self,
+        *,
+        filter: FilterLike | None = None,
+        min_coverage: float = 1.0,
+        timeout: float | None = None,
+    ) -> int:
         """Count the live items.
 
         Args:
+            filter: count only items that satisfy it.
             min_coverage: least share of the shards that must answer, in [0, 1]; the items of
                 the others are not counted.
             timeout: seconds; None for the client's default.
@@ -354,12 +369,14 @@ class AsyncCollection:
             PartialResult: too few shards answered.
         """
         return await self._transport.run(
-            self._operations.count(self.name, min_coverage=min_coverage, timeout=timeout)
+            self._operations.count(
+                self.name, filter=filter, min_coverage=min_coverage, timeout=timeout
+            )
         )
 
     async def search(
         self,
-        queries: ArrayLike,
+        queries: ArrayLike | Query | Sequence[Query],
         *,
         k: int = 10,
         ef_search: int | None = None,
@@ -369,6 +386,9 @@ class AsyncCollection:
         with_vectors: bool = False,
         min_coverage: float = 1.0,
         filter: FilterLike | None = None,
+        exclude_ids: IdsLike | None = None,
+        exclude_sets: Sequence[str] = (),
+        slate: Slate | None = None,
         errors: OnError = "raise",
         timeout: float | None = None,
     ) -> Hits:
@@ -379,7 +399,8 @@ class AsyncCollection:
 
         Args:
             queries: (n, dim) numbers, or (dim,) for one query; float16 and int8 travel as they
-                are, all else as float32.
+                are, all else as float32. Or queries by meaning: `examples`, `combine`,
+                `interests`, one or a list of them; see docs/queries.md.
             k: hits wanted for each query; there may be fewer, see `Hits.counts`.
             ef_search: candidates the graph walk keeps: more find better and take longer. None
                 for the server's default.
@@ -390,6 +411,9 @@ class AsyncCollection:
             min_coverage: least share of the shards that must answer, in [0, 1].
             filter: find only items that satisfy it: conditions on filterable fields, as
                 `field("year") >= 1990` or as a dict; see docs/filters.md.
+            exclude_ids: ids that are not to be found.
+            exclude_sets: names of sets whose members are not to be found; see `sets`.
+            slate: rules for each list of hits as a whole.
             errors: "raise", or "return" to find failed queries in `Hits.errors` only.
             timeout: seconds for each request (of up to 256 queries); None for the default.
 
@@ -410,6 +434,9 @@ class AsyncCollection:
             with_vectors=with_vectors,
             min_coverage=min_coverage,
             filter=filter,
+            exclude_ids=exclude_ids,
+            exclude_sets=exclude_sets,
+            slate=slate,
         )
         return await self._transport.run(
             self._operations.search(parameters, queries, errors, timeout)
@@ -427,6 +454,9 @@ class AsyncCollection:
         with_vectors: bool = False,
         min_coverage: float = 1.0,
         filter: FilterLike | None = None,
+        exclude_ids: IdsLike | None = None,
+        exclude_sets: Sequence[str] = (),
+        slate: Slate | None = None,
         errors: OnError = "raise",
         timeout: float | None = None,
     ) -> Hits:
@@ -442,6 +472,9 @@ class AsyncCollection:
             with_vectors: see `search`.
             min_coverage: see `search`.
             filter: see `search`.
+            exclude_ids: see `search`.
+            exclude_sets: see `search`.
+            slate: see `search`.
             errors: see `search`.
             timeout: see `search`.
 
@@ -459,6 +492,9 @@ class AsyncCollection:
             with_vectors=with_vectors,
             min_coverage=min_coverage,
             filter=filter,
+            exclude_ids=exclude_ids,
+            exclude_sets=exclude_sets,
+            slate=slate,
         )
         return await self._transport.run(
             self._operations.search_by_id(parameters, ids, errors, timeout)

@@ -17,7 +17,7 @@ from google.protobuf.message import Message
 from fanlight.errors import FanlightError
 from fanlight.model import Hits, SearchRequest
 from fanlight.retry import Budget
-from fanlight.v1 import cluster_pb2, collections_pb2, items_pb2, search_pb2
+from fanlight.v1 import cluster_pb2, collections_pb2, items_pb2, search_pb2, sets_pb2
 from fanlight.wire.codec import from_hits, to_search
 
 T = TypeVar("T")
@@ -83,6 +83,20 @@ SCROLL_ITEMS = Rpc(
 COUNT_ITEMS = Rpc(
     "/fanlight.v1.ItemService/CountItems", items_pb2.CountItemsResponse, timeout_s=10.0
 )
+FACET_ITEMS = Rpc(
+    "/fanlight.v1.ItemService/FacetItems", items_pb2.FacetItemsResponse, timeout_s=10.0
+)
+# Changes of sets leave what they are asked for, however often they are made.
+APPEND_TO_SET = Rpc(
+    "/fanlight.v1.SetService/AppendToSet", sets_pb2.AppendToSetResponse, timeout_s=60.0
+)
+REMOVE_FROM_SET = Rpc(
+    "/fanlight.v1.SetService/RemoveFromSet", sets_pb2.RemoveFromSetResponse, timeout_s=60.0
+)
+EXPIRE_SET = Rpc("/fanlight.v1.SetService/ExpireSet", sets_pb2.ExpireSetResponse, timeout_s=60.0)
+GET_SET = Rpc("/fanlight.v1.SetService/GetSet", sets_pb2.GetSetResponse, timeout_s=10.0)
+DELETE_SET = Rpc("/fanlight.v1.SetService/DeleteSet", sets_pb2.DeleteSetResponse, timeout_s=60.0)
+EXPLAIN = Rpc("/fanlight.v1.SearchService/Explain", search_pb2.ExplainResponse, timeout_s=10.0)
 SEARCH = Rpc("/fanlight.v1.SearchService/Search", search_pb2.SearchResponse, timeout_s=5.0)
 GET_STATUS = Rpc(
     "/fanlight.v1.ClusterService/GetStatus", cluster_pb2.GetStatusResponse, timeout_s=10.0

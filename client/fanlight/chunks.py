@@ -6,18 +6,21 @@ again is what one request would have given.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
+from typing import TypeVar
 
 import numpy as np
 
-from fanlight.errors import FanlightError
+from fanlight.hits import worse_coverage
 from fanlight.ids import joined
 from fanlight.inputs import refuse_row
 from fanlight.items import join_blobs
-from fanlight.model import Coverage, Floats, Hits, Rows, SearchRequest
+from fanlight.model import Floats, Hits, Rows, SearchRequest
 from fanlight.wire.channels import MESSAGE_BYTES
+
+T = TypeVar("T")
 
 # Large enough that a call's fixed cost vanishes; small enough that taking one apart holds up no
 # search for long, that a shard can hold writes back, and that a repeated one is little work.
@@ -97,6 +100,7 @@ def part_of_search(request: SearchRequest, span: slice) -> SearchRequest:
         request,
         vectors=None if request.vectors is None else request.vectors[span],
         ids=None if request.ids is None else request.ids[span],
+        composed=None if request.composed is None else request.composed[span],
     )
 
 
@@ -105,37 +109,37 @@ def join_hits(parts: Sequence[Hits]) -> Hits:
     if len(parts) == 1:
         return parts[0]
     starts = np.cumsum([0, *(len(part.counts) for part in parts)]).tolist()
-    errors: dict[int, FanlightError] = {
-        start + row: error
-        for start, part in zip(starts, parts, strict=False)
-        for row, error in part.errors.items()
-    }
     return Hits(
         ids=joined([part.ids for part in parts]),
         scores=np.concatenate([part.scores for part in parts]),
         counts=np.concatenate([part.counts for part in parts]),
         coverage=reduce(worse_coverage, (part.coverage for part in parts)),
-        errors=errors,
+        errors=_by_row(starts, [part.errors for part in parts]),
         payload_blobs=join_blobs([part.payload_blobs for part in parts]),
         vectors=_join_hit_vectors([part.vectors for part in parts]),
+        excluded=parts[0].excluded,
+        missing_ids=_by_row(starts, [part.missing_ids for part in parts]),
+        interests=_join_interests(parts),
+        unmet=_by_row(starts, [part.unmet for part in parts]),
     )
 
 
-def worse_coverage(one: Coverage, other: Coverage) -> Coverage:
-    """Combine what two parts of an answer cover.
+def _by_row(starts: Sequence[int], parts: Sequence[Mapping[int, T]]) -> dict[int, T]:
+    """Number what is said of rows of each part as rows of the whole."""
+    return {
+        start + row: value
+        for start, part in zip(starts, parts, strict=False)
+        for row, value in part.items()
+    }
 
-    Returns:
-        The fewest shards and items that either covers, and every failed shard once.
-    """
-    totals = (one.items_total, other.items_total)
-    failures = {failure.shard: failure for failure in (*one.failures, *other.failures)}
-    return Coverage(
-        shards_total=max(one.shards_total, other.shards_total),
-        shards_answered=min(one.shards_answered, other.shards_answered),
-        items_total=None if None in totals else max(t for t in totals if t is not None),
-        items_covered=min(one.items_covered, other.items_covered),
-        failures=tuple(failures.values()),
-    )
+
+def _join_interests(parts: Sequence[Hits]) -> Rows | None:
+    blocks = [part.interests for part in parts]
+    if all(block is None for block in blocks):
+        return None
+    only = [np.where(np.isnan(part.scores), -1, 0) for part in parts]
+    known = [o if block is None else block for o, block in zip(only, blocks, strict=True)]
+    return np.concatenate(known).astype(np.int64)
 
 
 def _join_hit_vectors(parts: Sequence[Floats | None]) -> Floats | None:

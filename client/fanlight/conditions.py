@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from functools import reduce
 from typing import Any, TypeAlias
 
@@ -31,11 +32,15 @@ from fanlight.filters import (
     Range,
     Value,
     depth_of,
+    microseconds,
 )
 from fanlight.inputs import as_text
 
 # What a caller may hand over as a filter.
 FilterLike: TypeAlias = Filter | Mapping[str, Any]
+
+# What a field may be compared with by order; a moment becomes microseconds since 1970 in UTC.
+Bound: TypeAlias = Number | datetime
 
 # Integers up to here are the same number in float64.
 _FLOAT_INTEGER_MAX = 2**53
@@ -60,19 +65,19 @@ class Field:
         """Demand another value than this one, or none."""
         return ~(self == value)
 
-    def __ge__(self, bound: Number) -> Filter:
+    def __ge__(self, bound: Bound) -> Filter:
         """Demand a number not below the bound."""
         return self.range(gte=bound)
 
-    def __gt__(self, bound: Number) -> Filter:
+    def __gt__(self, bound: Bound) -> Filter:
         """Demand a number above the bound."""
         return self.range(gt=bound)
 
-    def __le__(self, bound: Number) -> Filter:
+    def __le__(self, bound: Bound) -> Filter:
         """Demand a number not above the bound."""
         return self.range(lte=bound)
 
-    def __lt__(self, bound: Number) -> Filter:
+    def __lt__(self, bound: Bound) -> Filter:
         """Demand a number below the bound."""
         return self.range(lt=bound)
 
@@ -83,10 +88,10 @@ class Field:
     def range(
         self,
         *,
-        gte: Number | None = None,
-        gt: Number | None = None,
-        lte: Number | None = None,
-        lt: Number | None = None,
+        gte: Bound | None = None,
+        gt: Bound | None = None,
+        lte: Bound | None = None,
+        lt: Bound | None = None,
     ) -> Filter:
         """Demand a number within the bounds; in a list, one element within all of them."""
         bounds = {"gte": gte, "gt": gt, "lte": lte, "lt": lt}
@@ -112,6 +117,10 @@ def field(name: str) -> Field:
         InvalidRequest: the name, or what the field is compared with, cannot be.
     """
     return Field(name)
+
+
+# For those who write many filters.
+F = field
 
 
 def is_in(name: str, values: Iterable[object]) -> IsIn:
@@ -163,6 +172,10 @@ def _as_number(where: str, value: object, expected: str = "numbers") -> Number:
         if not _INT64_MIN <= number <= _INT64_MAX:
             raise InvalidRequest.of_field(where, "integers that fit int64", str(number))
         return number
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise InvalidRequest.of_field(where, "times with an offset", "one without")
+        return microseconds(value)
     if isinstance(value, (float, np.floating)):
         if not math.isfinite(value):
             raise InvalidRequest.of_field(where, "finite numbers", str(value))

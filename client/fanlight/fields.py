@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, TypeAlias
 
 from fanlight.errors import InvalidRequest
-from fanlight.filters import FieldType, Value
+from fanlight.filters import FieldType, Value, microseconds
 
 # The values of each field that has any, all of the declared type.
 FieldValues: TypeAlias = Mapping[str, list[Value]]
@@ -83,17 +84,35 @@ def _bools(value: Any) -> list[Value] | str:
     return [value] if type(value) is bool else _shown(value)
 
 
+def _times(value: Any) -> list[Value] | str:
+    values = value if type(value) is list else [value]
+    moments: list[Value] = []
+    for each in values:
+        if type(each) is not str:
+            return _shown(each)
+        try:
+            moment = datetime.fromisoformat(each)
+        except ValueError:
+            return "text that is no time"
+        if moment.tzinfo is None:
+            return "a time without an offset from UTC"
+        moments.append(microseconds(moment))
+    return moments
+
+
 _READERS: dict[FieldType, Callable[[Any], list[Value] | str]] = {
     FieldType.KEYWORD: _keywords,
     FieldType.INT: _ints,
     FieldType.FLOAT: _floats,
     FieldType.BOOL: _bools,
+    FieldType.TIME: _times,
 }
 _EXPECTED = {
     FieldType.KEYWORD: f"a string of at most {KEYWORD_BYTES_MAX} bytes, or a list of them",
     FieldType.INT: "an integer that fits int64, or a list of them",
     FieldType.FLOAT: "a number",
     FieldType.BOOL: "true or false",
+    FieldType.TIME: "RFC 3339 text with an offset, or a list of them",
 }
 _SHOWN: dict[type, str] = {
     dict: "an object",

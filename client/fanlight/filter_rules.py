@@ -26,18 +26,22 @@ _NAME_BYTES_MAX = 128
 # Filters found good. A large one takes a megabyte.
 _REMEMBERED = 64
 _NUMBERS = frozenset({FieldType.INT, FieldType.FLOAT})
+# Fields that have an order; a moment is an integer, of microseconds.
+_ORDERED = _NUMBERS | {FieldType.TIME}
 # Types of values that a field may be compared with.
 _COMPARABLE = {
     FieldType.KEYWORD: frozenset({FieldType.KEYWORD}),
     FieldType.INT: _NUMBERS,
     FieldType.FLOAT: _NUMBERS,
     FieldType.BOOL: frozenset({FieldType.BOOL}),
+    FieldType.TIME: frozenset({FieldType.INT}),
 }
 _WORDS = {
     FieldType.KEYWORD: "strings",
     FieldType.INT: "numbers",
     FieldType.FLOAT: "numbers",
     FieldType.BOOL: "booleans",
+    FieldType.TIME: "moments (datetime, or integers of microseconds since 1970)",
 }
 
 
@@ -121,7 +125,7 @@ def check_filter_fields(filter: Filter, filterable: Mapping[str, FieldType]) -> 
             raise InvalidRequest.of_field(where, expected, repr(clause.field))
         if isinstance(clause, Exists):
             continue
-        if isinstance(clause, Range) and type_ not in _NUMBERS:
+        if isinstance(clause, Range) and type_ not in _ORDERED:
             expected = f"{_WORDS[type_]} (the field is {type_})"
             raise InvalidRequest.of_field(where, expected, "bounds")
         if isinstance(clause, IsIn) and clause.type not in _COMPARABLE[type_]:

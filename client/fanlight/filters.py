@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import NoReturn, TypeAlias
 
@@ -30,6 +31,15 @@ class FieldType(StrEnum):
     INT = "int"
     FLOAT = "float"
     BOOL = "bool"
+    TIME = "time"
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def microseconds(moment: datetime) -> int:
+    """Count the microseconds from 1970 in UTC to a moment, which must have an offset."""
+    return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
 def listed(filterable: Mapping[str, FieldType]) -> str:
@@ -94,7 +104,7 @@ class IsIn(Filter):
 
     Attributes:
         field: its name.
-        type: what the values are; without it 1 and True would make equal filters.
+        type: what the values are (of a time field: int); without it 1 and True would make equal filters.
         values: at least one, each once, ascending.
     """
 

@@ -1,19 +1,19 @@
-"""What is done to hits around the search itself: queries by id, payloads and vectors.
+"""What is done to hits around the search itself: what is left out, payloads and vectors.
 
-A shard server asked directly and a router do the same three steps: turn ids into query
-vectors, search, and fetch the columns of the winners only.
+A shard server asked directly and a router do the same: search, and fetch the columns of the
+winners only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fanlight.errors import FanlightError, NotFound
 from fanlight.ids import empty, id_type_of
-from fanlight.model import NO_SCORE, Hits, IdColumn, Items, Rows, SearchRequest
+from fanlight.model import NO_SCORE, Coverage, Hits, IdColumn, Items, Rows
 
 
 def rows_by_id(ids: IdColumn) -> Mapping[object, int]:
@@ -21,68 +21,50 @@ def rows_by_id(ids: IdColumn) -> Mapping[object, int]:
     return {value: row for row, value in enumerate(ids.tolist())}
 
 
-def by_vector(
-    request: SearchRequest, found: Items
-) -> tuple[SearchRequest, dict[int, FanlightError]]:
-    """Turn queries by id into queries by vector, each for one hit more than asked.
+def without(hits: Hits, left_out: Sequence[IdColumn]) -> Hits:
+    """Drop ids from the hits of each query; the others move up.
 
     Args:
-        request: a request with `ids`.
-        found: those of the ids that exist, with vectors.
-
-    Returns:
-        The request to search with, and the queries whose id is not found, by row. Such a query
-        has a NaN vector, so that the searchers refuse it as well.
+        hits: (n, w) hits.
+        left_out: for each query the ids to drop; empty for none at all.
     """
-    assert request.ids is not None
-    assert found.vectors is not None
-    row_of = rows_by_id(found.ids)
-    ids = request.ids.tolist()
-    rows = [row_of.get(value) for value in ids]
-    vectors = np.full((len(rows), found.vectors.shape[1]), np.nan, dtype=np.float32)
-    errors: dict[int, FanlightError] = {}
-    for query, row in enumerate(rows):
-        if row is None:
-            message = f"ids: no item has the id {ids[query]!r}"
-            errors[query] = NotFound(message, field="ids")
-        else:
-            vectors[query] = found.vectors[row]
-    searched = replace(
-        request, vectors=vectors, ids=None, k=request.k + 1, with_payloads=False, with_vectors=False
-    )
-    return searched, errors
-
-
-def without_own(hits: Hits, ids: IdColumn, errors: Mapping[int, FanlightError], k: int) -> Hits:
-    """Drop each query's own item from its hits and cut them to k.
-
-    Args:
-        hits: (n, k + 1) hits of queries by id.
-        ids: (n,) the queries' ids.
-        errors: the queries that failed before the search; they replace the searchers' own.
-        k: hits wanted.
-    """
-    own = hits.ids == ids[:, None]
-    order = np.argsort(own, axis=1, kind="stable")[:, :k]
-    kept_ids = np.where(own, empty(id_type_of(ids), own.shape), hits.ids)
-    kept_scores = np.where(own, NO_SCORE, hits.scores)
-    scores = np.take_along_axis(kept_scores, order, axis=1)
-    counts: Rows = np.count_nonzero(~np.isnan(scores), axis=1).astype(np.int64)
+    if not any(map(len, left_out)):
+        return hits
+    dropped: NDArray[np.bool_] = np.zeros(hits.scores.shape, dtype=np.bool_)
+    for row, ids in enumerate(left_out):
+        if len(ids) == 1:
+            dropped[row] = hits.ids[row] == ids[0]
+        elif len(ids):
+            dropped[row] = _among(hits.ids[row], ids)
+    dropped &= np.arange(dropped.shape[1]) < hits.counts[:, None]
+    order = np.argsort(dropped, axis=1, kind="stable")
+    ids_kept = np.where(dropped, empty(id_type_of(hits.ids), dropped.shape), hits.ids)
+    scores = np.where(dropped, NO_SCORE, hits.scores)
+    counts: Rows = hits.counts - np.count_nonzero(dropped, axis=1)
     return replace(
         hits,
-        ids=np.take_along_axis(kept_ids, order, axis=1),
-        scores=scores,
+        ids=np.take_along_axis(ids_kept, order, axis=1),
+        scores=np.take_along_axis(scores, order, axis=1),
         counts=counts,
-        errors={**hits.errors, **errors},
     )
+
+
+def _among(ids: IdColumn, wanted: IdColumn) -> NDArray[np.bool_]:
+    values = set(wanted.tolist())
+    return np.fromiter((value in values for value in ids.tolist()), np.bool_, len(ids))
 
 
 def first(hits: Hits, width: int) -> Hits:
     """Keep the best `width` hits of each query."""
     if hits.ids.shape[1] <= width:
         return hits
-    counts = np.minimum(hits.counts, width)
-    return replace(hits, ids=hits.ids[:, :width], scores=hits.scores[:, :width], counts=counts)
+    return replace(
+        hits,
+        ids=hits.ids[:, :width],
+        scores=hits.scores[:, :width],
+        counts=np.minimum(hits.counts, width),
+        interests=None if hits.interests is None else hits.interests[:, :width],
+    )
 
 
 def real_ids(hits: Hits) -> IdColumn:
@@ -113,3 +95,20 @@ def attach(hits: Hits, items: Items) -> Hits:
         vectors[np.arange(hits.ids.shape[1]) < hits.counts[:, None]] = padded[rows]
         hits = replace(hits, vectors=vectors)
     return hits
+
+
+def worse_coverage(one: Coverage, other: Coverage) -> Coverage:
+    """Combine what two parts of an answer cover.
+
+    Returns:
+        The fewest shards and items that either covers, and every failed shard once.
+    """
+    totals = (one.items_total, other.items_total)
+    failures = {failure.shard: failure for failure in (*one.failures, *other.failures)}
+    return Coverage(
+        shards_total=max(one.shards_total, other.shards_total),
+        shards_answered=min(one.shards_answered, other.shards_answered),
+        items_total=None if None in totals else max(t for t in totals if t is not None),
+        items_covered=min(one.items_covered, other.items_covered),
+        failures=tuple(failures.values()),
+    )

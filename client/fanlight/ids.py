@@ -7,7 +7,7 @@ strings (which equals the order of their UTF-8 bytes).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,3 +108,11 @@ def sort_keys(column: IdColumn) -> Rows:
     filled = np.where(column == None, "", column)  # noqa: E711  elementwise, not identity
     keys: Rows = np.unique(filled, return_inverse=True)[1].astype(np.int64).reshape(column.shape)
     return keys
+
+
+def ascending(column: IdColumn) -> IdColumn:
+    """Sort ids, each once; a column that is so already is given back."""
+    if len(column) < 2 or bool((column[1:] > column[:-1]).all()):
+        return column
+    unique: Any = np.unique(column)
+    return cast(IdColumn, unique)

@@ -11,6 +11,7 @@ import json
 import math
 import operator
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Literal, NoReturn, TypeAlias, TypeVar, cast
 
 import numpy as np
@@ -144,7 +145,7 @@ def _as_json(row: int, payload: Payload) -> bytes:
             allow_nan=False,
             ensure_ascii=False,
             separators=(",", ":"),
-            default=_refuse_value,
+            default=_as_json_value,
         )
         return text.encode()
     except InvalidRequest as error:
@@ -160,7 +161,10 @@ def _as_json(row: int, payload: Payload) -> bytes:
         refuse_row(row, "payloads", "finite numbers and no circles", "a value that JSON lacks")
 
 
-def _refuse_value(value: object) -> NoReturn:
+def _as_json_value(value: object) -> str:
+    """Write what JSON has no type for: a moment, as text."""
+    if isinstance(value, datetime):
+        return value.isoformat()
     raise InvalidRequest.of_field("payloads", "JSON values", f"a {type(value).__name__}")
 
 

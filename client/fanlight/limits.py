@@ -32,6 +32,15 @@ class Limits:
         filter_clauses: conditions on fields in one filter; each costs a look at every segment.
         filter_values: values in all of them together, so that a filter is small beside the
             vectors of its queries.
+        examples: ids and vectors of one query by examples, all its interests together; each id is
+            read before the search, and left out of the hits after it.
+        interests: of one query; each is a search of its own.
+        exclude_ids: ids that one search may exclude; each shard looks all of them up.
+        exclude_sets: sets that one search may exclude.
+        set_ids: members of one set, which is held in memory while it is used.
+        slate_rules: caps, and floors, of one search; each is looked at for every place.
+        slate_rounds: times that shards are asked for more before a rule counts as unmet.
+        facet_values: distinct values of a field that can be counted; they travel to the router.
         in_flight: requests worked on at once; the next ones are refused at once, since
             queueing them would only make all of them late.
     """
@@ -49,4 +58,12 @@ class Limits:
     filter_depth: Annotated[int, Interval(ge=1, le=DEPTH_MAX)] = 16
     filter_clauses: Annotated[int, Interval(ge=1, le=10_000)] = 128
     filter_values: Annotated[int, Interval(ge=1, le=1_000_000)] = 10_000
+    examples: Annotated[int, Interval(ge=1, le=10_000)] = 1_024
+    interests: Annotated[int, Interval(ge=1, le=1_024)] = 64
+    exclude_ids: Annotated[int, Interval(ge=0, le=4_000_000)] = 1_000_000
+    exclude_sets: Annotated[int, Interval(ge=0, le=1_024)] = 16
+    set_ids: Annotated[int, Interval(ge=1, le=10_000_000)] = 1_000_000
+    slate_rules: Annotated[int, Interval(ge=0, le=1_024)] = 16
+    slate_rounds: Annotated[int, Interval(ge=1, le=1_024)] = 32
+    facet_values: Annotated[int, Interval(ge=1, le=10_000_000)] = 100_000
     in_flight: Annotated[int, Interval(ge=1, le=100_000)] = 1_024

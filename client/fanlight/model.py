@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fanlight.errors import FanlightError, RowError
-from fanlight.filters import FieldType, Filter
+from fanlight.filters import FieldType, Filter, Value
+from fanlight.queries import Exclusions, Query, Slate
 
 Floats: TypeAlias = NDArray[np.float32]
 Rows: TypeAlias = NDArray[np.int64]
@@ -147,6 +148,9 @@ class SearchRequest:
         min_coverage: least share of the shards that must answer, in [0, 1].
         filter: find only items that satisfy it; None for all.
         take: how many of the k hits to return, the best; None for all.
+        composed: n queries by examples or interests, in the place of vectors and ids; or None.
+        exclude: what no query may find; None for nothing.
+        slate: rules for each list of hits; None for the k nearest.
     """
 
     collection: str
@@ -161,6 +165,14 @@ class SearchRequest:
     min_coverage: float = 1.0
     filter: Filter | None = None
     take: int | None = None
+    composed: tuple[Query, ...] | None = None
+    exclude: Exclusions | None = None
+    slate: Slate | None = None
+
+    @property
+    def is_nearest(self) -> bool:
+        """Tell whether it asks for the nearest of vectors: what every shard answers for itself."""
+        return self.vectors is not None and self.slate is None
 
     @property
     def width(self) -> int:
@@ -185,6 +197,12 @@ class Hits:
         errors: the queries that failed (their count is 0), by row; the others stand.
         payload_blobs: JSON of each real hit, all queries flat; None when not asked for.
         vectors: (n, k, dim) float32, padded with NaN; None when not asked for.
+        excluded: live items, of those that the filter accepts, that exclusions left out; None when
+            there were no exclusions.
+        missing_ids: ids of examples that no item has, by row; rows without any are absent.
+        interests: (n, k) int64: the interest that found each hit, by its place in the query; -1
+            for padding. None when no query has several.
+        unmet: the rules of the slate that could not be met, for people, by row.
     """
 
     ids: IdColumn
@@ -194,6 +212,10 @@ class Hits:
     errors: Mapping[int, FanlightError] = field(default_factory=dict)
     payload_blobs: Sequence[bytes] | None = None
     vectors: Floats | None = None
+    excluded: int | None = None
+    missing_ids: Mapping[int, IdColumn] = field(default_factory=dict)
+    interests: Rows | None = None
+    unmet: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def payloads(self) -> list[list[dict[str, Any] | None]] | None:
@@ -286,6 +308,74 @@ class DeleteResult:
 
     deleted: int
     errors: tuple[RowError, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one condition, exclusion or rule says of an item.
+
+    Attributes:
+        rule: for people.
+        passes: whether the item may be found as far as this rule goes.
+    """
+
+    rule: str
+    passes: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why an item is, or is not, in the answer to a search.
+
+    Attributes:
+        exists: whether there is such an item; if not, only outcomes of exclusions are given.
+        score: its exact score; with several interests for the best one.
+        rank: 1 and the number of items that come before it, of all.
+        rank_allowed: the same, of those that the filter and the exclusions leave.
+        place: in the answer to this very search, from 0; None if it is not there.
+        last_score: score of the last hit of that answer; None if it has none.
+        interest: the one that score and ranks are for.
+        shard: that holds it.
+        segment: file that holds it; empty for the head, which is always searched exactly.
+        seq: sequence number of its last change.
+        outcomes: of each condition, exclusion and rule.
+        coverage: which shards and how many items the ranks cover.
+    """
+
+    exists: bool
+    score: float
+    rank: int
+    rank_allowed: int
+    place: int | None
+    last_score: float | None
+    interest: int
+    shard: str
+    segment: str
+    seq: int
+    outcomes: tuple[Outcome, ...]
+    coverage: Coverage
+
+    @property
+    def found(self) -> bool:
+        """Tell whether the search finds it."""
+        return self.place is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Facets:
+    """The values of a field, the most frequent first; equal counts by ascending value.
+
+    Attributes:
+        values: all of one type.
+        counts: (v,) int64, one a value: the items that have it.
+        distinct: how many values there are in all.
+        items: items that satisfy the filter.
+    """
+
+    values: tuple[Value, ...]
+    counts: Rows
+    distinct: int
+    items: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from google.protobuf.message import Message
@@ -28,7 +28,8 @@ from fanlight.chunks import (
 )
 from fanlight.cluster import ClusterStatus
 from fanlight.conditions import FilterLike, as_filter
-from fanlight.errors import RowError
+from fanlight.errors import InvalidRequest, RowError
+from fanlight.examples import as_composed, as_exclusions, is_composed
 from fanlight.ids import IdsLike, last_occurrences
 from fanlight.inputs import (
     OnError,
@@ -62,8 +63,10 @@ from fanlight.model import (
     SearchRequest,
     UpsertResult,
 )
+from fanlight.queries import Query, Slate
 from fanlight.refusals import settle
 from fanlight.retry import Budget, RetryPolicy
+from fanlight.stacking import size_of
 from fanlight.v1 import cluster_pb2, collections_pb2, items_pb2
 from fanlight.wire.cluster_codec import from_cluster_status
 from fanlight.wire.codec import (
@@ -73,6 +76,7 @@ from fanlight.wire.codec import (
     to_spec,
     to_upsert,
 )
+from fanlight.wire.filter_codec import to_filter
 from fanlight.writes import BatchWrite
 
 # One answer is worked on while the next request is on its way; more would share the same cores
@@ -100,9 +104,10 @@ class Operations:
         seconds = as_timeout(timeout, self._timeout_s or rpc.timeout_s)
         return lambda: Budget(self._policy, seconds)
 
-    def _ask(
+    def ask(
         self, rpc: Rpc[ResponseT], request: Message, timeout: float | None
     ) -> Operation[ResponseT]:
+        """Send one request."""
         return send(rpc, request, self._budget_maker(rpc, timeout)())
 
     # --- collections and the cluster ------------------------------------------------------
@@ -130,7 +135,7 @@ class Operations:
             filterable=as_filterable(filterable),
         )
         request = collections_pb2.CreateCollectionRequest(spec=to_spec(spec))
-        response = yield from self._ask(calls.CREATE_COLLECTION, request, timeout)
+        response = yield from self.ask(calls.CREATE_COLLECTION, request, timeout)
         return from_info(response.collection)
 
     def get_collection(
@@ -140,7 +145,7 @@ class Operations:
         request = collections_pb2.GetCollectionRequest(
             name=as_name(name), min_coverage=as_number("min_coverage", min_coverage)
         )
-        response = yield from self._ask(calls.GET_COLLECTION, request, timeout)
+        response = yield from self.ask(calls.GET_COLLECTION, request, timeout)
         return from_info(response.collection)
 
     def list_collections(
@@ -150,18 +155,18 @@ class Operations:
         request = collections_pb2.ListCollectionsRequest(
             min_coverage=as_number("min_coverage", min_coverage)
         )
-        response = yield from self._ask(calls.LIST_COLLECTIONS, request, timeout)
+        response = yield from self.ask(calls.LIST_COLLECTIONS, request, timeout)
         return [from_info(info) for info in response.collections]
 
     def delete_collection(self, name: str, timeout: float | None) -> Operation[None]:
         """Delete a collection and its items."""
         request = collections_pb2.DeleteCollectionRequest(name=as_name(name))
-        yield from self._ask(calls.DELETE_COLLECTION, request, timeout)
+        yield from self.ask(calls.DELETE_COLLECTION, request, timeout)
 
     def status(self, timeout: float | None) -> Operation[ClusterStatus]:
         """Tell how the cluster stands."""
         request = cluster_pb2.GetStatusRequest()
-        response = yield from self._ask(calls.GET_STATUS, request, timeout)
+        response = yield from self.ask(calls.GET_STATUS, request, timeout)
         return from_cluster_status(response)
 
     # --- items ----------------------------------------------------------------------------
@@ -196,9 +201,24 @@ class Operations:
         return settle(result, result.errors, total, words, errors)
 
     def delete(
-        self, collection: str, ids: IdsLike, *, errors: OnError, timeout: float | None
+        self,
+        collection: str,
+        ids: IdsLike | None,
+        *,
+        filter: FilterLike | None = None,
+        errors: OnError,
+        timeout: float | None,
     ) -> Operation[DeleteResult]:
-        """Delete items."""
+        """Delete items by id, or those that satisfy a filter."""
+        if (ids is None) == (filter is None):
+            got = "neither" if ids is None else "both"
+            raise InvalidRequest.of_field("ids", "ids or a filter", got)
+        if ids is None:
+            request = items_pb2.DeleteItemsRequest(
+                collection=collection, filter=to_filter(as_filter(cast(FilterLike, filter)))
+            )
+            response = yield from self.ask(calls.DELETE_ITEMS, request, timeout)
+            return DeleteResult(response.deleted)
         check_on_error(errors)
         column = as_ids(ids)
         write = BatchWrite(
@@ -261,17 +281,24 @@ class Operations:
             with_vectors=with_vectors,
             with_payloads=with_payloads,
         )
-        response = yield from self._ask(calls.SCROLL_ITEMS, request, timeout)
+        response = yield from self.ask(calls.SCROLL_ITEMS, request, timeout)
         return Page(from_items(response), response.next_page_token)
 
     def count(
-        self, collection: str, *, min_coverage: float, timeout: float | None
+        self,
+        collection: str,
+        *,
+        min_coverage: float,
+        timeout: float | None,
+        filter: FilterLike | None = None,
     ) -> Operation[int]:
-        """Count live items."""
+        """Count live items, or those that satisfy a filter."""
         request = items_pb2.CountItemsRequest(
-            collection=collection, min_coverage=as_number("min_coverage", min_coverage)
+            collection=collection,
+            min_coverage=as_number("min_coverage", min_coverage),
+            filter=None if filter is None else to_filter(as_filter(filter)),
         )
-        response = yield from self._ask(calls.COUNT_ITEMS, request, timeout)
+        response = yield from self.ask(calls.COUNT_ITEMS, request, timeout)
         return response.count
 
     # --- search ---------------------------------------------------------------------------
@@ -279,13 +306,12 @@ class Operations:
     def search(
         self,
         parameters: SearchRequest,
-        queries: ArrayLike,
+        queries: ArrayLike | Query | Sequence[Query],
         errors: OnError,
         timeout: float | None,
     ) -> Operation[Hits]:
-        """Answer queries given as vectors."""
-        request = replace(parameters, vectors=as_queries("queries", queries))
-        return self._search(request, errors, timeout)
+        """Answer queries given as vectors, or by meaning."""
+        return self._search(with_queries(parameters, queries), errors, timeout)
 
     def search_by_id(
         self, parameters: SearchRequest, ids: IdsLike, errors: OnError, timeout: float | None
@@ -304,13 +330,21 @@ class Operations:
         def part(span: slice) -> Operation[Hits]:
             return calls.find(part_of_search(request, span), make_budget())
 
-        queries = request.vectors if request.vectors is not None else request.ids
-        total = 0 if queries is None else len(queries)
+        total = size_of(request)
         spans = spans_of_rows(total, queries_of_chunk(request))
         hits = join_hits((yield from _in_parts(part, spans)))
         failed = [RowError(row, hits.errors[row]) for row in sorted(hits.errors)]
         words = ("queries failed", "the others were answered")
         return settle(hits, failed, total, words, errors)
+
+
+def with_queries(
+    parameters: SearchRequest, queries: ArrayLike | Query | Sequence[Query]
+) -> SearchRequest:
+    """Give a search its queries: vectors, or queries by meaning."""
+    if is_composed(queries):
+        return replace(parameters, composed=as_composed(cast("Query | Sequence[Query]", queries)))
+    return replace(parameters, vectors=as_queries("queries", cast(ArrayLike, queries)))
 
 
 def search_parameters(
@@ -324,6 +358,9 @@ def search_parameters(
     with_vectors: bool,
     min_coverage: float,
     filter: FilterLike | None,
+    exclude_ids: IdsLike | None = None,
+    exclude_sets: Sequence[str] = (),
+    slate: Slate | None = None,
 ) -> SearchRequest:
     """Make a search that still lacks its queries.
 
@@ -343,6 +380,8 @@ def search_parameters(
         with_vectors=bool(with_vectors),
         min_coverage=as_number("min_coverage", min_coverage),
         filter=None if filter is None else as_filter(filter),
+        exclude=as_exclusions(exclude_ids, exclude_sets),
+        slate=slate,
     )
 
 

@@ -25,18 +25,34 @@ STACK_QUERIES = 256
 
 # Whatever a search has besides its queries; much faster than `dataclasses.replace`.
 _parameters_of = attrgetter(
-    *(field.name for field in fields(SearchRequest) if field.name not in ("vectors", "ids"))
+    *(
+        field.name
+        for field in fields(SearchRequest)
+        if field.name not in ("vectors", "ids", "composed", "exclude", "slate")
+    )
 )
+
+
+class Alone:
+    """The kind of a search that is like no other; equal to itself only."""
 
 
 def size_of(request: SearchRequest) -> int:
     """Count the queries of a search."""
-    queries = request.vectors if request.vectors is not None else request.ids
-    return 0 if queries is None else len(queries)
+    if request.vectors is not None:
+        return len(request.vectors)
+    if request.ids is not None:
+        return len(request.ids)
+    return 0 if request.composed is None else len(request.composed)
 
 
 def kind_of(request: SearchRequest) -> Hashable:
-    """Tell which searches can be stacked: those that differ in their queries alone."""
+    """Tell which searches can be stacked: those that differ in their queries alone.
+
+    What is asked besides is rarely the same twice, and costs more than company would save.
+    """
+    if request.exclude is not None or request.slate is not None or request.composed is not None:
+        return Alone()
     queries: object = None
     if request.vectors is not None:
         queries = request.vectors.shape[1]
@@ -107,6 +123,7 @@ def taken_apart(hits: Hits, sizes: Sequence[int]) -> list[Hits]:
             errors={row - a: e for row, e in hits.errors.items() if a <= row < b},
             payload_blobs=None if blobs is None else blobs[first:last],
             vectors=None if vectors is None else vectors[a:b],
+            missing_ids={row - a: ids for row, ids in hits.missing_ids.items() if a <= row < b},
         )
         for (a, b), (first, last) in zip(pairwise(bounds), pairwise(blob_bounds), strict=True)
     ]

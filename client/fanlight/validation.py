@@ -29,6 +29,8 @@ from fanlight.model import (
     Metric,
     SearchRequest,
 )
+from fanlight.query_rules import check_against_spec, check_query_parts
+from fanlight.stacking import size_of
 from fanlight.vectors import lengths_of
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
@@ -78,6 +80,8 @@ def check_search(request: SearchRequest, spec: CollectionSpec, limits: Limits) -
         check_id_type(request.ids, spec)
     if request.filter is not None:
         check_filter_fields(request.filter, spec.filterable)
+    if _has_parts(request):
+        check_against_spec(request, spec)
 
 
 def check_search_parameters(request: SearchRequest, limits: Limits) -> None:
@@ -85,8 +89,7 @@ def check_search_parameters(request: SearchRequest, limits: Limits) -> None:
     check_range("k", request.k, 1, limits.k)
     if request.ef_search is not None:
         check_range("ef_search", request.ef_search, 1, limits.ef_search)
-    queries = request.vectors if request.vectors is not None else request.ids
-    n = 0 if queries is None else len(queries)
+    n = size_of(request)
     check_range("queries", n, 1, limits.batch_rows)
     if n * request.k > limits.hits:
         expected = f"at most {limits.hits} hits a request (queries x k)"
@@ -100,6 +103,13 @@ def check_search_parameters(request: SearchRequest, limits: Limits) -> None:
         )
     if request.filter is not None:
         check_filter(request.filter, limits)
+    if _has_parts(request):
+        check_query_parts(request, limits)
+
+
+def _has_parts(request: SearchRequest) -> bool:
+    parts = (request.composed, request.exclude, request.slate)
+    return any(part is not None for part in parts)
 
 
 def check_min_coverage(min_coverage: float) -> None:

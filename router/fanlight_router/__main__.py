@@ -12,6 +12,7 @@ from fanlight.v1.cluster_pb2_grpc import add_ClusterServiceServicer_to_server
 from fanlight.v1.collections_pb2_grpc import add_CollectionServiceServicer_to_server
 from fanlight.v1.items_pb2_grpc import add_ItemServiceServicer_to_server
 from fanlight.v1.search_pb2_grpc import add_SearchServiceServicer_to_server
+from fanlight.v1.sets_pb2_grpc import add_SetServiceServicer_to_server
 from fanlight.wire.program import VERSION, run
 from fanlight.wire.stacker import Stacker
 from fanlight_router.catalog import ClusterCatalog
@@ -27,6 +28,8 @@ from fanlight_router.service import (
     ItemServicer,
     SearchServicer,
 )
+from fanlight_router.set_service import SetServicer
+from fanlight_router.sets import PlacedSets
 from fanlight_router.topology import ShardMap, Topology
 
 
@@ -51,7 +54,10 @@ class Router:
         stacker = Stacker(
             lambda search, timeout_s: fanout.search(search, deadlines.of_search(timeout_s)), limits
         )
-        add_SearchServiceServicer_to_server(SearchServicer(stacker, limits.message_bytes), server)
+        searches = SearchServicer(stacker, limits.message_bytes, fanout, deadlines)
+        add_SearchServiceServicer_to_server(searches, server)
+        sets = PlacedSets(shards, limits)
+        add_SetServiceServicer_to_server(SetServicer(sets, deadlines), server)
         add_ItemServiceServicer_to_server(ItemServicer(placed, fanout, deadlines), server)
         add_CollectionServiceServicer_to_server(CollectionServicer(catalog, deadlines), server)
         add_ClusterServiceServicer_to_server(ClusterServicer(self._topology), server)

@@ -8,24 +8,56 @@ which shard came first.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 
-from fanlight.hits import attach, by_vector, first, real_ids, without_own
+from fanlight.answering import answer
+from fanlight.errors import FanlightError
+from fanlight.explaining import explain
+from fanlight.facets import merged
+from fanlight.filters import Filter
+from fanlight.hits import attach, first, real_ids
 from fanlight.ids import empty, id_type_of, last_occurrences
 from fanlight.limits import Limits
-from fanlight.model import NO_SCORE, Coverage, Hits, Items, Page, Rows, SearchRequest
+from fanlight.model import (
+    NO_SCORE,
+    CollectionSpec,
+    Coverage,
+    Explanation,
+    Facets,
+    Hits,
+    IdColumn,
+    Items,
+    Page,
+    Rows,
+    SearchRequest,
+)
+from fanlight.placement import shard_name, shards_of
+from fanlight.plans import (
+    Describe,
+    Fetch,
+    Fetched,
+    Nearest,
+    Plan,
+    Stand,
+    Standing,
+    Step,
+)
 from fanlight.topk import TopK, merge
-from fanlight.validation import check_min_coverage, check_range, check_search_parameters
+from fanlight.validation import check_min_coverage, check_search_parameters
 from fanlight_router.coverage import KnownItems
 from fanlight_router.deadline import Deadline
-from fanlight_router.gather import Gathered, demand, gather
+from fanlight_router.gather import Gathered, demand, demand_all, gather
 from fanlight_router.items import PlacedItems
 from fanlight_router.scroll import scroll
 from fanlight_router.shards import Columns, Shard
 from fanlight_router.shares import share_of, short_queries, with_rest
+
+T = TypeVar("T")
 
 # As many hits take 17 to 26 ms to merge (measured), as long as other callers should ever wait.
 _HITS_ON_LOOP = 200_000
@@ -56,24 +88,127 @@ class Fanout:
         bare = request
         if request.with_vectors or request.with_payloads or request.take is not None:
             bare = replace(request, with_payloads=False, with_vectors=False, take=None)
-        nearest = self._nearest if bare.ids is None else self._nearest_to_items
-        hits = first(await nearest(bare, deadline), request.width)
+        if bare.is_nearest:
+            hits = await self._nearest(bare, deadline)
+        else:
+            hits = await self._carry_out(answer(bare, self._limits), bare, deadline)
+        hits = first(hits, request.width)
         if request.with_vectors or request.with_payloads:
             hits = attach(hits, await self._winners(request, hits, deadline))
         return hits
 
     async def count(
-        self, collection: str, min_coverage: float, deadline: Deadline
+        self,
+        collection: str,
+        min_coverage: float,
+        deadline: Deadline,
+        filter: Filter | None = None,
     ) -> tuple[int, Coverage]:
         """Count live items on the shards that answer; raises as `search` does."""
         check_min_coverage(min_coverage)
+        answers, coverage = await self._each(
+            collection,
+            min_coverage,
+            deadline,
+            lambda shard, left_s: shard.count(collection, left_s, filter),
+        )
+        return sum(answers), coverage
+
+    async def facets(
+        self,
+        collection: str,
+        field: str,
+        filter: Filter | None,
+        limit: int | None,
+        min_coverage: float,
+        deadline: Deadline,
+    ) -> tuple[Facets, Coverage]:
+        """Count live items by the values of a field; raises as `search` does."""
+        check_min_coverage(min_coverage)
+        answers, coverage = await self._each(
+            collection,
+            min_coverage,
+            deadline,
+            lambda shard, left_s: shard.facets(collection, field, filter, left_s),
+        )
+        return merged(answers, limit), coverage
+
+    async def _each(
+        self,
+        collection: str,
+        min_coverage: float,
+        deadline: Deadline,
+        ask: Callable[[Shard, float], Awaitable[tuple[T, Coverage]]],
+    ) -> tuple[list[T], Coverage]:
+        """Ask every shard the same."""
         left_s = deadline.left_s()
-        calls = {i: shard.count(collection, left_s) for i, shard in enumerate(self._shards)}
-        gathered = await gather(calls, left_s)
+        gathered = await gather({i: ask(s, left_s) for i, s in enumerate(self._shards)}, left_s)
         covered = {i: coverage for i, (_, coverage) in gathered.answers.items()}
         coverage = self._known.unite(collection, covered, gathered.failures)
         demand(gathered, min_coverage, coverage)
-        return sum(count for count, _ in gathered.answers.values()), coverage
+        return [answer for answer, _ in gathered.answers.values()], coverage
+
+    async def delete_matching(
+        self, collection: str, filter: Filter, deadline: Deadline
+    ) -> tuple[int, Coverage]:
+        """Delete the items that satisfy a filter.
+
+        Raises:
+            FanlightError: a shard failed; items of it, and of others, may be gone.
+        """
+        left_s = deadline.left_s()
+        calls = {
+            i: shard.delete_matching(collection, filter, left_s)
+            for i, shard in enumerate(self._shards)
+        }
+        gathered = await gather(calls, left_s)
+        demand_all(gathered)
+        covered = {i: self._known.coverage_of(i, collection) for i in gathered.answers}
+        return sum(gathered.answers.values()), self._known.unite(collection, covered, {})
+
+    async def explain(
+        self, request: SearchRequest, id_: IdColumn, deadline: Deadline
+    ) -> Explanation:
+        """Tell why an item is, or is not, in the answer to a search; raises as `search` does."""
+        check_search_parameters(request, self._limits)
+        plan = explain(request, id_, self._limits)
+        return await self._carry_out(plan, request, deadline)
+
+    async def _standing(
+        self, request: SearchRequest, id_: IdColumn, deadline: Deadline
+    ) -> Standing:
+        """Let the shard that owns an item score it, and the others count what is better."""
+        owner, left_s = int(shards_of(id_, len(self._shards))[0]), deadline.left_s()
+        asked = await gather(
+            {owner: self._shards[owner].explain(request, id_, None, left_s)}, left_s
+        )
+        demand_all(asked)
+        own = asked.answers[owner]
+        standing = Standing(
+            own.exists,
+            own.score,
+            own.rank - 1,
+            own.rank_allowed - 1,
+            shard_name(owner),
+            own.segment,
+            own.seq,
+            own.outcomes,
+        )
+        others = {
+            i: shard.explain(request, id_, own.score, left_s)
+            for i, shard in enumerate(self._shards)
+            if own.exists and i != owner
+        }
+        if not others:
+            return standing
+        gathered = await gather(others, deadline.left_s())
+        demand_all(gathered)
+        ranks = gathered.answers.values()
+        return replace(
+            standing,
+            better=standing.better + sum(other.rank - 1 for other in ranks),
+            better_allowed=standing.better_allowed + sum(o.rank_allowed - 1 for o in ranks),
+        )
 
     async def scroll(
         self,
@@ -140,21 +275,46 @@ class Fanout:
             return _merged(parts, request.k, coverage)
         return await asyncio.to_thread(_merged, parts, request.k, coverage)
 
-    async def _nearest_to_items(self, request: SearchRequest, deadline: Deadline) -> Hits:
-        """Answer queries by id: look their vectors up first, on the shards that own them."""
-        assert request.ids is not None
-        # One hit more is searched, since the item itself is among the hits and left out.
-        check_range("k", request.k, 1, self._limits.k - 1)
-        found, failed = await self._items.find(
-            request.collection,
-            request.ids,
-            Columns(payloads=False),
-            request.min_coverage,
-            deadline,
-        )
-        by_vectors, unknown = by_vector(request, found)
-        hits = await self._nearest(by_vectors, deadline)
-        return without_own(hits, request.ids, {**unknown, **failed}, request.k)
+    async def _carry_out(self, plan: Plan[T], request: SearchRequest, deadline: Deadline) -> T:
+        """Carry a plan out on all shards; making lists may take long, so it is done in a thread."""
+        in_thread, result = request.slate is not None, None
+        while True:
+            advance = partial(_advance, plan, result)
+            step = await asyncio.to_thread(advance) if in_thread else advance()
+            if isinstance(step, _End):
+                answer: T = step.value
+                return answer
+            result = await self._perform(step, request, deadline)
+
+    async def _perform(
+        self, step: Step, request: SearchRequest, deadline: Deadline
+    ) -> Hits | Fetched | CollectionSpec | Standing:
+        match step:
+            case Nearest(search):
+                return await self._nearest(search, deadline)
+            case Fetch(ids, vectors, payloads):
+                columns = Columns(vectors=vectors, payloads=payloads)
+                items, failed = await self._items.find(
+                    request.collection, ids, columns, request.min_coverage, deadline
+                )
+                return Fetched(items, {ids[row]: error for row, error in failed.items()})
+            case Describe():
+                return await self._spec(request.collection, deadline)
+            case Stand(search, id_):
+                return await self._standing(search, id_, deadline)
+
+    async def _spec(self, collection: str, deadline: Deadline) -> CollectionSpec:
+        """Ask any shard what a collection is."""
+        failures: dict[int, FanlightError] = {}
+        for index, shard in enumerate(self._shards):
+            left_s = deadline.left_s()
+            gathered = await gather({index: shard.get_collection(collection, left_s)}, left_s)
+            if index in gathered.answers:
+                return gathered.answers[index][0].spec
+            failures |= gathered.failures
+        nobody: Gathered[Hits] = Gathered({}, failures)
+        demand(nobody, 0, self._known.unite(collection, {}, failures))
+        raise AssertionError("at least one shard must answer")
 
     async def _winners(self, request: SearchRequest, hits: Hits, deadline: Deadline) -> Items:
         """Read the columns asked for, of the hits that are returned only."""
@@ -174,13 +334,30 @@ class Fanout:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _End:
+    """What a plan returned."""
+
+    value: Any
+
+
+def _advance(plan: Plan[Any], result: Any) -> Step | _End:
+    """Take a plan to its next step, or to its end."""
+    try:
+        return plan.send(result)
+    except StopIteration as end:
+        return _End(end.value)
+
+
 def _merged(parts: Sequence[Hits], k: int, coverage: Coverage) -> Hits:
     blocks = [TopK(part.ids, part.scores, part.counts) for part in parts]
     best = merge(blocks, k, id_type_of(parts[0].ids), len(parts[0].counts))
     errors = {row: error for part in parts for row, error in part.errors.items()}
     if errors:
         _clear(best, list(errors))
-    return Hits(best.ids, best.scores, best.counts, coverage, errors)
+    excluded = [part.excluded for part in parts if part.excluded is not None]
+    left_out = sum(excluded) if excluded else None
+    return Hits(best.ids, best.scores, best.counts, coverage, errors, excluded=left_out)
 
 
 def _clear(hits: TopK, rows: Sequence[int]) -> None:

@@ -21,11 +21,14 @@ import structlog
 
 from fanlight.cluster import ShardState, ShardStatus
 from fanlight.errors import FanlightError, InternalError, InvalidRequest, NotReady, WrongShard
+from fanlight.filters import Filter
 from fanlight.model import (
     CollectionInfo,
     CollectionSpec,
     Coverage,
     DeleteResult,
+    Explanation,
+    Facets,
     Hits,
     IdColumn,
     ItemBatch,
@@ -42,13 +45,17 @@ from fanlight.v1 import (
     collections_pb2_grpc,
     items_pb2_grpc,
     search_pb2_grpc,
+    sets_pb2_grpc,
 )
 from fanlight.v1 import collections_pb2 as collections
 from fanlight.v1 import items_pb2 as items
 from fanlight.v1 import search_pb2 as search
+from fanlight.v1 import sets_pb2 as sets
 from fanlight.wire import codec
+from fanlight.wire.answer_codec import from_explanation, from_facets
 from fanlight.wire.channels import channel_options
 from fanlight.wire.cluster_codec import from_cluster_status
+from fanlight.wire.filter_codec import to_filter
 from fanlight.wire.status import ERROR_KEY, from_coverage, from_row_errors, from_rpc_error
 from fanlight.wire.stream import Decode, SearchStream
 from fanlight_router.shards import Columns
@@ -137,6 +144,10 @@ class RemoteShard:
             "search_pb2_grpc.SearchServiceAsyncStub",
             search_pb2_grpc.SearchServiceStub(self._channel),
         )
+        self._unary_searches = searches
+        self._sets = cast(
+            "sets_pb2_grpc.SetServiceAsyncStub", sets_pb2_grpc.SetServiceStub(self._channel)
+        )
         self._searches = SearchStream(searches.SearchStream, message_bytes, self._on_break)
 
     # --- admission ------------------------------------------------------------------------
@@ -214,11 +225,82 @@ class RemoteShard:
             failed.set_exception(error)
             return failed
 
-    async def count(self, collection: str, timeout_s: float) -> tuple[int, Coverage]:
-        """Count live items."""
-        request = items.CountItemsRequest(collection=collection)
+    async def explain(
+        self, request: SearchRequest, id_: IdColumn, score: float | None, timeout_s: float
+    ) -> Explanation:
+        """Tell how an item, or a score, stands on this shard."""
+        message = search.ExplainRequest(
+            search=codec.to_search(request), id=codec.to_ids(id_), score=score
+        )
+        response = await self._call(self._unary_searches.Explain, message, timeout_s)
+        return from_explanation(response)
+
+    async def count(
+        self, collection: str, timeout_s: float, filter: Filter | None = None
+    ) -> tuple[int, Coverage]:
+        """Count live items, or those that satisfy a filter."""
+        wanted = None if filter is None else to_filter(filter)
+        request = items.CountItemsRequest(collection=collection, filter=wanted)
         response = await self._call(self._items.CountItems, request, timeout_s)
         return response.count, from_coverage(response.coverage)
+
+    async def facets(
+        self, collection: str, field: str, filter: Filter | None, timeout_s: float
+    ) -> tuple[Facets, Coverage]:
+        """Count live items by all values of a field."""
+        wanted = None if filter is None else to_filter(filter)
+        request = items.FacetItemsRequest(collection=collection, field=field, filter=wanted)
+        response = await self._call(self._items.FacetItems, request, timeout_s)
+        with _decoding():
+            return from_facets(response)
+
+    async def delete_matching(self, collection: str, filter: Filter, timeout_s: float) -> int:
+        """Delete the items that satisfy a filter."""
+        request = items.DeleteItemsRequest(collection=collection, filter=to_filter(filter))
+        return (await self._call(self._items.DeleteItems, request, timeout_s)).deleted
+
+    # --- sets -----------------------------------------------------------------------------
+
+    async def append_to_set(
+        self, collection: str, name: str, ids: IdColumn, ttl_s: float | None, timeout_s: float
+    ) -> int:
+        """Add ids to a set."""
+        request = sets.AppendToSetRequest(
+            collection=collection, name=name, ids=codec.to_ids(ids), ttl_s=ttl_s
+        )
+        return (await self._call(self._sets.AppendToSet, request, timeout_s)).members
+
+    async def remove_from_set(
+        self, collection: str, name: str, ids: IdColumn, timeout_s: float
+    ) -> int:
+        """Take ids out of a set."""
+        request = sets.RemoveFromSetRequest(collection=collection, name=name, ids=codec.to_ids(ids))
+        return (await self._call(self._sets.RemoveFromSet, request, timeout_s)).members
+
+    async def expire_set(self, collection: str, name: str, ttl_s: float, timeout_s: float) -> int:
+        """Give all members of a set a time to live."""
+        request = sets.ExpireSetRequest(collection=collection, name=name, ttl_s=ttl_s)
+        return (await self._call(self._sets.ExpireSet, request, timeout_s)).members
+
+    async def delete_set(self, collection: str, name: str, timeout_s: float) -> int:
+        """Take all members out of a set."""
+        request = sets.DeleteSetRequest(collection=collection, name=name)
+        await self._call(self._sets.DeleteSet, request, timeout_s)
+        return 0
+
+    async def count_set(self, collection: str, name: str, timeout_s: float) -> int:
+        """Count the members of a set."""
+        request = sets.GetSetRequest(collection=collection, name=name, without_ids=True)
+        return (await self._call(self._sets.GetSet, request, timeout_s)).members
+
+    async def set_members(self, collection: str, name: str, timeout_s: float) -> IdColumn:
+        """List the members of a set."""
+        request = sets.GetSetRequest(collection=collection, name=name)
+        response = await self._call(self._sets.GetSet, request, timeout_s)
+        with _decoding():
+            return codec.from_ids(response.ids, "ids")
+
+    # --- items ----------------------------------------------------------------------------
 
     async def upsert(self, collection: str, batch: ItemBatch, timeout_s: float) -> UpsertResult:
         """Write items."""

@@ -23,6 +23,7 @@ from fanlight.v1 import collections_pb2 as collections
 from fanlight.v1 import items_pb2 as items
 from fanlight.v1 import search_pb2 as search
 from fanlight.wire import codec
+from fanlight.wire.answer_codec import from_explain, to_explanation, to_facets
 from fanlight.wire.answers import AnswerStream
 from fanlight.wire.cluster_codec import to_cluster_status
 from fanlight.wire.stacker import Stacker
@@ -63,9 +64,21 @@ class Deadlines:
 class SearchServicer(search_pb2_grpc.SearchServiceServicer):
     """Search over all shards."""
 
-    def __init__(self, stacker: Stacker, message_bytes: int) -> None:
+    def __init__(
+        self, stacker: Stacker, message_bytes: int, fanout: Fanout, deadlines: Deadlines
+    ) -> None:
         self._stacker = stacker
         self._message_bytes = message_bytes
+        self._fanout = fanout
+        self._deadlines = deadlines
+
+    async def Explain(
+        self, request: search.ExplainRequest, context: _Context
+    ) -> search.ExplainResponse:
+        """Tell why an item is, or is not, in the answer to a search."""
+        asked, id_ = from_explain(request)
+        deadline = self._deadlines.of_read(context)
+        return to_explanation(await self._fanout.explain(asked, id_, deadline))
 
     async def Search(
         self, request: search.SearchRequest, context: _Context
@@ -110,6 +123,12 @@ class ItemServicer(items_pb2_grpc.ItemServiceServicer):
         self, request: items.DeleteItemsRequest, context: _Context
     ) -> items.DeleteItemsResponse:
         """Delete items."""
+        if request.HasField("filter"):
+            filter, deadline = codec.filter_of_deletion(request), self._deadlines.of_write(context)
+            deleted, coverage = await self._fanout.delete_matching(
+                request.collection, filter, deadline
+            )
+            return items.DeleteItemsResponse(deleted=deleted, coverage=to_coverage(coverage))
         result, coverage = await self._placed.delete(
             request.collection,
             codec.from_ids(request.ids, "ids"),
@@ -168,8 +187,23 @@ class ItemServicer(items_pb2_grpc.ItemServiceServicer):
             request.collection,
             _min_coverage(request),
             self._deadlines.of_read(context),
+            codec.filter_of(request),
         )
         return items.CountItemsResponse(count=count, coverage=to_coverage(coverage))
+
+    async def FacetItems(
+        self, request: items.FacetItemsRequest, context: _Context
+    ) -> items.FacetItemsResponse:
+        """Count live items by the values of a field."""
+        facets, coverage = await self._fanout.facets(
+            request.collection,
+            request.field,
+            codec.filter_of(request),
+            request.limit if request.HasField("limit") else None,
+            _min_coverage(request),
+            self._deadlines.of_read(context),
+        )
+        return to_facets(facets, coverage)
 
 
 def _columns(request: items.GetItemsRequest | items.ScrollItemsRequest) -> Columns:
@@ -225,6 +259,7 @@ class CollectionServicer(collections_pb2_grpc.CollectionServiceServicer):
 
 def _min_coverage(
     request: items.CountItemsRequest
+    | items.FacetItemsRequest
     | collections.GetCollectionRequest
     | collections.ListCollectionsRequest,
 ) -> float:

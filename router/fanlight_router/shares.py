@@ -61,4 +61,4 @@ def with_rest(part: Hits, rows: Rows, whole: Hits, k: int) -> Hits:
     ids[:, : part.ids.shape[1]], scores[:, : part.ids.shape[1]] = part.ids, part.scores
     ids[rows], scores[rows], counts[rows] = whole.ids, whole.scores, whole.counts
     errors = {**part.errors, **{int(rows[row]): error for row, error in whole.errors.items()}}
-    return Hits(ids, scores, counts, part.coverage, errors)
+    return Hits(ids, scores, counts, part.coverage, errors, excluded=part.excluded)

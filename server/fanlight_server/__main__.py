@@ -13,6 +13,7 @@ from fanlight.v1.cluster_pb2_grpc import add_ClusterServiceServicer_to_server
 from fanlight.v1.collections_pb2_grpc import add_CollectionServiceServicer_to_server
 from fanlight.v1.items_pb2_grpc import add_ItemServiceServicer_to_server
 from fanlight.v1.search_pb2_grpc import add_SearchServiceServicer_to_server
+from fanlight.v1.sets_pb2_grpc import add_SetServiceServicer_to_server
 from fanlight.wire.program import run
 from fanlight_server.catalog import Catalog
 from fanlight_server.config import ServerConfig
@@ -23,6 +24,7 @@ from fanlight_server.service import (
     ItemServicer,
     SearchServicer,
 )
+from fanlight_server.set_service import SetServicer
 from fanlight_server.workers import Workers
 
 # Reads and writes wait for the disk, not for a core.
@@ -49,8 +51,9 @@ class ShardServer:
         add_CollectionServiceServicer_to_server(CollectionServicer(catalog, workers), server)
         add_ItemServiceServicer_to_server(ItemServicer(catalog, workers), server)
         add_SearchServiceServicer_to_server(
-            SearchServicer(self._executor, config.limits.message_bytes), server
+            SearchServicer(self._executor, config.limits.message_bytes, catalog, workers), server
         )
+        add_SetServiceServicer_to_server(SetServicer(catalog, workers), server)
         add_ClusterServiceServicer_to_server(
             ClusterServicer(catalog, workers, lambda: self._address), server
         )

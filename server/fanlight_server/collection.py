@@ -9,35 +9,43 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 
-from fanlight.errors import DeadlineExceeded, FanlightError, RowError
+from fanlight.answering import answer
+from fanlight.errors import InvalidRequest, RowError
+from fanlight.explaining import explain, explained
+from fanlight.facets import ranked
 from fanlight.fields import FieldValues
-from fanlight.hits import attach, by_vector, first, real_ids, without_own
-from fanlight.ids import empty, id_type_of, last_occurrences
+from fanlight.filter_rules import check_filter, check_filter_fields
+from fanlight.filters import Exists, Filter
+from fanlight.hits import attach, first, real_ids
+from fanlight.ids import ascending, empty, last_occurrences
 from fanlight.limits import Limits
 from fanlight.model import (
-    NO_SCORE,
     CollectionInfo,
     CollectionSpec,
     Coverage,
     DeleteResult,
+    Explanation,
+    Facets,
     Floats,
     Hits,
     IdColumn,
-    IdType,
     ItemBatch,
     Items,
+    Outcome,
     Page,
     Rows,
     SearchRequest,
     UpsertResult,
 )
-from fanlight.topk import TopK, cut
+from fanlight.plans import Describe, Fetch, Fetched, Nearest, Stand, Standing, Step, perform
+from fanlight.queries import Exclusions
+from fanlight.topk import cut
 from fanlight.validation import (
     bad_id_rows,
     bad_vector_rows,
@@ -48,16 +56,23 @@ from fanlight.validation import (
     check_search,
     judge_items,
 )
+from fanlight_server.answered import all_but, spread, without_late
+from fanlight_server.index.excluded import Excluded
 from fanlight_server.index.index import Index
 from fanlight_server.index.query import Queries
 from fanlight_server.index.settings import IndexConfig, SearchConfig
+from fanlight_server.index.standing import standing_of
 from fanlight_server.keeper import SegmentKeeper
 from fanlight_server.paging import from_token, to_token
+from fanlight_server.sets import Sets
 from fanlight_server.storage.files import make_directory
+from fanlight_server.storage.sets import SetChange
 from fanlight_server.storage.store import Change, Store, StoredItem
 from fanlight_server.storage.writer import GroupWriter
 
-Answer = UpsertResult | DeleteResult
+Answer = UpsertResult | DeleteResult | int
+# Items that a deletion by filter takes out with one write: one group commit.
+_DELETED_ROWS = 8_192
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +85,7 @@ class Write:
         payload_blobs: n JSON texts, or None.
         fields: values of the filterable fields, one mapping a row; empty when there are none.
         answer: makes the answer from the number of items that the write removed.
+        seqs: (n,) int64: delete only items whose last change this is; None for all.
     """
 
     ids: IdColumn
@@ -77,6 +93,7 @@ class Write:
     payload_blobs: Sequence[bytes] | None
     fields: Sequence[FieldValues]
     answer: Callable[[int], Answer]
+    seqs: Rows | None = None
 
 
 class Collection:
@@ -91,6 +108,7 @@ class Collection:
         index_config: IndexConfig,
         search_config: SearchConfig,
         now: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.time,
         *,
         create: bool,
     ) -> None:
@@ -119,7 +137,8 @@ class Collection:
         except BaseException:
             self._store.close()
             raise
-        self._writer: GroupWriter[Write, Answer] = GroupWriter(
+        self.sets = Sets(self._store, spec, limits, self._submit_change, clock)
+        self._writer: GroupWriter[Write | SetChange, Answer] = GroupWriter(
             f"writer-{spec.name}", self._apply, self.keeper.wait_for_room
         )
 
@@ -136,9 +155,37 @@ class Collection:
             segments=len(view.segments),
         )
 
-    def count(self) -> int:
-        """Count the live items."""
-        return self._index.view.live
+    def count(self, filter: Filter | None = None) -> int:
+        """Count the live items, or those that satisfy a filter.
+
+        Raises:
+            InvalidRequest: the filter cannot be.
+        """
+        if filter is None:
+            return self._index.view.live
+        self._check_filter(filter)
+        return self._index.view.count(filter)
+
+    def facets(self, field: str, filter: Filter | None = None, limit: int | None = None) -> Facets:
+        """Count live items by the values of a filterable field.
+
+        Raises:
+            InvalidRequest: the field is not filterable or has too many values, or the filter
+                cannot be.
+        """
+        check_filter_fields(Exists(field), self.spec.filterable)
+        if filter is not None:
+            self._check_filter(filter)
+        view, most = self._index.view, self._limits.facet_values
+        counts = view.facet(field, filter)
+        if len(counts) > most:
+            expected = f"a field of at most {most} distinct values"
+            raise InvalidRequest.of_field("field", expected, str(len(counts)))
+        return ranked(counts, view.live if filter is None else view.count(filter), limit)
+
+    def _check_filter(self, filter: Filter) -> None:
+        check_filter(filter, self._limits)
+        check_filter_fields(filter, self.spec.filterable)
 
     def search(self, request: SearchRequest, *, timeout_s: float | None = None) -> Hits:
         """Answer the queries of `request`; a bad query fails alone, in `Hits.errors`.
@@ -154,44 +201,104 @@ class Collection:
         check_search(request, self.spec, self._limits)
         self._index.note_search()
         ends = None if timeout_s is None else self._now() + timeout_s
-        by_id = request.vectors is None
-        hits = self._search_by_id(request, ends) if by_id else self._search(request, ends)
+        if request.is_nearest:
+            hits = self._search(request, ends)
+        else:
+            plan = answer(request, self._limits)
+            hits = perform(plan, lambda step: self._perform(step, ends))
         hits = first(hits, request.width)
         if not (request.with_payloads or request.with_vectors):
             return hits
         winners = self._read(real_ids(hits), request.with_vectors, request.with_payloads)
         return attach(hits, winners)
 
-    def _search_by_id(self, request: SearchRequest, ends: float | None) -> Hits:
-        assert request.ids is not None
-        searched, errors = by_vector(request, self._read(request.ids, True, False))
-        return without_own(self._search(searched, ends), request.ids, errors, request.k)
+    def explain(self, request: SearchRequest, id_: IdColumn, score: float | None) -> Explanation:
+        """Tell why an item is, or is not, in the answer to a search; see `fanlight.explaining`.
+
+        Args:
+            request: a search with one query.
+            id_: (1,) the item.
+            score: of an item that another shard holds, to be ranked here; or None.
+
+        Raises:
+            InvalidRequest: the request cannot be.
+        """
+        check_search(request, self.spec, self._limits)
+        check_id_type(id_, self.spec)
+        if score is not None:
+            return explained(self._standing(request, id_, score))
+        return perform(explain(request, id_, self._limits), lambda step: self._perform(step, None))
+
+    def _standing(self, request: SearchRequest, id_: IdColumn, score: float | None) -> Standing:
+        assert request.vectors is not None
+        excluded = None if request.exclude is None else self._excluded(request.exclude)
+        queries = self._queries(replace(request, exact=True), request.vectors, excluded, None)
+        outcomes = self._exclusion_outcomes(request.exclude, id_)
+        standing = standing_of(self._index.view, queries, id_, score)
+        return replace(standing, outcomes=(*standing.outcomes, *outcomes))
+
+    def _exclusion_outcomes(self, exclude: Exclusions | None, id_: IdColumn) -> list[Outcome]:
+        if exclude is None:
+            return []
+        given = [] if exclude.ids is None else [("exclude_ids", exclude.ids)]
+        given += [(f"set {name}", self.sets.members(name)) for name in exclude.sets]
+        return [Outcome(rule, not bool(np.isin(id_, ids)[0])) for rule, ids in given]
+
+    def _perform(
+        self, step: Step, ends: float | None
+    ) -> Hits | Fetched | CollectionSpec | Standing:
+        match step:
+            case Nearest(request):
+                return self._search(request, ends)
+            case Fetch(ids, vectors, payloads):
+                return Fetched(self._read(ids, vectors, payloads))
+            case Describe():
+                return self.spec
+            case Stand(request, id_):
+                return self._standing(request, id_, None)
 
     def _search(self, request: SearchRequest, ends: float | None) -> Hits:
         assert request.vectors is not None
         view = self._index.view
+        excluded = None if request.exclude is None else self._excluded(request.exclude)
         coverage = Coverage(1, 1, view.live, view.live)
         errors = bad_vector_rows("vectors", request.vectors, self.spec.metric)
         if not errors:
-            top, whole = view.search(self._queries(request, request.vectors, ends))
+            top, whole = view.search(self._queries(request, request.vectors, excluded, ends))
         else:
-            good = _all_but(list(errors), len(request.vectors))
-            top, whole = view.search(self._queries(request, request.vectors[good], ends))
-            top = _spread(top, good, len(request.vectors), self.spec.id_type)
+            good = all_but(list(errors), len(request.vectors))
+            top, whole = view.search(self._queries(request, request.vectors[good], excluded, ends))
+            top = spread(top, good, len(request.vectors), self.spec.id_type)
         if not whole:
-            top, late = _without_late(top)
+            top, late = without_late(top)
             errors |= late
         if request.score_threshold is not None:
             top = cut(top, request.score_threshold)
-        return Hits(top.ids, top.scores, top.counts, coverage, errors)
+        hits = Hits(top.ids, top.scores, top.counts, coverage, errors)
+        if excluded is None:
+            return hits
+        left_out = view.count(request.filter) - view.count(request.filter, excluded)
+        return replace(hits, excluded=left_out)
 
-    def _queries(self, request: SearchRequest, vectors: Floats, ends: float | None) -> Queries:
+    def _excluded(self, exclude: Exclusions) -> Excluded:
+        """Gather the ids that a search may not find."""
+        columns = [] if exclude.ids is None else [ascending(exclude.ids)]
+        return Excluded([*columns, *map(self.sets.members, exclude.sets)])
+
+    def _queries(
+        self,
+        request: SearchRequest,
+        vectors: Floats,
+        excluded: Excluded | None,
+        ends: float | None,
+    ) -> Queries:
         config = self._search_config
         return Queries(
             vectors=vectors,
             k=request.k,
             ef=None if request.exact else request.ef_search or config.ef_search_default,
             filter=request.filter,
+            excluded=excluded,
             walk=config.walk,
             threads=self._threads,
             time_left=lambda: None if ends is None else max(0.0, ends - self._now()),
@@ -270,7 +377,7 @@ class Collection:
         """
         check_items(batch, self.spec, self._limits)
         errors, fields = judge_items(batch, self.spec, self._limits)
-        good = _all_but([error.row for error in errors], len(batch.ids))
+        good = all_but([error.row for error in errors], len(batch.ids))
         kept, superseded = last_occurrences(batch.ids[good])
         result = UpsertResult(len(kept), errors, good[superseded])
         # copying what is nearly always everything cost a third of the shard's time for a row
@@ -297,10 +404,32 @@ class Collection:
         write = Write(unique, None, None, (), lambda killed: DeleteResult(killed, errors))
         return cast(Future[DeleteResult], self._submit(write))
 
+    def delete_matching(self, filter: Filter) -> int:
+        """Delete the items that satisfy a filter now; one that is written meanwhile stays.
+
+        Waits until the deletions are on disk and visible; not all of them become so at once.
+
+        Returns:
+            Items that are gone.
+
+        Raises:
+            InvalidRequest, Overloaded, NotReady: as for `upsert`; items may be gone by then.
+        """
+        self._check_filter(filter)
+        ids, seqs = self._index.view.matching(filter)
+        deleted = 0
+        for start in range(0, len(ids), _DELETED_ROWS):
+            part = slice(start, start + _DELETED_ROWS)
+            write = Write(ids[part], None, None, (), DeleteResult, seqs[part])
+            deleted += cast(Future[DeleteResult], self._submit(write)).result().deleted
+        return deleted
+
+    # --- how writes are applied ---------------------------------------------------------------
+
     def _valid(self, ids: IdColumn) -> tuple[IdColumn, tuple[RowError, ...]]:
         """Leave out the ids that cannot be stored, and say why."""
         faults = bad_id_rows(ids, self._limits)
-        valid = _all_but(list(faults), len(ids))
+        valid = all_but(list(faults), len(ids))
         return ids[valid], tuple(RowError(row, faults[row]) for row in sorted(faults))
 
     def _submit(self, write: Write) -> Future[Answer]:
@@ -309,16 +438,40 @@ class Collection:
         vectors = 0 if write.vectors is None else write.vectors.nbytes
         return self._writer.submit(write, vectors + sum(map(len, blobs)) + 64 * len(write.ids))
 
-    def _apply(self, writes: Sequence[Write]) -> list[Answer]:
+    def _submit_change(self, change: SetChange, size_bytes: int) -> Future[int]:
+        return cast(Future[int], self._writer.submit(change, size_bytes))
+
+    def _apply(self, writes: Sequence[Write | SetChange]) -> list[Answer]:
         """Make writes durable, then visible."""
-        changes, seq = [], self._seq + 1
+        changes: list[Change | SetChange] = []
+        seq = self._seq + 1
         for write in writes:
-            changes.append(Change(write.ids, seq, write.vectors, write.payload_blobs))
-            seq += len(write.ids)
+            if isinstance(write, SetChange):
+                changes.append(write)
+                continue
+            ids = write.ids if write.seqs is None else self._unchanged(write, changes)
+            changes.append(Change(ids, seq, write.vectors, write.payload_blobs))
+            seq += len(ids)
         self._store.write(changes)
         self._seq = seq - 1
-        killed = [self._show(c, w.fields) for c, w in zip(changes, writes, strict=True)]
-        return [write.answer(n) for write, n in zip(writes, killed, strict=True)]
+        return [self._shown(c, w) for c, w in zip(changes, writes, strict=True)]
+
+    def _unchanged(self, write: Write, before: Sequence[Change | SetChange]) -> IdColumn:
+        """Leave out items that have changed since the write was made."""
+        assert write.seqs is not None
+        same = self._index.view.seqs_of(write.ids) == write.seqs
+        for change in before:
+            if isinstance(change, Change):
+                same &= ~np.isin(write.ids, change.ids)
+        unchanged: IdColumn = write.ids[same]
+        return unchanged
+
+    def _shown(self, change: Change | SetChange, write: Write | SetChange) -> Answer:
+        """Make a change visible and give the answer to its write."""
+        if isinstance(change, SetChange):
+            return self.sets.show(change)
+        assert isinstance(write, Write)
+        return write.answer(self._show(change, write.fields))
 
     def _show(self, change: Change, fields: Sequence[FieldValues]) -> int:
         if not len(change.ids):
@@ -333,29 +486,3 @@ class Collection:
         self.keeper.stop()
         self._writer.close()
         self._store.close()
-
-
-def _all_but(left_out: list[int], n: int) -> Rows:
-    """Number n rows, and leave some out."""
-    kept = np.ones(n, dtype=np.bool_)
-    kept[left_out] = False
-    return np.flatnonzero(kept)
-
-
-def _without_late(top: TopK) -> tuple[TopK, dict[int, FanlightError]]:
-    """Take the hits of unanswered queries away, and say why."""
-    late = np.flatnonzero(top.counts < 0)
-    top.ids[late] = empty(id_type_of(top.ids), 1)[0]
-    top.scores[late] = NO_SCORE
-    top.counts[late] = 0
-    error = DeadlineExceeded("the deadline passed before the query could start")
-    return top, dict.fromkeys(late.tolist(), error)
-
-
-def _spread(top: TopK, rows: Rows, n: int, id_type: IdType) -> TopK:
-    """Put the answers of the good queries back among all n."""
-    ids = empty(id_type, (n, top.ids.shape[1]))
-    scores = np.full(ids.shape, NO_SCORE, dtype=np.float32)
-    counts = np.zeros(n, dtype=np.int64)
-    ids[rows], scores[rows], counts[rows] = top.ids, top.scores, top.counts
-    return TopK(ids, scores, counts)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from concurrent.futures import Future
 from typing import Protocol
 
+from fanlight.filters import Filter
 from fanlight.model import (
     CollectionInfo,
     CollectionSpec,
     DeleteResult,
+    Explanation,
+    Facets,
     Hits,
     IdColumn,
     ItemBatch,
@@ -20,6 +23,30 @@ from fanlight.model import (
 from fanlight.placement import ShardIdentity
 
 
+class SetsCore(Protocol):
+    """The sets of one collection here; safe for many threads. Changes complete when on disk."""
+
+    def append(self, name: str, ids: IdColumn, ttl_s: float | None = None) -> Future[int]:
+        """Add ids."""
+        ...
+
+    def remove(self, name: str, ids: IdColumn) -> Future[int]:
+        """Take ids out."""
+        ...
+
+    def expire(self, name: str, ttl_s: float) -> Future[int]:
+        """Give all members a time to live."""
+        ...
+
+    def delete(self, name: str) -> Future[int]:
+        """Take all members out."""
+        ...
+
+    def members(self, name: str) -> IdColumn:
+        """List the members, ascending."""
+        ...
+
+
 class CollectionCore(Protocol):
     """This shard's part of one collection; safe for many threads."""
 
@@ -27,8 +54,25 @@ class CollectionCore(Protocol):
         """Describe it as it stands."""
         ...
 
-    def count(self) -> int:
-        """Count the live items."""
+    @property
+    def sets(self) -> SetsCore:
+        """Give the sets that searches exclude by name."""
+        ...
+
+    def count(self, filter: Filter | None = None) -> int:
+        """Count the live items, or those that satisfy a filter."""
+        ...
+
+    def facets(self, field: str, filter: Filter | None = None, limit: int | None = None) -> Facets:
+        """Count live items by the values of a field."""
+        ...
+
+    def delete_matching(self, filter: Filter) -> int:
+        """Delete the items that satisfy a filter, and wait until they are gone."""
+        ...
+
+    def explain(self, request: SearchRequest, id_: IdColumn, score: float | None) -> Explanation:
+        """Tell why an item is, or is not, in the answer to a search."""
         ...
 
     def search(self, request: SearchRequest, *, timeout_s: float | None = None) -> Hits:

@@ -19,7 +19,7 @@ from typing import TypeAlias
 from fanlight.errors import DeadlineExceeded, Overloaded
 from fanlight.limits import Limits
 from fanlight.model import Hits, Searcher, SearchRequest
-from fanlight.stacking import kind_of, room_for, size_of, stacked, taken_apart
+from fanlight.stacking import Alone, kind_of, room_for, size_of, stacked, taken_apart
 
 Outcome: TypeAlias = Hits | Exception
 
@@ -155,7 +155,8 @@ class SearchExecutor:
         if not live:
             return late
         outcomes = _run_stack(self._find, [waiting.request for waiting in live])
-        self._note_pace(kind, live, self._loop.time() - started)
+        if not isinstance(kind, Alone):
+            self._note_pace(kind, live, self._loop.time() - started)
         return [*zip(live, outcomes, strict=True), *late]
 
     def _note_pace(self, kind: Hashable, live: Sequence[_Waiting], seconds: float) -> None:

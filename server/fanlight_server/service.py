@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import grpc
@@ -27,6 +28,7 @@ from fanlight.v1 import items_pb2 as items
 from fanlight.v1 import search_pb2 as search
 from fanlight.validation import check_min_coverage
 from fanlight.wire import codec
+from fanlight.wire.answer_codec import from_explain, to_explanation, to_facets
 from fanlight.wire.answers import AnswerStream
 from fanlight.wire.cluster_codec import to_cluster_status
 from fanlight.wire.program import VERSION
@@ -50,7 +52,8 @@ def _own_coverage(items_covered: int) -> Any:
 def _check_min_coverage(
     request: collections.GetCollectionRequest
     | collections.ListCollectionsRequest
-    | items.CountItemsRequest,
+    | items.CountItemsRequest
+    | items.FacetItemsRequest,
 ) -> None:
     """Refuse a share that is none, though one shard covers itself whatever the share."""
     if request.HasField("min_coverage"):
@@ -148,6 +151,11 @@ class ItemServicer(items_pb2_grpc.ItemServiceServicer):
     ) -> items.DeleteItemsResponse:
         """Delete items."""
         collection = self._catalog().get(request.collection)
+        if request.HasField("filter"):
+            filter = codec.filter_of_deletion(request)
+            deleted = await self._workers.run(lambda: collection.delete_matching(filter))
+            coverage = _own_coverage(collection.count())
+            return items.DeleteItemsResponse(deleted=deleted, coverage=coverage)
         result = await self._workers.write(
             lambda: collection.delete(codec.from_ids(request.ids, "ids"))
         )
@@ -202,8 +210,28 @@ class ItemServicer(items_pb2_grpc.ItemServiceServicer):
     ) -> items.CountItemsResponse:
         """Count live items."""
         _check_min_coverage(request)
-        count = self._catalog().get(request.collection).count()
-        return items.CountItemsResponse(count=count, coverage=_own_coverage(count))
+        collection = self._catalog().get(request.collection)
+        filter = codec.filter_of(request)
+        if filter is None:
+            count = collection.count()
+        else:
+            count = await self._workers.run(lambda: collection.count(filter))
+        return items.CountItemsResponse(count=count, coverage=_own_coverage(collection.count()))
+
+    async def FacetItems(
+        self, request: items.FacetItemsRequest, context: _Context
+    ) -> items.FacetItemsResponse:
+        """Count live items by the values of a field."""
+
+        def work() -> items.FacetItemsResponse:
+            _check_min_coverage(request)
+            collection = self._catalog().get(request.collection)
+            limit = request.limit if request.HasField("limit") else None
+            facets = collection.facets(request.field, codec.filter_of(request), limit)
+            n = collection.count()
+            return to_facets(facets, Coverage(1, 1, n, n))
+
+        return await self._workers.run(work)
 
 
 def _columns(request: items.GetItemsRequest | items.ScrollItemsRequest) -> dict[str, bool]:
@@ -217,9 +245,17 @@ def _columns(request: items.GetItemsRequest | items.ScrollItemsRequest) -> dict[
 class SearchServicer(search_pb2_grpc.SearchServiceServicer):
     """Search over this shard's items."""
 
-    def __init__(self, executor: SearchExecutor, message_bytes: int) -> None:
+    def __init__(
+        self,
+        executor: SearchExecutor,
+        message_bytes: int,
+        catalog: CatalogGetter,
+        workers: Workers,
+    ) -> None:
         self._executor = executor
         self._message_bytes = message_bytes
+        self._catalog = catalog
+        self._workers = workers
 
     async def Search(
         self, request: search.SearchRequest, context: _Context
@@ -237,6 +273,20 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         async with aclosing(stream.answer(request_iterator)) as responses:
             async for response in responses:
                 yield response
+
+    async def Explain(
+        self, request: search.ExplainRequest, context: _Context
+    ) -> search.ExplainResponse:
+        """Tell why an item is, or is not, in the answer to a search."""
+
+        def work() -> search.ExplainResponse:
+            asked, id_ = from_explain(request)
+            score = request.score if request.HasField("score") else None
+            catalog = self._catalog()
+            explanation = catalog.get(asked.collection).explain(asked, id_, score)
+            return to_explanation(replace(explanation, shard=catalog.identity.name))
+
+        return await self._workers.run(work)
 
 
 class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):

@@ -12,12 +12,17 @@ import numpy as np
 from tests import oracle
 
 from fanlight.errors import FanlightError, InvalidRequest, NotFound, RowError
+from fanlight.filters import Filter
 from fanlight.hits import first
 from fanlight.ids import empty, id_type_of, last_occurrences
 from fanlight.limits import Limits
 from fanlight.model import (
+    CollectionInfo,
+    CollectionSpec,
     Coverage,
     DeleteResult,
+    Explanation,
+    Facets,
     Floats,
     Hits,
     IdColumn,
@@ -111,9 +116,34 @@ class FakeShard:
         found = Hits(best.ids, best.scores, best.counts, self.coverage, errors)
         return self.twist(first(found, request.width))
 
-    async def count(self, collection: str, timeout_s: float) -> tuple[int, Coverage]:
+    async def get_collection(self, name: str, timeout_s: float) -> tuple[CollectionInfo, Coverage]:
+        await self._begin("get_collection", name, timeout_s)
+        spec = CollectionSpec(COLLECTION, DIM, Metric.DOT, self._id_type)
+        return CollectionInfo(spec, 1, len(self.items)), self.coverage
+
+    async def count(
+        self, collection: str, timeout_s: float, filter: Filter | None = None
+    ) -> tuple[int, Coverage]:
         await self._begin("count", collection, timeout_s)
         return len(self.items), self.coverage
+
+    async def facets(
+        self, collection: str, field: str, filter: Filter | None, timeout_s: float
+    ) -> tuple[Facets, Coverage]:
+        await self._begin("facets", collection, timeout_s)
+        ids = sorted(self.items, key=str)
+        return Facets(tuple(ids), np.ones(len(ids), np.int64), len(ids), len(ids)), self.coverage  # type: ignore[arg-type]  # ids are values
+
+    async def delete_matching(self, collection: str, filter: Filter, timeout_s: float) -> int:
+        await self._begin("delete_matching", collection, timeout_s)
+        gone = len(self.items)
+        self.items.clear()
+        return gone
+
+    async def explain(
+        self, request: SearchRequest, id_: IdColumn, score: float | None, timeout_s: float
+    ) -> Explanation:
+        raise AssertionError("tests/query explains over real shards")
 
     async def upsert(self, collection: str, batch: ItemBatch, timeout_s: float) -> UpsertResult:
         await self._begin("upsert", collection, timeout_s)

@@ -8,15 +8,19 @@ from concurrent.futures import Future
 import numpy as np
 
 from fanlight.errors import FanlightError, InvalidRequest, NotFound
+from fanlight.filters import Filter
 from fanlight.model import (
     CollectionInfo,
     CollectionSpec,
     Coverage,
     DeleteResult,
+    Explanation,
+    Facets,
     Hits,
     IdColumn,
     ItemBatch,
     Items,
+    Outcome,
     Page,
     SearchRequest,
     UpsertResult,
@@ -25,6 +29,40 @@ from fanlight.placement import ShardIdentity
 
 DIM = 4
 ITEMS = 7
+
+
+class FakeSets:
+    """Sets that remember their changes.
+
+    Attributes:
+        changes: what came, in order.
+        held: the members of every set.
+    """
+
+    def __init__(self) -> None:
+        self.changes: list[tuple[object, ...]] = []
+        self.held = np.array([3, 5], dtype=np.int64)
+
+    def _changed(self, *change: object) -> Future[int]:
+        self.changes.append(change)
+        future: Future[int] = Future()
+        future.set_result(len(self.held))
+        return future
+
+    def append(self, name: str, ids: IdColumn, ttl_s: float | None = None) -> Future[int]:
+        return self._changed("append", name, ids.tolist(), ttl_s)
+
+    def remove(self, name: str, ids: IdColumn) -> Future[int]:
+        return self._changed("remove", name, ids.tolist())
+
+    def expire(self, name: str, ttl_s: float) -> Future[int]:
+        return self._changed("expire", name, ttl_s)
+
+    def delete(self, name: str) -> Future[int]:
+        return self._changed("delete", name)
+
+    def members(self, name: str) -> IdColumn:
+        return self.held
 
 
 class FakeCollection:
@@ -46,6 +84,7 @@ class FakeCollection:
         self.searched: list[SearchRequest] = []
         self.flags: dict[str, bool] = {}
         self.upserted: list[ItemBatch] = []
+        self.sets = FakeSets()
         self._held_write: Future[UpsertResult] | None = None
 
     def _fail(self) -> None:
@@ -56,9 +95,22 @@ class FakeCollection:
         self._fail()
         return CollectionInfo(self.spec, version=3, items=ITEMS, unindexed_items=2, segments=1)
 
-    def count(self) -> int:
+    def count(self, filter: Filter | None = None) -> int:
         self._fail()
-        return ITEMS
+        return ITEMS if filter is None else 1
+
+    def facets(self, field: str, filter: Filter | None = None, limit: int | None = None) -> Facets:
+        self._fail()
+        return Facets((field,), np.array([ITEMS]), 1, ITEMS)
+
+    def delete_matching(self, filter: Filter) -> int:
+        self._fail()
+        return 1
+
+    def explain(self, request: SearchRequest, id_: IdColumn, score: float | None) -> Explanation:
+        self._fail()
+        coverage, outcomes = Coverage(1, 1, ITEMS, ITEMS), (Outcome("cap", True),)
+        return Explanation(True, 0.5, 2, 1, None, 0.25, 0, "", "1.seg", 9, outcomes, coverage)
 
     def search(self, request: SearchRequest, *, timeout_s: float | None = None) -> Hits:
         self.searched.append(request)

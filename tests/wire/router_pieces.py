@@ -70,6 +70,9 @@ class ScriptedSearches(search_pb2_grpc.SearchServiceServicer):
     async def Search(self, request: pb.SearchRequest, context: _Context) -> pb.SearchResponse:
         raise AssertionError("a router searches in streams")
 
+    async def Explain(self, request: pb.ExplainRequest, context: _Context) -> pb.ExplainResponse:
+        raise AssertionError("nothing is explained here")
+
     async def SearchStream(
         self, request_iterator: AsyncIterator[pb.SearchStreamRequest], context: _Context
     ) -> AsyncIterator[pb.SearchStreamResponse]:

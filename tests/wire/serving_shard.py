@@ -14,7 +14,13 @@ from tests.wire.fakes import DIM, FakeCatalog, FakeCollection
 from fanlight.config import ListenConfig
 from fanlight.limits import Limits
 from fanlight.model import SearchRequest
-from fanlight.v1 import cluster_pb2_grpc, collections_pb2_grpc, items_pb2_grpc, search_pb2_grpc
+from fanlight.v1 import (
+    cluster_pb2_grpc,
+    collections_pb2_grpc,
+    items_pb2_grpc,
+    search_pb2_grpc,
+    sets_pb2_grpc,
+)
 from fanlight.v1 import search_pb2 as search
 from fanlight.v1 import types_pb2 as pb
 from fanlight.wire import codec
@@ -28,6 +34,7 @@ from fanlight_server.service import (
     ItemServicer,
     SearchServicer,
 )
+from fanlight_server.set_service import SetServicer
 from fanlight_server.workers import Workers
 
 
@@ -104,8 +111,9 @@ def register(
     )
     items_pb2_grpc.add_ItemServiceServicer_to_server(ItemServicer(lambda: catalog, workers), server)
     search_pb2_grpc.add_SearchServiceServicer_to_server(
-        SearchServicer(executor, limits.message_bytes), server
+        SearchServicer(executor, limits.message_bytes, lambda: catalog, workers), server
     )
+    sets_pb2_grpc.add_SetServiceServicer_to_server(SetServicer(lambda: catalog, workers), server)
     cluster_pb2_grpc.add_ClusterServiceServicer_to_server(
         ClusterServicer(lambda: catalog, workers, lambda: "here"), server
     )

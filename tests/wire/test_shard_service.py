@@ -10,14 +10,19 @@ import pytest
 from tests.wire.fakes import ITEMS
 from tests.wire.serving_shard import ServingShard, detail_of, search_message
 
+from fanlight import field
 from fanlight.cluster import ShardState
 from fanlight.limits import Limits
 from fanlight.model import CollectionSpec, Coverage, IdType, ItemBatch, Metric
-from fanlight.v1 import cluster_pb2
+from fanlight.v1 import cluster_pb2, sets_pb2_grpc
 from fanlight.v1 import collections_pb2 as collections
 from fanlight.v1 import items_pb2 as items
+from fanlight.v1 import search_pb2 as search
+from fanlight.v1 import sets_pb2 as sets
 from fanlight.wire import codec
+from fanlight.wire.answer_codec import from_explanation, from_facets
 from fanlight.wire.cluster_codec import from_cluster_status
+from fanlight.wire.filter_codec import to_filter
 from fanlight.wire.status import from_coverage
 
 OWN = Coverage(1, 1, ITEMS, ITEMS)
@@ -146,3 +151,56 @@ async def test_a_write_outlives_its_caller(
     call.cancel()
     await wait_until_async(lambda: shard.shell.calls_under_way == 0)
     assert not write.cancelled()
+
+
+async def test_filters_reach_counts_and_deletions(shard: ServingShard) -> None:
+    """A count and a deletion by filter are other questions than those without."""
+    filter = to_filter(field("year") >= 1990)
+    counted = await shard.items.CountItems(
+        items.CountItemsRequest(collection="movies", filter=filter)
+    )
+    assert counted.count == 1
+    assert from_coverage(counted.coverage) == OWN
+    request = items.DeleteItemsRequest(collection="movies", filter=filter)
+    assert (await shard.items.DeleteItems(request)).deleted == 1
+    request.ids.CopyFrom(IDS)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await shard.items.DeleteItems(request)
+    assert detail_of(caught.value).field == "filter"
+
+
+async def test_facets_are_answered_with_coverage(shard: ServingShard) -> None:
+    """The values of a field, their counts and how many items there are."""
+    request = items.FacetItemsRequest(collection="movies", field="genre")
+    facets, coverage = from_facets(await shard.items.FacetItems(request))
+    assert (facets.values, facets.counts.tolist(), facets.items) == (("genre",), [ITEMS], ITEMS)
+    assert coverage == OWN
+
+
+async def test_an_explanation_names_the_shard(shard: ServingShard) -> None:
+    """What the core says of an item comes with the name of the shard."""
+    request = search.ExplainRequest(search=search_message(), id=codec.to_ids(np.array([3])))
+    explanation = from_explanation(await shard.searches.Explain(request))
+    assert (explanation.shard, explanation.segment, explanation.rank) == ("shard-1", "1.seg", 2)
+
+
+async def test_changes_of_sets_reach_the_core(shard: ServingShard) -> None:
+    """Each change is passed on as it came, and answered with the number of members."""
+    stub = sets_pb2_grpc.SetServiceStub(shard.channel)
+    name = {"collection": "movies", "name": "seen"}
+    assert (await stub.AppendToSet(sets.AppendToSetRequest(**name, ids=IDS, ttl_s=5))).members == 2
+    await stub.AppendToSet(sets.AppendToSetRequest(**name, ids=IDS))
+    await stub.RemoveFromSet(sets.RemoveFromSetRequest(**name, ids=IDS))
+    assert (await stub.ExpireSet(sets.ExpireSetRequest(**name, ttl_s=9))).members == 2
+    await stub.DeleteSet(sets.DeleteSetRequest(**name))
+    assert shard.movies.sets.changes == [
+        ("append", "seen", [3, 1], 5.0),
+        ("append", "seen", [3, 1], None),
+        ("remove", "seen", [3, 1]),
+        ("expire", "seen", 9.0),
+        ("delete", "seen"),
+    ]
+    got = await stub.GetSet(sets.GetSetRequest(**name))
+    assert codec.from_ids(got.ids, "ids").tolist() == [3, 5]
+    counted = await stub.GetSet(sets.GetSetRequest(**name, without_ids=True))
+    assert (counted.members, counted.HasField("ids")) == (2, False)

@@ -5,6 +5,7 @@ isort:skip_file
 
 import builtins
 import collections.abc
+import fanlight.v1.filters_pb2
 import fanlight.v1.types_pb2
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
@@ -84,17 +85,25 @@ class DeleteItemsRequest(google.protobuf.message.Message):
 
     COLLECTION_FIELD_NUMBER: builtins.int
     IDS_FIELD_NUMBER: builtins.int
+    FILTER_FIELD_NUMBER: builtins.int
     collection: builtins.str
     @property
     def ids(self) -> fanlight.v1.types_pb2.Ids: ...
+    @property
+    def filter(self) -> fanlight.v1.filters_pb2.Filter:
+        """Instead of ids: delete the items that satisfy it when the shard begins. One
+        that is written meanwhile stays.
+        """
+
     def __init__(
         self,
         *,
         collection: builtins.str = ...,
         ids: fanlight.v1.types_pb2.Ids | None = ...,
+        filter: fanlight.v1.filters_pb2.Filter | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["ids", b"ids"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["collection", b"collection", "ids", b"ids"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["filter", b"filter", "ids", b"ids"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["collection", b"collection", "filter", b"filter", "ids", b"ids"]) -> None: ...
 
 global___DeleteItemsRequest = DeleteItemsRequest
 
@@ -271,17 +280,23 @@ class CountItemsRequest(google.protobuf.message.Message):
 
     COLLECTION_FIELD_NUMBER: builtins.int
     MIN_COVERAGE_FIELD_NUMBER: builtins.int
+    FILTER_FIELD_NUMBER: builtins.int
     collection: builtins.str
     min_coverage: builtins.float
     """As in SearchRequest."""
+    @property
+    def filter(self) -> fanlight.v1.filters_pb2.Filter:
+        """Count only items that satisfy it. Default: all items."""
+
     def __init__(
         self,
         *,
         collection: builtins.str = ...,
         min_coverage: builtins.float | None = ...,
+        filter: fanlight.v1.filters_pb2.Filter | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_min_coverage", b"_min_coverage", "min_coverage", b"min_coverage"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_min_coverage", b"_min_coverage", "collection", b"collection", "min_coverage", b"min_coverage"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_min_coverage", b"_min_coverage", "filter", b"filter", "min_coverage", b"min_coverage"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_min_coverage", b"_min_coverage", "collection", b"collection", "filter", b"filter", "min_coverage", b"min_coverage"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_min_coverage", b"_min_coverage"]) -> typing.Literal["min_coverage"] | None: ...
 
 global___CountItemsRequest = CountItemsRequest
@@ -305,3 +320,87 @@ class CountItemsResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["count", b"count", "coverage", b"coverage"]) -> None: ...
 
 global___CountItemsResponse = CountItemsResponse
+
+@typing.final
+class FacetItemsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: builtins.int
+    FIELD_FIELD_NUMBER: builtins.int
+    FILTER_FIELD_NUMBER: builtins.int
+    LIMIT_FIELD_NUMBER: builtins.int
+    MIN_COVERAGE_FIELD_NUMBER: builtins.int
+    collection: builtins.str
+    field: builtins.str
+    """A filterable field."""
+    limit: builtins.int
+    """Values to return, the most frequent. Default: all of them."""
+    min_coverage: builtins.float
+    """As in SearchRequest."""
+    @property
+    def filter(self) -> fanlight.v1.filters_pb2.Filter:
+        """Count only items that satisfy it. Default: all items."""
+
+    def __init__(
+        self,
+        *,
+        collection: builtins.str = ...,
+        field: builtins.str = ...,
+        filter: fanlight.v1.filters_pb2.Filter | None = ...,
+        limit: builtins.int | None = ...,
+        min_coverage: builtins.float | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_limit", b"_limit", "_min_coverage", b"_min_coverage", "filter", b"filter", "limit", b"limit", "min_coverage", b"min_coverage"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_limit", b"_limit", "_min_coverage", b"_min_coverage", "collection", b"collection", "field", b"field", "filter", b"filter", "limit", b"limit", "min_coverage", b"min_coverage"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_limit", b"_limit"]) -> typing.Literal["limit"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_min_coverage", b"_min_coverage"]) -> typing.Literal["min_coverage"] | None: ...
+
+global___FacetItemsRequest = FacetItemsRequest
+
+@typing.final
+class FacetItemsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    KEYWORDS_FIELD_NUMBER: builtins.int
+    INTS_FIELD_NUMBER: builtins.int
+    FLOATS_FIELD_NUMBER: builtins.int
+    BOOLS_FIELD_NUMBER: builtins.int
+    COUNTS_FIELD_NUMBER: builtins.int
+    DISTINCT_FIELD_NUMBER: builtins.int
+    ITEMS_FIELD_NUMBER: builtins.int
+    COVERAGE_FIELD_NUMBER: builtins.int
+    counts: builtins.bytes
+    """Little-endian uint64, one a value: the items that have it."""
+    distinct: builtins.int
+    """Distinct values in all."""
+    items: builtins.int
+    """Items that satisfy the filter."""
+    @property
+    def keywords(self) -> fanlight.v1.filters_pb2.IsIn.Keywords: ...
+    @property
+    def ints(self) -> fanlight.v1.filters_pb2.IsIn.Ints: ...
+    @property
+    def floats(self) -> fanlight.v1.filters_pb2.IsIn.Floats: ...
+    @property
+    def bools(self) -> fanlight.v1.filters_pb2.IsIn.Bools: ...
+    @property
+    def coverage(self) -> fanlight.v1.types_pb2.Coverage: ...
+    def __init__(
+        self,
+        *,
+        keywords: fanlight.v1.filters_pb2.IsIn.Keywords | None = ...,
+        ints: fanlight.v1.filters_pb2.IsIn.Ints | None = ...,
+        floats: fanlight.v1.filters_pb2.IsIn.Floats | None = ...,
+        bools: fanlight.v1.filters_pb2.IsIn.Bools | None = ...,
+        counts: builtins.bytes = ...,
+        distinct: builtins.int = ...,
+        items: builtins.int = ...,
+        coverage: fanlight.v1.types_pb2.Coverage | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["bools", b"bools", "coverage", b"coverage", "floats", b"floats", "ints", b"ints", "keywords", b"keywords", "values", b"values"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["bools", b"bools", "counts", b"counts", "coverage", b"coverage", "distinct", b"distinct", "floats", b"floats", "ints", b"ints", "items", b"items", "keywords", b"keywords", "values", b"values"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["values", b"values"]) -> typing.Literal["keywords", "ints", "floats", "bools"] | None: ...
+
+global___FacetItemsResponse = FacetItemsResponse

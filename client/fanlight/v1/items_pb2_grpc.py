@@ -60,6 +60,11 @@ class ItemServiceStub(object):
                 request_serializer=fanlight_dot_v1_dot_items__pb2.CountItemsRequest.SerializeToString,
                 response_deserializer=fanlight_dot_v1_dot_items__pb2.CountItemsResponse.FromString,
                 _registered_method=True)
+        self.FacetItems = channel.unary_unary(
+                '/fanlight.v1.ItemService/FacetItems',
+                request_serializer=fanlight_dot_v1_dot_items__pb2.FacetItemsRequest.SerializeToString,
+                response_deserializer=fanlight_dot_v1_dot_items__pb2.FacetItemsResponse.FromString,
+                _registered_method=True)
 
 
 class ItemServiceServicer(object):
@@ -105,6 +110,13 @@ class ItemServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FacetItems(self, request, context):
+        """Count live items by the values of a filterable field.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ItemServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -132,6 +144,11 @@ def add_ItemServiceServicer_to_server(servicer, server):
                     servicer.CountItems,
                     request_deserializer=fanlight_dot_v1_dot_items__pb2.CountItemsRequest.FromString,
                     response_serializer=fanlight_dot_v1_dot_items__pb2.CountItemsResponse.SerializeToString,
+            ),
+            'FacetItems': grpc.unary_unary_rpc_method_handler(
+                    servicer.FacetItems,
+                    request_deserializer=fanlight_dot_v1_dot_items__pb2.FacetItemsRequest.FromString,
+                    response_serializer=fanlight_dot_v1_dot_items__pb2.FacetItemsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -270,6 +287,33 @@ class ItemService(object):
             '/fanlight.v1.ItemService/CountItems',
             fanlight_dot_v1_dot_items__pb2.CountItemsRequest.SerializeToString,
             fanlight_dot_v1_dot_items__pb2.CountItemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FacetItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fanlight.v1.ItemService/FacetItems',
+            fanlight_dot_v1_dot_items__pb2.FacetItemsRequest.SerializeToString,
+            fanlight_dot_v1_dot_items__pb2.FacetItemsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -58,6 +58,12 @@ class ItemServiceStub:
     ]
     """Count live items."""
 
+    FacetItems: grpc.UnaryUnaryMultiCallable[
+        fanlight.v1.items_pb2.FacetItemsRequest,
+        fanlight.v1.items_pb2.FacetItemsResponse,
+    ]
+    """Count live items by the values of a filterable field."""
+
 class ItemServiceAsyncStub:
     """Write and read items by id."""
 
@@ -97,6 +103,12 @@ class ItemServiceAsyncStub:
         fanlight.v1.items_pb2.CountItemsResponse,
     ]
     """Count live items."""
+
+    FacetItems: grpc.aio.UnaryUnaryMultiCallable[
+        fanlight.v1.items_pb2.FacetItemsRequest,
+        fanlight.v1.items_pb2.FacetItemsResponse,
+    ]
+    """Count live items by the values of a filterable field."""
 
 class ItemServiceServicer(metaclass=abc.ABCMeta):
     """Write and read items by id."""
@@ -147,5 +159,13 @@ class ItemServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[fanlight.v1.items_pb2.CountItemsResponse, collections.abc.Awaitable[fanlight.v1.items_pb2.CountItemsResponse]]:
         """Count live items."""
+
+    @abc.abstractmethod
+    def FacetItems(
+        self,
+        request: fanlight.v1.items_pb2.FacetItemsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[fanlight.v1.items_pb2.FacetItemsResponse, collections.abc.Awaitable[fanlight.v1.items_pb2.FacetItemsResponse]]:
+        """Count live items by the values of a filterable field."""
 
 def add_ItemServiceServicer_to_server(servicer: ItemServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -6,6 +6,7 @@ isort:skip_file
 import builtins
 import collections.abc
 import fanlight.v1.filters_pb2
+import fanlight.v1.queries_pb2
 import fanlight.v1.types_pb2
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
@@ -21,6 +22,7 @@ class SearchRequest(google.protobuf.message.Message):
     COLLECTION_FIELD_NUMBER: builtins.int
     VECTORS_FIELD_NUMBER: builtins.int
     IDS_FIELD_NUMBER: builtins.int
+    COMPOSED_FIELD_NUMBER: builtins.int
     K_FIELD_NUMBER: builtins.int
     EF_SEARCH_FIELD_NUMBER: builtins.int
     EXACT_FIELD_NUMBER: builtins.int
@@ -30,6 +32,8 @@ class SearchRequest(google.protobuf.message.Message):
     MIN_COVERAGE_FIELD_NUMBER: builtins.int
     FILTER_FIELD_NUMBER: builtins.int
     TAKE_FIELD_NUMBER: builtins.int
+    EXCLUDE_FIELD_NUMBER: builtins.int
+    SLATE_FIELD_NUMBER: builtins.int
     collection: builtins.str
     k: builtins.int
     """Hits wanted for each query."""
@@ -57,8 +61,18 @@ class SearchRequest(google.protobuf.message.Message):
     @property
     def ids(self) -> fanlight.v1.types_pb2.Ids: ...
     @property
+    def composed(self) -> fanlight.v1.queries_pb2.Queries: ...
+    @property
     def filter(self) -> fanlight.v1.filters_pb2.Filter:
         """Find only items that satisfy it. Default: all items."""
+
+    @property
+    def exclude(self) -> fanlight.v1.queries_pb2.Exclusions:
+        """What no query may find. Default: nothing."""
+
+    @property
+    def slate(self) -> fanlight.v1.queries_pb2.Slate:
+        """How each list of hits must look as a whole. Default: the k nearest."""
 
     def __init__(
         self,
@@ -66,6 +80,7 @@ class SearchRequest(google.protobuf.message.Message):
         collection: builtins.str = ...,
         vectors: fanlight.v1.types_pb2.Matrix | None = ...,
         ids: fanlight.v1.types_pb2.Ids | None = ...,
+        composed: fanlight.v1.queries_pb2.Queries | None = ...,
         k: builtins.int = ...,
         ef_search: builtins.int | None = ...,
         exact: builtins.bool | None = ...,
@@ -75,9 +90,11 @@ class SearchRequest(google.protobuf.message.Message):
         min_coverage: builtins.float | None = ...,
         filter: fanlight.v1.filters_pb2.Filter | None = ...,
         take: builtins.int | None = ...,
+        exclude: fanlight.v1.queries_pb2.Exclusions | None = ...,
+        slate: fanlight.v1.queries_pb2.Slate | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_ef_search", b"_ef_search", "_exact", b"_exact", "_min_coverage", b"_min_coverage", "_score_threshold", b"_score_threshold", "_take", b"_take", "_with_payloads", b"_with_payloads", "_with_vectors", b"_with_vectors", "ef_search", b"ef_search", "exact", b"exact", "filter", b"filter", "ids", b"ids", "min_coverage", b"min_coverage", "queries", b"queries", "score_threshold", b"score_threshold", "take", b"take", "vectors", b"vectors", "with_payloads", b"with_payloads", "with_vectors", b"with_vectors"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_ef_search", b"_ef_search", "_exact", b"_exact", "_min_coverage", b"_min_coverage", "_score_threshold", b"_score_threshold", "_take", b"_take", "_with_payloads", b"_with_payloads", "_with_vectors", b"_with_vectors", "collection", b"collection", "ef_search", b"ef_search", "exact", b"exact", "filter", b"filter", "ids", b"ids", "k", b"k", "min_coverage", b"min_coverage", "queries", b"queries", "score_threshold", b"score_threshold", "take", b"take", "vectors", b"vectors", "with_payloads", b"with_payloads", "with_vectors", b"with_vectors"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_ef_search", b"_ef_search", "_exact", b"_exact", "_min_coverage", b"_min_coverage", "_score_threshold", b"_score_threshold", "_take", b"_take", "_with_payloads", b"_with_payloads", "_with_vectors", b"_with_vectors", "composed", b"composed", "ef_search", b"ef_search", "exact", b"exact", "exclude", b"exclude", "filter", b"filter", "ids", b"ids", "min_coverage", b"min_coverage", "queries", b"queries", "score_threshold", b"score_threshold", "slate", b"slate", "take", b"take", "vectors", b"vectors", "with_payloads", b"with_payloads", "with_vectors", b"with_vectors"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_ef_search", b"_ef_search", "_exact", b"_exact", "_min_coverage", b"_min_coverage", "_score_threshold", b"_score_threshold", "_take", b"_take", "_with_payloads", b"_with_payloads", "_with_vectors", b"_with_vectors", "collection", b"collection", "composed", b"composed", "ef_search", b"ef_search", "exact", b"exact", "exclude", b"exclude", "filter", b"filter", "ids", b"ids", "k", b"k", "min_coverage", b"min_coverage", "queries", b"queries", "score_threshold", b"score_threshold", "slate", b"slate", "take", b"take", "vectors", b"vectors", "with_payloads", b"with_payloads", "with_vectors", b"with_vectors"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_ef_search", b"_ef_search"]) -> typing.Literal["ef_search"] | None: ...
     @typing.overload
@@ -93,7 +110,7 @@ class SearchRequest(google.protobuf.message.Message):
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_with_vectors", b"_with_vectors"]) -> typing.Literal["with_vectors"] | None: ...
     @typing.overload
-    def WhichOneof(self, oneof_group: typing.Literal["queries", b"queries"]) -> typing.Literal["vectors", "ids"] | None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["queries", b"queries"]) -> typing.Literal["vectors", "ids", "composed"] | None: ...
 
 global___SearchRequest = SearchRequest
 
@@ -108,10 +125,20 @@ class SearchResponse(google.protobuf.message.Message):
     COVERAGE_FIELD_NUMBER: builtins.int
     PAYLOADS_FIELD_NUMBER: builtins.int
     VECTORS_FIELD_NUMBER: builtins.int
+    EXCLUDED_FIELD_NUMBER: builtins.int
+    MISSING_FIELD_NUMBER: builtins.int
+    INTERESTS_FIELD_NUMBER: builtins.int
+    UNMET_FIELD_NUMBER: builtins.int
     counts: builtins.bytes
     """Little-endian uint32, one a query: its number of hits, at most k."""
     scores: builtins.bytes
     """Little-endian f32, one a hit; larger is better."""
+    excluded: builtins.int
+    """Live items, of those that the filter accepts, that `exclude` left out."""
+    interests: builtins.bytes
+    """Little-endian uint32, one a hit: the interest that found it, by its place
+    in the query. Present when a query has several.
+    """
     @property
     def ids(self) -> fanlight.v1.types_pb2.Ids:
         """All hits, query after query, best first; equal scores by ascending id."""
@@ -130,6 +157,14 @@ class SearchResponse(google.protobuf.message.Message):
     def vectors(self) -> fanlight.v1.types_pb2.Matrix:
         """One row a hit, when asked for."""
 
+    @property
+    def missing(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___MissingIds]:
+        """Queries of which some examples do not exist."""
+
+    @property
+    def unmet(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___UnmetRules]:
+        """Rules of the slate that could not be met, by query."""
+
     def __init__(
         self,
         *,
@@ -140,11 +175,63 @@ class SearchResponse(google.protobuf.message.Message):
         coverage: fanlight.v1.types_pb2.Coverage | None = ...,
         payloads: fanlight.v1.types_pb2.Blobs | None = ...,
         vectors: fanlight.v1.types_pb2.Matrix | None = ...,
+        excluded: builtins.int | None = ...,
+        missing: collections.abc.Iterable[global___MissingIds] | None = ...,
+        interests: builtins.bytes = ...,
+        unmet: collections.abc.Iterable[global___UnmetRules] | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["coverage", b"coverage", "ids", b"ids", "payloads", b"payloads", "vectors", b"vectors"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["counts", b"counts", "coverage", b"coverage", "errors", b"errors", "ids", b"ids", "payloads", b"payloads", "scores", b"scores", "vectors", b"vectors"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_excluded", b"_excluded", "coverage", b"coverage", "excluded", b"excluded", "ids", b"ids", "payloads", b"payloads", "vectors", b"vectors"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_excluded", b"_excluded", "counts", b"counts", "coverage", b"coverage", "errors", b"errors", "excluded", b"excluded", "ids", b"ids", "interests", b"interests", "missing", b"missing", "payloads", b"payloads", "scores", b"scores", "unmet", b"unmet", "vectors", b"vectors"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_excluded", b"_excluded"]) -> typing.Literal["excluded"] | None: ...
 
 global___SearchResponse = SearchResponse
+
+@typing.final
+class MissingIds(google.protobuf.message.Message):
+    """Ids of examples that no item has."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ROW_FIELD_NUMBER: builtins.int
+    IDS_FIELD_NUMBER: builtins.int
+    row: builtins.int
+    """The query."""
+    @property
+    def ids(self) -> fanlight.v1.types_pb2.Ids: ...
+    def __init__(
+        self,
+        *,
+        row: builtins.int = ...,
+        ids: fanlight.v1.types_pb2.Ids | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["ids", b"ids"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["ids", b"ids", "row", b"row"]) -> None: ...
+
+global___MissingIds = MissingIds
+
+@typing.final
+class UnmetRules(google.protobuf.message.Message):
+    """Rules that the answer to a query does not meet."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ROW_FIELD_NUMBER: builtins.int
+    RULES_FIELD_NUMBER: builtins.int
+    row: builtins.int
+    """The query."""
+    @property
+    def rules(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """For people: the rule and how far it got, as "floor 0: 3 of 5"."""
+
+    def __init__(
+        self,
+        *,
+        row: builtins.int = ...,
+        rules: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["row", b"row", "rules", b"rules"]) -> None: ...
+
+global___UnmetRules = UnmetRules
 
 @typing.final
 class SearchStreamRequest(google.protobuf.message.Message):
@@ -228,3 +315,128 @@ class TaggedAnswer(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["outcome", b"outcome"]) -> typing.Literal["response", "error"] | None: ...
 
 global___TaggedAnswer = TaggedAnswer
+
+@typing.final
+class ExplainRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SEARCH_FIELD_NUMBER: builtins.int
+    ID_FIELD_NUMBER: builtins.int
+    SCORE_FIELD_NUMBER: builtins.int
+    score: builtins.float
+    """Set by routers for shards that do not hold the item: its score. Then only
+    ranks are given, among the items of the shard.
+    """
+    @property
+    def search(self) -> global___SearchRequest:
+        """A search with one query."""
+
+    @property
+    def id(self) -> fanlight.v1.types_pb2.Ids:
+        """The item: one id."""
+
+    def __init__(
+        self,
+        *,
+        search: global___SearchRequest | None = ...,
+        id: fanlight.v1.types_pb2.Ids | None = ...,
+        score: builtins.float | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_score", b"_score", "id", b"id", "score", b"score", "search", b"search"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_score", b"_score", "id", b"id", "score", b"score", "search", b"search"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_score", b"_score"]) -> typing.Literal["score"] | None: ...
+
+global___ExplainRequest = ExplainRequest
+
+@typing.final
+class ExplainResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    EXISTS_FIELD_NUMBER: builtins.int
+    SCORE_FIELD_NUMBER: builtins.int
+    RANK_FIELD_NUMBER: builtins.int
+    RANK_ALLOWED_FIELD_NUMBER: builtins.int
+    PLACE_FIELD_NUMBER: builtins.int
+    LAST_SCORE_FIELD_NUMBER: builtins.int
+    SHARD_FIELD_NUMBER: builtins.int
+    SEGMENT_FIELD_NUMBER: builtins.int
+    SEQ_FIELD_NUMBER: builtins.int
+    OUTCOMES_FIELD_NUMBER: builtins.int
+    COVERAGE_FIELD_NUMBER: builtins.int
+    INTEREST_FIELD_NUMBER: builtins.int
+    exists: builtins.bool
+    """Whether there is such an item. If not, nothing below is set but `outcomes`
+    of exclusions.
+    """
+    score: builtins.float
+    """Its exact score; with several interests, for its best one."""
+    rank: builtins.int
+    """1 and the number of items that are better: of all, and of those that the
+    filter and the exclusions leave.
+    """
+    rank_allowed: builtins.int
+    place: builtins.int
+    """Its place in the answer to this very search, from 0; absent if it is not
+    there.
+    """
+    last_score: builtins.float
+    """The score of the last hit of that answer; absent if it has none."""
+    shard: builtins.str
+    segment: builtins.str
+    """File of the segment that holds it; empty: the head, which is always
+    searched exactly.
+    """
+    seq: builtins.int
+    """Sequence number of its last change."""
+    interest: builtins.int
+    """The interest that `score` and the ranks are for."""
+    @property
+    def outcomes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Outcome]: ...
+    @property
+    def coverage(self) -> fanlight.v1.types_pb2.Coverage: ...
+    def __init__(
+        self,
+        *,
+        exists: builtins.bool = ...,
+        score: builtins.float = ...,
+        rank: builtins.int = ...,
+        rank_allowed: builtins.int = ...,
+        place: builtins.int | None = ...,
+        last_score: builtins.float | None = ...,
+        shard: builtins.str = ...,
+        segment: builtins.str = ...,
+        seq: builtins.int = ...,
+        outcomes: collections.abc.Iterable[global___Outcome] | None = ...,
+        coverage: fanlight.v1.types_pb2.Coverage | None = ...,
+        interest: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_last_score", b"_last_score", "_place", b"_place", "coverage", b"coverage", "last_score", b"last_score", "place", b"place"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_last_score", b"_last_score", "_place", b"_place", "coverage", b"coverage", "exists", b"exists", "interest", b"interest", "last_score", b"last_score", "outcomes", b"outcomes", "place", b"place", "rank", b"rank", "rank_allowed", b"rank_allowed", "score", b"score", "segment", b"segment", "seq", b"seq", "shard", b"shard"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_last_score", b"_last_score"]) -> typing.Literal["last_score"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_place", b"_place"]) -> typing.Literal["place"] | None: ...
+
+global___ExplainResponse = ExplainResponse
+
+@typing.final
+class Outcome(google.protobuf.message.Message):
+    """What one condition, exclusion or rule says of an item."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RULE_FIELD_NUMBER: builtins.int
+    PASSES_FIELD_NUMBER: builtins.int
+    rule: builtins.str
+    """For people: "filter: year >= 1990", "set seen:u1", "cap seller: 2"."""
+    passes: builtins.bool
+    """Whether the item may be found as far as this rule goes."""
+    def __init__(
+        self,
+        *,
+        rule: builtins.str = ...,
+        passes: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["passes", b"passes", "rule", b"rule"]) -> None: ...
+
+global___Outcome = Outcome

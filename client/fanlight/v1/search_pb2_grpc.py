@@ -45,6 +45,11 @@ class SearchServiceStub(object):
                 request_serializer=fanlight_dot_v1_dot_search__pb2.SearchStreamRequest.SerializeToString,
                 response_deserializer=fanlight_dot_v1_dot_search__pb2.SearchStreamResponse.FromString,
                 _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/fanlight.v1.SearchService/Explain',
+                request_serializer=fanlight_dot_v1_dot_search__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=fanlight_dot_v1_dot_search__pb2.ExplainResponse.FromString,
+                _registered_method=True)
 
 
 class SearchServiceServicer(object):
@@ -67,6 +72,13 @@ class SearchServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Explain(self, request, context):
+        """Tell why an item is, or is not, in the answer to a search; docs/queries.md.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SearchServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -79,6 +91,11 @@ def add_SearchServiceServicer_to_server(servicer, server):
                     servicer.SearchStream,
                     request_deserializer=fanlight_dot_v1_dot_search__pb2.SearchStreamRequest.FromString,
                     response_serializer=fanlight_dot_v1_dot_search__pb2.SearchStreamResponse.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=fanlight_dot_v1_dot_search__pb2.ExplainRequest.FromString,
+                    response_serializer=fanlight_dot_v1_dot_search__pb2.ExplainResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -136,6 +153,33 @@ class SearchService(object):
             '/fanlight.v1.SearchService/SearchStream',
             fanlight_dot_v1_dot_search__pb2.SearchStreamRequest.SerializeToString,
             fanlight_dot_v1_dot_search__pb2.SearchStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fanlight.v1.SearchService/Explain',
+            fanlight_dot_v1_dot_search__pb2.ExplainRequest.SerializeToString,
+            fanlight_dot_v1_dot_search__pb2.ExplainResponse.FromString,
             options,
             channel_credentials,
             insecure,

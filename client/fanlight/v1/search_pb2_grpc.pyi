@@ -36,6 +36,12 @@ class SearchServiceStub:
     searches travel in one message.
     """
 
+    Explain: grpc.UnaryUnaryMultiCallable[
+        fanlight.v1.search_pb2.ExplainRequest,
+        fanlight.v1.search_pb2.ExplainResponse,
+    ]
+    """Tell why an item is, or is not, in the answer to a search; docs/queries.md."""
+
 class SearchServiceAsyncStub:
     """Find the nearest items."""
 
@@ -53,6 +59,12 @@ class SearchServiceAsyncStub:
     order, matched by tag. Routers use it to reach shards: several callers'
     searches travel in one message.
     """
+
+    Explain: grpc.aio.UnaryUnaryMultiCallable[
+        fanlight.v1.search_pb2.ExplainRequest,
+        fanlight.v1.search_pb2.ExplainResponse,
+    ]
+    """Tell why an item is, or is not, in the answer to a search; docs/queries.md."""
 
 class SearchServiceServicer(metaclass=abc.ABCMeta):
     """Find the nearest items."""
@@ -75,5 +87,13 @@ class SearchServiceServicer(metaclass=abc.ABCMeta):
         order, matched by tag. Routers use it to reach shards: several callers'
         searches travel in one message.
         """
+
+    @abc.abstractmethod
+    def Explain(
+        self,
+        request: fanlight.v1.search_pb2.ExplainRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[fanlight.v1.search_pb2.ExplainResponse, collections.abc.Awaitable[fanlight.v1.search_pb2.ExplainResponse]]:
+        """Tell why an item is, or is not, in the answer to a search; docs/queries.md."""
 
 def add_SearchServiceServicer_to_server(servicer: SearchServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

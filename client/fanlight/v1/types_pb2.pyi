@@ -80,6 +80,10 @@ class _FieldTypeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     """A JSON number, held as float64."""
     FIELD_TYPE_BOOL: _FieldType.ValueType  # 4
     """true or false."""
+    FIELD_TYPE_TIME: _FieldType.ValueType  # 5
+    """A moment: RFC 3339 text with an offset, held as int64 microseconds since
+    1970 in UTC, which is what filters compare it with.
+    """
 
 class FieldType(_FieldType, metaclass=_FieldTypeEnumTypeWrapper):
     """What the values of a filterable field are."""
@@ -93,6 +97,10 @@ FIELD_TYPE_FLOAT: FieldType.ValueType  # 3
 """A JSON number, held as float64."""
 FIELD_TYPE_BOOL: FieldType.ValueType  # 4
 """true or false."""
+FIELD_TYPE_TIME: FieldType.ValueType  # 5
+"""A moment: RFC 3339 text with an offset, held as int64 microseconds since
+1970 in UTC, which is what filters compare it with.
+"""
 global___FieldType = FieldType
 
 class _Dtype:

@@ -7,15 +7,13 @@ their form here; whether the values make sense is `fanlight.validation`'s matter
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fanlight.errors import InvalidRequest
-from fanlight.filters import FieldType
+from fanlight.filters import FieldType, Filter
 from fanlight.ids import empty, id_type_of
 from fanlight.model import (
     DEFAULT_EF_CONSTRUCTION,
@@ -24,9 +22,7 @@ from fanlight.model import (
     NO_SCORE,
     CollectionInfo,
     CollectionSpec,
-    Floats,
     Hits,
-    IdColumn,
     IdType,
     ItemBatch,
     Items,
@@ -36,14 +32,37 @@ from fanlight.model import (
 )
 from fanlight.v1 import collections_pb2, items_pb2, search_pb2
 from fanlight.v1 import types_pb2 as pb
+
+# callers know one codec
+from fanlight.wire.columns import (
+    from_blobs as from_blobs,
+)
+from fanlight.wire.columns import (
+    from_ids as from_ids,
+)
+from fanlight.wire.columns import (
+    from_matrix as from_matrix,
+)
+from fanlight.wire.columns import (
+    to_blobs as to_blobs,
+)
+from fanlight.wire.columns import (
+    to_ids as to_ids,
+)
+from fanlight.wire.columns import (
+    to_matrix as to_matrix,
+)
 from fanlight.wire.filter_codec import from_filter, to_filter
+from fanlight.wire.query_codec import (
+    from_exclusions,
+    from_queries,
+    from_slate,
+    to_exclusions,
+    to_queries,
+    to_slate,
+)
 from fanlight.wire.status import from_coverage, from_error, to_coverage, to_error
 
-_DTYPES: dict[pb.Dtype.ValueType, np.dtype[np.generic]] = {
-    pb.DTYPE_F32: np.dtype("<f4"),
-    pb.DTYPE_F16: np.dtype("<f2"),
-    pb.DTYPE_I8: np.dtype("i1"),
-}
 _METRICS = {Metric.COSINE: pb.METRIC_COSINE, Metric.DOT: pb.METRIC_DOT, Metric.L2: pb.METRIC_L2}
 _ID_TYPES = {IdType.INT64: pb.ID_TYPE_INT64, IdType.STRING: pb.ID_TYPE_STRING}
 _FIELD_TYPES = {
@@ -51,95 +70,11 @@ _FIELD_TYPES = {
     FieldType.INT: pb.FIELD_TYPE_INT,
     FieldType.FLOAT: pb.FIELD_TYPE_FLOAT,
     FieldType.BOOL: pb.FIELD_TYPE_BOOL,
+    FieldType.TIME: pb.FIELD_TYPE_TIME,
 }
 _METRIC_OF = {code: metric for metric, code in _METRICS.items()}
 _ID_TYPE_OF = {code: id_type for id_type, code in _ID_TYPES.items()}
 _FIELD_TYPE_OF = {code: type_ for type_, code in _FIELD_TYPES.items()}
-
-
-# --- columns ----------------------------------------------------------------------------------
-
-
-def to_matrix(vectors: NDArray[np.generic]) -> pb.Matrix:
-    """Put (n, dim) vectors on the wire; float16 and int8 stay, all else goes as float32."""
-    dtype = pb.DTYPE_F32
-    if vectors.dtype == np.float16:
-        dtype = pb.DTYPE_F16
-    elif vectors.dtype == np.int8:
-        dtype = pb.DTYPE_I8
-    rows, dim = vectors.shape
-    data = np.ascontiguousarray(vectors, dtype=_DTYPES[dtype]).tobytes()
-    return pb.Matrix(dtype=dtype, rows=rows, dim=dim, data=data)
-
-
-def from_matrix(message: pb.Matrix, field: str) -> Floats:
-    """Read vectors off the wire as float32, (rows, dim), C-contiguous, read-only.
-
-    Raises:
-        InvalidRequest: the element type is unknown or the buffer does not fit the shape.
-    """
-    dtype = _DTYPES.get(message.dtype)
-    if dtype is None:
-        raise InvalidRequest.of_field(field, "dtype f32, f16 or i8", f"dtype {message.dtype}")
-    wanted = message.rows * message.dim * dtype.itemsize
-    if len(message.data) != wanted:
-        expected = f"{wanted} bytes ({message.rows} x {message.dim} x {dtype.itemsize})"
-        raise InvalidRequest.of_field(field, expected, f"{len(message.data)} bytes")
-    flat = np.frombuffer(message.data, dtype=dtype)
-    return flat.reshape(message.rows, message.dim).astype(np.float32, copy=False)
-
-
-def to_blobs(blobs: Sequence[bytes]) -> pb.Blobs:
-    """Put byte strings on the wire."""
-    offsets = np.zeros(len(blobs) + 1, dtype="<u4")
-    np.cumsum([len(blob) for blob in blobs], out=offsets[1:])
-    return pb.Blobs(data=b"".join(blobs), offsets=offsets.tobytes())
-
-
-def from_blobs(message: pb.Blobs, field: str) -> list[bytes]:
-    """Read byte strings off the wire.
-
-    Raises:
-        InvalidRequest: the offsets do not cut the buffer.
-    """
-    if not message.offsets and not message.data:
-        return []
-    if not message.offsets or len(message.offsets) % 4:
-        raise InvalidRequest.of_field(field, "offsets of 4 bytes each", f"{len(message.offsets)}")
-    offsets = np.frombuffer(message.offsets, dtype="<u4").astype(np.int64)
-    size = len(message.data)
-    if offsets[0] != 0 or offsets[-1] != size or (np.diff(offsets) < 0).any():
-        raise InvalidRequest.of_field(field, f"ascending offsets from 0 to {size}", "others")
-    bounds, data = offsets.tolist(), message.data
-    return [data[a:b] for a, b in pairwise(bounds)]
-
-
-def to_ids(ids: IdColumn) -> pb.Ids:
-    """Put an id column on the wire."""
-    if id_type_of(ids) is IdType.INT64:
-        return pb.Ids(int64s=ids.astype("<i8", copy=False).tobytes())
-    blobs = [value.encode("utf-8", "surrogateescape") for value in ids]
-    return pb.Ids(strings=to_blobs(blobs))
-
-
-def from_ids(message: pb.Ids, field: str) -> IdColumn:
-    """Read an id column off the wire; bytes that are no UTF-8 become surrogate escapes.
-
-    Raises:
-        InvalidRequest: the column is absent or its buffers are malformed.
-    """
-    kind = message.WhichOneof("column")
-    if kind == "int64s":
-        if len(message.int64s) % 8:
-            got = f"{len(message.int64s)} bytes"
-            raise InvalidRequest.of_field(field, "8 bytes an id", got)
-        return np.frombuffer(message.int64s, dtype="<i8").astype(np.int64, copy=False)
-    if kind is None:
-        raise InvalidRequest.of_field(field, "int64 or string ids", "none")
-    blobs = from_blobs(message.strings, field)
-    column = np.empty(len(blobs), dtype=object)
-    column[:] = [blob.decode("utf-8", "surrogateescape") for blob in blobs]
-    return column
 
 
 # --- collections ------------------------------------------------------------------------------
@@ -172,7 +107,7 @@ def from_spec(message: collections_pb2.CollectionSpec) -> CollectionSpec:
         raise InvalidRequest.of_field("id_type", "int64 or string", str(id_type))
     for name, code in message.filterable.items():
         if code not in _FIELD_TYPE_OF:
-            expected = "keyword, int, float or bool"
+            expected = "keyword, int, float, bool or time"
             raise InvalidRequest.of_field(f"filterable.{name}", expected, str(code))
     return CollectionSpec(
         name=message.name,
@@ -280,6 +215,9 @@ def to_search(request: SearchRequest) -> search_pb2.SearchRequest:
         min_coverage=None if request.min_coverage == 1.0 else request.min_coverage,
         filter=None if request.filter is None else to_filter(request.filter),
         take=request.take,
+        composed=None if request.composed is None else to_queries(request.composed),
+        exclude=None if request.exclude is None else to_exclusions(request.exclude),
+        slate=None if request.slate is None else to_slate(request.slate),
     )
 
 
@@ -291,7 +229,7 @@ def from_search(message: search_pb2.SearchRequest) -> SearchRequest:
     """
     kind = message.WhichOneof("queries")
     if kind is None:
-        raise InvalidRequest.of_field("queries", "vectors or ids", "neither")
+        raise InvalidRequest.of_field("queries", "vectors, ids or composed", "none of them")
     return SearchRequest(
         collection=message.collection,
         vectors=from_matrix(message.vectors, "vectors") if kind == "vectors" else None,
@@ -305,7 +243,32 @@ def from_search(message: search_pb2.SearchRequest) -> SearchRequest:
         min_coverage=message.min_coverage if message.HasField("min_coverage") else 1.0,
         filter=from_filter(message.filter) if message.HasField("filter") else None,
         take=message.take if message.HasField("take") else None,
+        composed=from_queries(message.composed) if kind == "composed" else None,
+        exclude=from_exclusions(message.exclude) if message.HasField("exclude") else None,
+        slate=from_slate(message.slate) if message.HasField("slate") else None,
     )
+
+
+def filter_of(
+    message: items_pb2.CountItemsRequest | items_pb2.FacetItemsRequest,
+) -> Filter | None:
+    """Read the filter of a count off the wire; None for none.
+
+    Raises:
+        InvalidRequest: it is malformed.
+    """
+    return from_filter(message.filter) if message.HasField("filter") else None
+
+
+def filter_of_deletion(message: items_pb2.DeleteItemsRequest) -> Filter:
+    """Read the filter of a deletion off the wire.
+
+    Raises:
+        InvalidRequest: it is malformed, or there are ids as well.
+    """
+    if message.HasField("ids"):
+        raise InvalidRequest.of_field("filter", "ids or a filter", "both")
+    return from_filter(message.filter)
 
 
 def to_hits(hits: Hits) -> search_pb2.SearchResponse:
@@ -323,6 +286,17 @@ def to_hits(hits: Hits) -> search_pb2.SearchResponse:
         coverage=to_coverage(hits.coverage),
         payloads=payloads,
         vectors=vectors,
+        excluded=hits.excluded,
+        missing=[
+            search_pb2.MissingIds(row=row, ids=to_ids(ids))
+            for row, ids in sorted(hits.missing_ids.items())
+        ],
+        interests=b""
+        if hits.interests is None
+        else _without_padding(hits.interests, real).astype("<u4").tobytes(),
+        unmet=[
+            search_pb2.UnmetRules(row=row, rules=rules) for row, rules in sorted(hits.unmet.items())
+        ],
     )
 
 
@@ -372,4 +346,17 @@ def from_hits(message: search_pb2.SearchResponse, k: int) -> Hits:
         errors={e.row: from_error(e.error) for e in message.errors},
         payload_blobs=payloads,
         vectors=vectors,
+        excluded=message.excluded if message.HasField("excluded") else None,
+        missing_ids={m.row: from_ids(m.ids, "missing_ids") for m in message.missing},
+        interests=_from_interests(message.interests, shape, real),
+        unmet={m.row: tuple(m.rules) for m in message.unmet},
     )
+
+
+def _from_interests(
+    data: bytes, shape: tuple[int, int], real: NDArray[np.bool_] | None
+) -> Rows | None:
+    if not data:
+        return None
+    flat = np.frombuffer(data, dtype="<u4").astype(np.int64)
+    return _with_padding(flat, shape, real, -1)

@@ -24,14 +24,17 @@ KEY_DTYPES: dict[FieldType, np.dtype[Any]] = {
     FieldType.INT: np.dtype("<i8"),
     FieldType.FLOAT: np.dtype("<f8"),
     FieldType.BOOL: np.dtype("u1"),
+    FieldType.TIME: np.dtype("<i8"),
 }
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
+_INTEGERS = (FieldType.INT, FieldType.TIME)
 # Every key is between these two.
 _EXTREMES: dict[FieldType, tuple[Number, Number]] = {
     FieldType.KEYWORD: (0, _INT64_MAX),
     FieldType.INT: (_INT64_MIN, _INT64_MAX),
     FieldType.FLOAT: (-math.inf, math.inf),
     FieldType.BOOL: (0, 1),
+    FieldType.TIME: (_INT64_MIN, _INT64_MAX),
 }
 
 
@@ -75,7 +78,7 @@ def intervals_of(
         return Intervals(points, points)
     low, high = _EXTREMES[type_]
     if isinstance(clause, Range):
-        low, high = _int_range(clause) if type_ is FieldType.INT else _float_range(clause)
+        low, high = _int_range(clause) if type_ in _INTEGERS else _float_range(clause)
     ends = [(low, high)] if low <= high else []
     column = np.array(ends, dtype=KEY_DTYPES[type_]).reshape(-1, 2)
     return Intervals(column[:, 0], column[:, 1])

@@ -41,6 +41,10 @@ class Keywords:
         at = bisect_left(range(len(self)), wanted, key=self._bytes_at)
         return at if at < len(self) and self._bytes_at(at) == wanted else None
 
+    def value_at(self, at: int) -> str:
+        """Decode one string."""
+        return self._bytes_at(at).decode()
+
     def _bytes_at(self, at: int) -> bytes:
         return self.data[int(self.offsets[at]) : int(self.offsets[at + 1])].tobytes()
 

@@ -20,6 +20,7 @@ from fanlight.model import Floats, Rows
 from fanlight.topk import TopK
 from fanlight_server.index.bits import Bits
 from fanlight_server.index.block import Block
+from fanlight_server.index.excluded import Excluded
 from fanlight_server.index.settings import Walk
 
 
@@ -36,6 +37,7 @@ class Queries:
         k: hits wanted.
         ef: candidates kept by a walk; None to compare every row.
         filter: find only rows that satisfy it; None for all.
+        excluded: what is not to be found; None for nothing.
         walk: what a walk compares.
         threads: threads for a batch.
         time_left: tells how many seconds remain; None for any number.
@@ -45,6 +47,7 @@ class Queries:
     k: int
     ef: int | None
     filter: Filter | None = None
+    excluded: Excluded | None = None
     walk: Walk = "codes"
     threads: int = 1
     time_left: Callable[[], float | None] = _for_ever

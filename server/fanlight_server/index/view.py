@@ -6,17 +6,21 @@ rows that the view shows). An id is live in at most one part of a view.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 import fanlight_kernel as kernel
-from fanlight.filters import Filter
+from fanlight.filters import Filter, Value
+from fanlight.ids import empty, joined
 from fanlight.model import IdColumn, IdType, Rows
 from fanlight.topk import merge
 from fanlight_server.index.bits import Bitmap, Bits, count, packed, unpacked
 from fanlight_server.index.block import Block
+from fanlight_server.index.excluded import Excluded
+from fanlight_server.index.facets import counted
 from fanlight_server.index.head import Head
 from fanlight_server.index.query import Answer, Queries, nothing, scan, search_parts, walk
 from fanlight_server.index.segment import Segment
@@ -84,8 +88,9 @@ class Part:
         Returns:
             Hits at most k wide.
         """
-        allowed = self.allowed(queries.filter)
-        n = self.live if queries.filter is None or allowed is None else count(allowed)
+        allowed = self.allowed(queries.filter, queries.excluded)
+        chosen = queries.filter is not None or queries.excluded is not None
+        n = self.live if not chosen or allowed is None else count(allowed)
         k, source = min(queries.k, n), self.source
         if not n:
             return nothing(queries, self.block)
@@ -95,12 +100,26 @@ class Part:
             return walk(queries, source.graph, self.block, k, allowed, queries.ef)
         return scan(queries, self.block, k, allowed, codes=True)
 
-    def allowed(self, filter: Filter | None) -> Bits | None:
-        """Tell which rows may be returned; None: all of them."""
-        if filter is None:
-            return self.alive
-        bits = self.block.fields.allowed(filter)
-        return bits if self.alive is None else bits & self.alive
+    def allowed(self, filter: Filter | None, excluded: Excluded | None = None) -> Bits | None:
+        """Tell which rows may be returned; None: all of them.
+
+        Args:
+            filter: only rows that satisfy it; None for all.
+            excluded: and are not among these; None for all.
+        """
+        bits = self.alive
+        if filter is not None:
+            satisfying = self.block.fields.allowed(filter)
+            bits = satisfying if bits is None else satisfying & bits
+        kept = None if excluded is None else excluded.kept(self)
+        if kept is None:
+            return bits
+        return kept if bits is None else kept & bits
+
+    def count(self, filter: Filter | None, excluded: Excluded | None = None) -> int:
+        """Count the live rows that satisfy a filter and are not excluded."""
+        bits = self.allowed(filter, excluded)
+        return len(self.block) if bits is None else count(bits)
 
     @property
     def searched(self) -> kernel.Rows | kernel.Graph:
@@ -153,18 +172,27 @@ class View:
             Hits k wide; a query that a part had no time for is not answered.
         """
         if self.id_type is IdType.INT64 and self._inhabited:
-            return search_parts(queries, self._searched, self._allowed(queries.filter))
+            allowed = self._allowed(queries.filter, queries.excluded)
+            return search_parts(queries, self._searched, allowed)
         return self._merged(queries)
 
     @cached_property
     def _searched(self) -> kernel.Parts:
         return kernel.Parts([part.searched for part in self._inhabited])
 
-    def _allowed(self, filter: Filter | None) -> list[Bits | None] | None:
+    def _allowed(
+        self, filter: Filter | None, excluded: Excluded | None
+    ) -> list[Bits | None] | None:
         """Tell which rows of each part may be returned; None: all of them."""
-        if filter is None and all(part.alive is None for part in self._inhabited):
-            return None
-        return [part.allowed(filter) for part in self._inhabited]
+        if filter is None and excluded is None:
+            if all(part.alive is None for part in self._inhabited):
+                return None
+            return [part.alive for part in self._inhabited]
+        return [part.allowed(filter, excluded) for part in self._inhabited]
+
+    def count(self, filter: Filter | None, excluded: Excluded | None = None) -> int:
+        """Count the live items that satisfy a filter and are not excluded."""
+        return sum(part.count(filter, excluded) for part in self._inhabited)
 
     def _merged(self, queries: Queries) -> Answer:
         """Search part by part: the order of string ids is known within each one only."""
@@ -178,6 +206,35 @@ class View:
         merged = merge(counted, queries.k, self.id_type, n)
         merged.counts[late] = -1
         return Answer(merged, False)
+
+    def facet(self, field: str, filter: Filter | None) -> Counter[Value]:
+        """Count the live items that satisfy a filter by the values of a field."""
+        counts: Counter[Value] = Counter()
+        for part in self._inhabited:
+            bits = part.allowed(filter)
+            rows = part.live_rows() if bits is None else unpacked(bits, len(part.block))
+            counts.update(counted(part.block.fields.columns[field], rows))
+        return counts
+
+    def matching(self, filter: Filter) -> tuple[IdColumn, Rows]:
+        """List the live items that satisfy a filter: their ids, and the seqs of their rows."""
+        ids, seqs = [empty(self.id_type)], [np.empty(0, dtype=np.int64)]
+        for part in self._inhabited:
+            bits = part.allowed(filter)
+            assert bits is not None
+            rows = np.flatnonzero(unpacked(bits, len(part.block)))
+            ids.append(part.block.ids[rows])
+            seqs.append(part.block.seqs[rows])
+        return joined(ids), np.concatenate(seqs)
+
+    def seqs_of(self, ids: IdColumn) -> Rows:
+        """Tell the seq of the live row of each id: (n,) int64, 0 where there is none."""
+        seqs = np.zeros(len(ids), dtype=np.int64)
+        for part in self.parts:
+            rows = part.rows_of(ids)
+            there = rows >= 0
+            seqs[there] = part.block.seqs[rows[there]]
+        return seqs
 
     def without(self, ids: IdColumn) -> tuple[View, int]:
         """Mark the items with these ids as dead; also tell how many there were."""

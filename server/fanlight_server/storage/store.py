@@ -24,6 +24,8 @@ from isal.isal_zlib import crc32
 from fanlight.errors import Corruption, NotReady, Overloaded
 from fanlight.ids import empty
 from fanlight.model import Floats, IdColumn, IdType, Rows
+from fanlight_server.storage import sets
+from fanlight_server.storage.sets import SetChange
 
 FORMAT_VERSION = 1
 # SQLite's default limit of host parameters in one statement is 32,766 since 3.32.
@@ -170,6 +172,9 @@ class Store:
             db.executescript("BEGIN IMMEDIATE;" + schema + "COMMIT;")
         elif version != FORMAT_VERSION:
             raise Corruption(f"{self._name}: format version {version}, expected {FORMAT_VERSION}")
+        # younger than the format: a database of before has no sets
+        id_type = "TEXT" if self._id_type is IdType.STRING else "INTEGER"
+        db.executescript("BEGIN IMMEDIATE;" + sets.SCHEMA.format(id_type=id_type) + "COMMIT;")
 
     @contextmanager
     def _reader(self) -> Iterator[sqlite3.Connection]:
@@ -202,7 +207,7 @@ class Store:
 
     # --- writing ------------------------------------------------------------------------------
 
-    def write(self, changes: Iterable[Change]) -> None:
+    def write(self, changes: Iterable[Change | SetChange]) -> None:
         """Apply changes in one transaction; they are durable when this returns.
 
         Raises:
@@ -213,6 +218,9 @@ class Store:
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 for change in changes:
+                    if isinstance(change, SetChange):
+                        sets.apply(self._writer, change)
+                        continue
                     for statement, values in _statements(change):
                         self._writer.execute(statement, values)
                 self._writer.execute("COMMIT")
@@ -281,6 +289,11 @@ class Store:
                 raise Corruption(f"{self._name}: item {id_!r} fails its checksum")
             if not deleted:
                 yield StoredItem(id_, seq, vector or b"", payload or b"")
+
+    def members(self, name: str) -> tuple[IdColumn, Rows]:
+        """Read a set; see `fanlight_server.storage.sets.read`."""
+        with self._reader() as db:
+            return sets.read(db, name, self._id_type)
 
     # --- segments -----------------------------------------------------------------------------
 

@@ -1,0 +1,100 @@
+"""How a search by meaning is answered, wherever: by one shard alone or by a router over many.
+
+Law: whatever is decided about a list of hits as a whole is decided here and in `fanlight.slate`,
+and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from fanlight.errors import FanlightError, InvalidRequest
+from fanlight.hits import first, without
+from fanlight.limits import Limits
+from fanlight.model import CollectionSpec, Hits, SearchRequest
+from fanlight.plans import Describe, Fetch, Fetched, Nearest, Plan, plain
+from fanlight.queries import Query
+from fanlight.query_rules import check_against_spec
+from fanlight.resolving import (
+    Resolved,
+    needed_ids,
+    needs_metric,
+    of_vectors,
+    queries_of,
+    resolve,
+)
+from fanlight.slate.making import slates
+from fanlight.validation import check_range
+
+
+def answer(request: SearchRequest, limits: Limits) -> Plan[Hits]:
+    """Answer a search that asks for more than the nearest of vectors.
+
+    Args:
+        request: the search; its columns and `take` are not this plan's matter.
+        limits: of whoever answers.
+
+    Returns:
+        Hits of width k.
+
+    Raises:
+        InvalidRequest: a part of the request does not fit the collection or another part.
+    """
+    resolved, spec = yield from resolved_of(request)
+    lists = request.slate is not None or _has_interests(request)
+    if spec is None or not lists:
+        hits = yield from _nearest(request, resolved, limits)
+    else:
+        hits = yield from slates(request, resolved, spec, limits)
+    errors = {**hits.errors, **resolved.errors}
+    return replace(hits, errors=errors, missing_ids=resolved.missing_ids)
+
+
+def _has_interests(request: SearchRequest) -> bool:
+    return any(len(query.interests) > 1 for query in request.composed or ())
+
+
+def resolved_of(request: SearchRequest) -> Plan[tuple[Resolved, CollectionSpec | None]]:
+    """Turn the queries of a search into vectors.
+
+    Returns:
+        The vectors, and what the collection is, if that had to be known.
+    """
+    queries = None if request.vectors is not None else queries_of(request)
+    spec = None
+    lists = request.slate is not None or _has_interests(request)
+    if lists or (queries is not None and needs_metric(queries)):
+        spec = yield Describe()
+        check_against_spec(request, spec)
+    if queries is None:
+        return of_vectors(request), spec
+    return (yield from _resolved(queries, spec)), spec
+
+
+def _resolved(queries: Sequence[Query], spec: CollectionSpec | None) -> Plan[Resolved]:
+    """Look the vectors of examples up."""
+    ids, found = needed_ids(queries), None
+    failed: Mapping[object, FanlightError] = {}
+    if ids is not None:
+        fetched: Fetched = yield Fetch(ids, vectors=True)
+        found, failed = fetched.items, fetched.failed
+    dims = {i.vectors.shape[1] for q in queries for i in q.interests if i.vectors is not None}
+    if found is not None and found.vectors is not None:
+        dims.add(found.vectors.shape[1])
+    if len(dims) != 1:
+        raise InvalidRequest.of_field("queries", "vectors of one dimension", str(sorted(dims)))
+    return resolve(queries, found, failed, dims.pop(), None if spec is None else spec.metric)
+
+
+def _nearest(request: SearchRequest, resolved: Resolved, limits: Limits) -> Plan[Hits]:
+    """Find k hits of each query besides its examples.
+
+    Raises:
+        InvalidRequest: with the examples more would be asked for than the limits allow.
+    """
+    more = max(map(len, resolved.left_out), default=0)
+    check_range("k", request.k, 1, limits.k - more)
+    asked = plain(request, resolved.vectors, request.k + more)
+    hits: Hits = yield Nearest(asked)
+    return first(without(hits, resolved.left_out), request.k)

@@ -1,0 +1,324 @@
+"""Making the lists of a search that has rules, or several interests: asking until it is certain.
+
+What is known of a query's candidates is a set of views: each says that for one interest all
+candidates down to some place are known, apart from such as rules forbid anyway. A place is given
+away when nothing unknown can come before the candidates that are weighed for it. Otherwise more is
+asked for, twice as many each time, and only such as can still be chosen. Laws: the outcome is that
+of knowing all candidates, except where a limit ends the asking, which is said.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fanlight.errors import FanlightError
+from fanlight.hits import worse_coverage
+from fanlight.ids import empty, joined, last_occurrences
+from fanlight.limits import Limits
+from fanlight.model import (
+    NO_SCORE,
+    CollectionSpec,
+    Coverage,
+    Floats,
+    Hits,
+    IdColumn,
+    Rows,
+    SearchRequest,
+)
+from fanlight.plans import Fetch, Fetched, Nearest, Plan, plain
+from fanlight.queries import Interest, Slate
+from fanlight.resolving import Resolved
+from fanlight.slate.narrowing import Narrowing, narrowed, narrowing_of
+from fanlight.slate.pool import Pool, values_of
+from fanlight.slate.shortlist import Shortlist
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What is known of one interest's candidates.
+
+    Attributes:
+        narrowing: which were asked for.
+        depth: how many.
+        last: the item of the last one known; None for none.
+        whole: all of them are known.
+    """
+
+    narrowing: Narrowing
+    depth: int
+    last: int | None
+    whole: bool
+
+
+class Making:
+    """One query's list in the making.
+
+    Attributes:
+        row: the query.
+        vectors: the rows of its interests among all vectors.
+        pool: its candidates.
+        shortlist: its list.
+        views: what is known, by interest.
+        rounds: times that more was asked for.
+        limited: a limit ended the asking.
+        error: why the query failed.
+    """
+
+    def __init__(
+        self, row: int, request: SearchRequest, resolved: Resolved, spec: CollectionSpec
+    ) -> None:
+        """Begin the list of one query."""
+        slate = request.slate or Slate()
+        self.row = row
+        self.vectors: Rows = np.flatnonzero(resolved.queries == row)
+        parts = resolved.parts
+        of_row = [Interest()] if parts is None else [parts[v] for v in self.vectors.tolist()]
+        self._weights = [interest.weight for interest in of_row]
+        self._left_out = set(resolved.left_out[row].tolist()) if resolved.left_out else set()
+        self.pool = Pool(spec.id_type, slate, spec.filterable)
+        self.shortlist = Shortlist(self.pool, slate, of_row, request.k)
+        self.views: list[list[View]] = [[] for _ in of_row]
+        self.rounds = 0
+        self.limited = False
+        self.error: FanlightError | None = resolved.errors.get(row)
+
+    def found(self, hits: Hits, row: int) -> tuple[IdColumn, Floats]:
+        """Give the candidates in one row of hits: ids and scores."""
+        ids, scores = hits.ids[row, : hits.counts[row]], hits.scores[row, : hits.counts[row]]
+        if self._left_out:
+            kept = [i for i, v in enumerate(ids.tolist()) if v not in self._left_out]
+            ids, scores = ids[kept], scores[kept]
+        return ids, scores
+
+    def note(self, interest: int, hits: Hits, row: int, depth: int, narrowing: Narrowing) -> None:
+        """Take one row of hits as candidates of an interest; their items are in the table."""
+        ids, scores = self.found(hits, row)
+        self.pool.add(interest, ids, scores, values_of(scores, self._weights[interest]))
+        last = self.pool.item(ids[-1]) if len(ids) else None
+        whole = bool(hits.counts[row] < depth)
+        self.views[interest].append(View(narrowing, depth, last, whole))
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What all lists of a search share."""
+
+    request: SearchRequest
+    resolved: Resolved
+    spec: CollectionSpec
+    limits: Limits
+
+    @property
+    def slate(self) -> Slate:
+        """Give the rules."""
+        return self.request.slate or Slate()
+
+    @property
+    def first_depth(self) -> int:
+        """Tell how many candidates of each interest are likely to do."""
+        slate, k = self.slate, self.request.k
+        depth = k + max(map(len, self.resolved.left_out), default=0)
+        if slate.mmr is not None:
+            depth += slate.mmr.candidates
+        if slate.caps or slate.near_duplicate is not None:
+            depth += k
+        return self.at_most(depth, len(self.resolved.vectors))
+
+    def at_most(self, depth: int, rows: int) -> int:
+        """Cut what is asked for to what may be."""
+        return max(1, min(depth, self.limits.k, self.limits.hits // rows))
+
+    def ask(self, rows: Rows, depth: int, narrowing: Narrowing) -> SearchRequest | None:
+        """Make the search for the candidates of some vectors; None if there can be none."""
+        request = plain(self.request, self.resolved.vectors[rows], depth)
+        if narrowing == Narrowing():
+            return request
+        filterable = self.spec.filterable
+        filter = narrowed(request.filter, narrowing, self.slate, filterable, self.limits)
+        return None if filter is None else replace(request, filter=filter)
+
+
+def slates(
+    request: SearchRequest, resolved: Resolved, spec: CollectionSpec, limits: Limits
+) -> Plan[Hits]:
+    """Make the list of each query.
+
+    Returns:
+        Hits of width k.
+    """
+    rules = Rules(request, resolved, spec, limits)
+    makings = [Making(row, request, resolved, spec) for row in range(resolved.queries[-1] + 1)]
+    depth, none = rules.first_depth, Narrowing()
+    hits: Hits = yield Nearest(plain(request, resolved.vectors, depth))
+    taken = [
+        (making, interest, row)
+        for making in makings
+        for interest, row in enumerate(making.vectors.tolist())
+    ]
+    yield from _take(rules, taken, hits, depth, none)
+    coverage = hits.coverage
+    for making in makings:
+        while making.error is None and (wanted := _next(rules, making)) is not None:
+            rows = making.vectors[list(wanted.interests)]
+            search = rules.ask(rows, wanted.depth, wanted.narrowing)
+            if search is None:
+                making.limited = True
+                continue
+            more: Hits = yield Nearest(search)
+            coverage = worse_coverage(coverage, more.coverage)
+            new = [(making, interest, row) for row, interest in enumerate(wanted.interests)]
+            yield from _take(rules, new, more, wanted.depth, wanted.narrowing)
+    return _hits(makings, rules, coverage, hits.excluded)
+
+
+def _take(
+    rules: Rules,
+    taken: Sequence[tuple[Making, int, int]],
+    hits: Hits,
+    depth: int,
+    narrowing: Narrowing,
+) -> Plan[None]:
+    """Put rows of hits into the pools, each of an interest of a list, after reading the items."""
+    yield from _learn(rules.slate, taken, hits)
+    for making, interest, row in taken:
+        if row in hits.errors and making.vectors[interest] not in rules.resolved.absent:
+            making.error = making.error or hits.errors[row]
+        making.note(interest, hits, row, depth, narrowing)
+
+
+def _learn(slate: Slate, taken: Sequence[tuple[Making, int, int]], hits: Hits) -> Plan[None]:
+    """Put the items of new candidates into the tables, with what the rules read of them."""
+    vectors = slate.mmr is not None or slate.near_duplicate is not None
+    payloads = bool(slate.caps or slate.floors)
+    new: list[tuple[Making, IdColumn]] = []
+    for making, _, row in taken:
+        ids = making.pool.unknown(making.found(hits, row)[0])
+        if len(ids) and not (vectors or payloads):
+            making.pool.learn(ids, None)
+        elif len(ids):
+            new.append((making, ids))
+    if new:
+        ids = joined([column for _, column in new])
+        fetched: Fetched = yield Fetch(ids[last_occurrences(ids)[0]], vectors, payloads)
+        for making, column in new:
+            # two interests of a query may have found an item
+            making.pool.learn(making.pool.unknown(column), fetched.items)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """More candidates that a list needs."""
+
+    interests: tuple[int, ...]
+    depth: int
+    narrowing: Narrowing
+
+
+def _next(rules: Rules, making: Making) -> Wanted | None:
+    """Choose as long as it is certain what comes next.
+
+    Returns:
+        What has to be known before the next choice; None when the list is done.
+    """
+    shortlist = making.shortlist
+    while not shortlist.is_full:
+        eligible, states = shortlist.eligible(), _states(rules, making)
+        known = min((_known(making, i, s) for i, s in states.items()), default=math.inf)
+        if making.limited:
+            known = math.inf
+        certain = eligible[eligible < known]
+        if len(certain) < shortlist.window and known < math.inf:
+            wanted = _wanted(rules, making, states, known)
+            if wanted is not None:
+                return wanted
+            making.limited = True
+        elif len(certain):
+            shortlist.choose(certain[: shortlist.window])
+        elif not (shortlist.helping and shortlist.give_up()):
+            break
+    return None
+
+
+def _states(rules: Rules, making: Making) -> dict[int, Narrowing]:
+    """Tell for each interest that may bring in the next hit what can be left out."""
+    shortlist, states = making.shortlist, {}
+    floors = frozenset(shortlist.open_floors)
+    for interest in range(len(making.views)):
+        if not shortlist.has_room(interest):
+            continue
+        only: frozenset[int] | None = None
+        if shortlist.helping and interest not in shortlist.open_shares:
+            if not floors:
+                continue
+            only = floors
+        states[interest] = narrowing_of(shortlist, rules.slate, only, rules.spec.filterable)
+    return states
+
+
+def _known(making: Making, interest: int, state: Narrowing) -> float:
+    """Tell how many places of the pool no unknown candidate of an interest can come before."""
+    known = 0.0
+    for view in making.views[interest]:
+        if view.narrowing.shows(state):
+            if view.whole:
+                return math.inf
+            if view.last is not None:
+                known = max(known, making.pool.place(view.last, interest) + 1)
+    return known
+
+
+def _wanted(
+    rules: Rules, making: Making, states: Mapping[int, Narrowing], known: float
+) -> Wanted | None:
+    """Tell what to ask for to know more than the first places; None when a limit forbids it."""
+    short = [i for i, state in states.items() if _known(making, i, state) == known]
+    narrowing = states[short[0]]
+    interests = tuple(i for i in short if states[i] == narrowing)
+    last = max(making.views[i][-1].depth for i in interests)
+    depth = rules.at_most(2 * last, len(interests))
+    asked = [
+        any(view.narrowing == narrowing and view.depth >= depth for view in making.views[i])
+        for i in interests
+    ]
+    making.rounds += 1
+    if all(asked) or making.rounds > rules.limits.slate_rounds:
+        return None
+    return Wanted(interests, depth, narrowing)
+
+
+def _hits(
+    makings: Sequence[Making], rules: Rules, coverage: Coverage, excluded: int | None
+) -> Hits:
+    """Put the lists together."""
+    n, k, id_type = len(makings), rules.request.k, rules.spec.id_type
+    ids, scores = empty(id_type, (n, k)), np.full((n, k), NO_SCORE, dtype=np.float32)
+    interests, counts = np.full((n, k), -1, dtype=np.int64), np.zeros(n, dtype=np.int64)
+    unmet: dict[int, tuple[str, ...]] = {}
+    errors: dict[int, FanlightError] = {}
+    for row, making in enumerate(makings):
+        if making.error is not None:
+            errors[row] = making.error
+            continue
+        places, pool = making.shortlist.ranked(), making.pool
+        counts[row] = len(places)
+        ids[row, : len(places)] = pool.ids[places]
+        scores[row, : len(places)] = pool.scores[places]
+        interests[row, : len(places)] = pool.interests[places]
+        rules_unmet = making.shortlist.unmet(limited=making.limited)
+        if rules_unmet:
+            unmet[row] = rules_unmet
+    several = any(len(making.views) > 1 for making in makings)
+    return Hits(
+        ids,
+        scores,
+        counts,
+        coverage,
+        errors,
+        excluded=excluded,
+        interests=interests if several else None,
+        unmet=unmet,
+    )

@@ -1,0 +1,146 @@
+"""The parts of a query to protobuf messages and back; see `fanlight.wire.codec`."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fanlight.errors import InvalidRequest
+from fanlight.model import Floats
+from fanlight.queries import (
+    MMR_CANDIDATES,
+    Cap,
+    Exclusions,
+    Floor,
+    Interest,
+    Mmr,
+    Query,
+    Slate,
+)
+from fanlight.v1 import queries_pb2 as pb
+from fanlight.wire.columns import from_ids, from_matrix, to_ids, to_matrix
+from fanlight.wire.filter_codec import from_filter, to_filter
+
+
+def to_queries(queries: tuple[Query, ...]) -> pb.Queries:
+    """Put queries by meaning on the wire."""
+    return pb.Queries(queries=map(_to_query, queries))
+
+
+def from_queries(message: pb.Queries) -> tuple[Query, ...]:
+    """Read queries by meaning off the wire.
+
+    Raises:
+        InvalidRequest: a column is malformed.
+    """
+    return tuple(map(_from_query, message.queries))
+
+
+def _to_query(query: Query) -> pb.Query:
+    interests = map(_to_interest, query.interests)
+    return pb.Query(interests=interests, keep_examples=query.keep_examples)
+
+
+def _from_query(message: pb.Query) -> Query:
+    return Query(tuple(map(_from_interest, message.interests)), message.keep_examples)
+
+
+def _to_interest(interest: Interest) -> pb.Interest:
+    return pb.Interest(
+        ids=None if interest.ids is None else to_ids(interest.ids),
+        id_weights=_to_floats(interest.id_weights),
+        vectors=None if interest.vectors is None else to_matrix(interest.vectors),
+        vector_weights=_to_floats(interest.vector_weights),
+        weight=None if interest.weight == 1 else interest.weight,
+        min_share=interest.min_share or None,
+        max_share=None if interest.max_share == 1 else interest.max_share,
+    )
+
+
+def _from_interest(message: pb.Interest) -> Interest:
+    has_ids, has_vectors = message.HasField("ids"), message.HasField("vectors")
+    return Interest(
+        ids=from_ids(message.ids, "examples") if has_ids else None,
+        id_weights=_from_floats(message.id_weights) if has_ids else None,
+        vectors=from_matrix(message.vectors, "examples") if has_vectors else None,
+        vector_weights=_from_floats(message.vector_weights) if has_vectors else None,
+        weight=message.weight if message.HasField("weight") else 1.0,
+        min_share=message.min_share,
+        max_share=message.max_share if message.HasField("max_share") else 1.0,
+    )
+
+
+def _to_floats(column: NDArray[np.float32] | None) -> bytes:
+    return b"" if column is None else column.astype("<f4", copy=False).tobytes()
+
+
+def _from_floats(data: bytes) -> Floats:
+    if len(data) % 4:
+        raise InvalidRequest.of_field("weights", "4 bytes a weight", f"{len(data)} bytes")
+    return np.frombuffer(data, dtype="<f4").astype(np.float32, copy=False)
+
+
+def to_exclusions(exclude: Exclusions) -> pb.Exclusions:
+    """Put exclusions on the wire."""
+    ids = None if exclude.ids is None else to_ids(exclude.ids)
+    return pb.Exclusions(ids=ids, sets=exclude.sets)
+
+
+def from_exclusions(message: pb.Exclusions) -> Exclusions:
+    """Read exclusions off the wire.
+
+    Raises:
+        InvalidRequest: the column of ids is malformed.
+    """
+    ids = from_ids(message.ids, "exclude_ids") if message.HasField("ids") else None
+    return Exclusions(ids, tuple(message.sets))
+
+
+def to_slate(slate: Slate) -> pb.Slate:
+    """Put rules on the wire."""
+    mmr = slate.mmr
+    return pb.Slate(
+        caps=[pb.Cap(field=cap.field, most=cap.most) for cap in slate.caps],
+        floors=[_to_floor(floor) for floor in slate.floors],
+        mmr=None if mmr is None else pb.Mmr(relevance=mmr.relevance, candidates=mmr.candidates),
+        near_duplicate=slate.near_duplicate,
+    )
+
+
+def _to_floor(floor: Floor) -> pb.Floor:
+    filter = to_filter(floor.filter)
+    if floor.share is not None:
+        return pb.Floor(filter=filter, share=floor.share)
+    return (
+        pb.Floor(filter=filter)
+        if floor.count is None
+        else pb.Floor(filter=filter, count=floor.count)
+    )
+
+
+def from_slate(message: pb.Slate) -> Slate:
+    """Read rules off the wire.
+
+    Raises:
+        InvalidRequest: a filter is malformed.
+    """
+    return Slate(
+        caps=tuple(Cap(cap.field, cap.most) for cap in message.caps),
+        floors=tuple(map(_from_floor, message.floors)),
+        mmr=_from_mmr(message.mmr) if message.HasField("mmr") else None,
+        near_duplicate=message.near_duplicate if message.HasField("near_duplicate") else None,
+    )
+
+
+def _from_floor(message: pb.Floor) -> Floor:
+    least = message.WhichOneof("least")
+    return Floor(
+        from_filter(message.filter),
+        share=message.share if least == "share" else None,
+        count=message.count if least == "count" else None,
+    )
+
+
+def _from_mmr(message: pb.Mmr) -> Mmr:
+    given = message.HasField("candidates")
+    return Mmr(message.relevance, message.candidates if given else MMR_CANDIDATES)

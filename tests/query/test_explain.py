@@ -1,0 +1,94 @@
+"""Explanations: score and rank are those of brute force, and each reason is the true one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests import oracle
+from tests.pieces import floats
+from tests.query.cores import NAME, WAIT_S, Cores, cores
+
+from fanlight import field
+from fanlight.examples import examples
+from fanlight.filters import FieldType
+from fanlight.model import Explanation, Metric, SearchRequest
+from fanlight.placement import shard_name, shards_of
+from fanlight.queries import Cap, Exclusions, Slate
+
+DIM, N, K = 6, 150, 10
+IDS, VECTORS, QUERY = np.arange(N, dtype=np.int64), floats(4, N, DIM), floats(5, 1, DIM)
+PAYLOADS: list[dict[str, Any]] = [{"n": i, "seller": f"s{i % 4}"} for i in range(N)]
+SCORES = oracle.scores(Metric.COSINE, QUERY[0], VECTORS)
+RANKED = sorted(range(N), key=lambda i: (-SCORES[i], i))
+
+
+def explained(cores: Cores, item: int, **more: Any) -> Explanation:
+    request = SearchRequest(NAME, QUERY, K, exact=True, **more)
+    return ask(cores, request, item)
+
+
+def ask(cores: Cores, request: SearchRequest, item: int) -> Explanation:
+    id_ = np.array([item], dtype=np.int64)
+    if len(cores.collections) == 1:
+        return cores.collections[0].explain(request, id_, None)
+    answer: Explanation = cores.fan(lambda f, d: f.explain(request, id_, d))
+    return answer
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_an_item_is_explained(tmp_path: Path, shards: int) -> None:
+    """Score, ranks, place and the outcome of each part, for items near and far, found and not."""
+    fields = {"n": FieldType.INT}
+    with cores(tmp_path, shards, dim=DIM, filterable=fields) as opened:
+        opened.put(IDS, VECTORS, PAYLOADS)
+        for place in (0, K - 1, K, N - 1):
+            item = RANKED[place]
+            got = explained(opened, item)
+            assert got.exists
+            assert np.float32(got.score) == SCORES[item]
+            assert got.rank == got.rank_allowed == place + 1
+            assert got.place == (place if place < K else None)
+            assert np.float32(got.last_score) == SCORES[RANKED[K - 1]]
+            assert got.seq > 0
+            if shards > 1:
+                assert got.shard == shard_name(int(shards_of(IDS[item : item + 1], shards)[0]))
+        _check_parts(opened)
+        nothing = explained(opened, N + 1)
+        assert (nothing.exists, nothing.place) == (False, None)
+
+
+def _check_parts(opened: Cores) -> None:
+    first, second = RANKED[:2]
+    excluded = np.array([first], dtype=np.int64)
+    for shard, collection in enumerate(opened.collections):
+        if shards_of(excluded, len(opened.collections))[0] == shard:
+            collection.sets.append("seen", excluded).result(WAIT_S)
+    got = explained(
+        opened,
+        first,
+        filter=(field("n") < N) & (field("n") != first),
+        exclude=Exclusions(excluded, ("seen", "empty")),
+    )
+    assert {o.rule.split(":")[0].split(" ")[0]: o.passes for o in got.outcomes[2:]} == {
+        "exclude_ids": False,
+        "set": True,
+    }
+    assert [o.passes for o in got.outcomes] == [True, False, False, False, True]
+    assert (got.rank, got.rank_allowed, got.place) == (1, 1, None)
+    other = explained(opened, second, exclude=Exclusions(excluded))
+    assert (other.rank, other.rank_allowed, other.place) == (2, 1, 0)
+    capped = next(i for i in RANKED if PAYLOADS[i]["seller"] == "s1" and i != _first_of("s1"))
+    rule = explained(opened, capped, slate=Slate(caps=[Cap("seller", 1)]))
+    assert rule.place is None
+    assert [o.passes for o in rule.outcomes if o.rule.startswith("cap")] == [False]
+    request = SearchRequest(NAME, None, K, exact=True, composed=(examples([first]),))
+    example = ask(opened, request, first)
+    assert [o.passes for o in example.outcomes if o.rule == "example"] == [False]
+    assert example.place is None
+
+
+def _first_of(seller: str) -> int:
+    return next(i for i in RANKED if PAYLOADS[i]["seller"] == seller)

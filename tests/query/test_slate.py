@@ -1,0 +1,176 @@
+"""Slates on 1, 3 and 8 shards are what the rules say over all items, and say what is not met."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.query import oracle_slate
+from tests.query.cores import NAME, Cores, cores
+from tests.query.oracle_slate import Want
+
+from fanlight import field
+from fanlight.examples import interest, interests
+from fanlight.filters import FieldType
+from fanlight.limits import Limits
+from fanlight.model import Floats, Hits, SearchRequest
+from fanlight.queries import Cap, Exclusions, Floor, Interest, Mmr, Slate
+
+DIM, ITEMS = 12, 240
+FIELDS = {"seller": FieldType.KEYWORD, "age": FieldType.INT, "tags": FieldType.KEYWORD}
+RNG = np.random.default_rng(7)
+# few directions, so that sellers crowd the top, and many near-duplicates
+CENTRES = RNG.standard_normal((12, DIM))
+
+
+def catalogue() -> dict[int, tuple[Floats, dict[str, Any]]]:
+    """Make items whose sellers, ages and tags follow their directions."""
+    items = {}
+    for i in range(ITEMS):
+        centre = int(RNG.integers(12))
+        noise = RNG.standard_normal(DIM) * (0.05 if i % 3 else 0.6)
+        payload: dict[str, Any] = {"brand": f"b{i % 5}", "age": int(RNG.integers(100))}
+        if i % 11:
+            payload["seller"] = f"s{centre}"
+        payload["tags"] = [f"t{i % 4}", f"t{i % 7}"]
+        items[i * 3] = ((CENTRES[centre] + noise).astype(np.float32), payload)
+    return items
+
+
+ITEMS_BY_ID = catalogue()
+QUERIES = (CENTRES[[0, 3, 7]] + RNG.standard_normal((3, DIM)) * 0.2).astype(np.float32)
+
+SLATES = {
+    "cap": Slate(caps=[Cap("seller", 2)]),
+    "cap of an undeclared field": Slate(caps=[Cap("brand", 1)]),
+    "caps of lists": Slate(caps=[Cap("tags", 4), Cap("seller", 3)]),
+    "a cap that cannot be filled": Slate(caps=[Cap("tags", 1)]),
+    "floor": Slate(floors=[Floor(field("age") < 7, share=0.4)]),
+    "a floor out of reach": Slate(floors=[Floor(field("age") < 1, count=12)]),
+    "floors": Slate(
+        floors=[Floor(field("age") < 20, share=0.5), Floor(~field("seller").exists(), count=5)]
+    ),
+    "near-duplicates": Slate(near_duplicate=0.9),
+    "mmr": Slate(mmr=Mmr(0.5, candidates=20)),
+    "all": Slate(
+        caps=[Cap("seller", 3)],
+        floors=[Floor(field("age") < 10, share=0.3)],
+        mmr=Mmr(0.7, candidates=10),
+        near_duplicate=0.97,
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=[1, 3, 8])
+def stored(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cores]:
+    """Hold the catalogue on some shards."""
+    path: Path = tmp_path_factory.mktemp("cores")
+    with cores(path, request.param, dim=DIM, filterable=FIELDS) as opened:
+        ids = np.array(list(ITEMS_BY_ID), dtype=np.int64)
+        vectors = np.array([vector for vector, _ in ITEMS_BY_ID.values()])
+        opened.put(ids, vectors, [payload for _, payload in ITEMS_BY_ID.values()])
+        yield opened
+
+
+def assert_made(
+    hits: Hits, row: int, wants: list[Want], slate: Slate, k: int, items: Any = ITEMS_BY_ID
+) -> None:
+    """Compare one list with the oracle's, bit by bit."""
+    listed, unmet = oracle_slate.make(items, wants, slate, k)
+    n = int(hits.counts[row])
+    assert hits.ids[row, :n].tolist() == [one.id for one in listed]
+    np.testing.assert_array_equal(hits.scores[row, :n], [one.score for one in listed])
+    assert (hits.ids[row, n:] == -1).all()
+    assert {rule.partition(":")[0] for rule in hits.unmet.get(row, ())} == unmet
+    if hits.interests is not None:
+        assert hits.interests[row, :n].tolist() == [one.interest for one in listed]
+
+
+@pytest.mark.parametrize("k", [25])
+@pytest.mark.parametrize("name", SLATES)
+def test_rules_are_met_as_over_all_items(stored: Cores, name: str, k: int) -> None:
+    """Each list is the oracle's, on any number of shards, and unmet rules are named."""
+    request = SearchRequest(NAME, QUERIES, k, exact=True, slate=SLATES[name])
+    hits = stored.search(request)
+    assert hits.coverage.complete
+    assert hits.coverage.items_covered == ITEMS
+    for row, query in enumerate(QUERIES):
+        assert_made(hits, row, [Want(query)], SLATES[name], k)
+
+
+def several(*wants: Want) -> tuple[Any, ...]:
+    made: list[Interest] = [
+        interest(w.vector, weight=w.weight, min_share=w.min_share, max_share=w.max_share)
+        for w in wants
+    ]
+    return (interests(*made),)
+
+
+INTERESTS = {
+    "plain": [Want(QUERIES[0]), Want(QUERIES[1])],
+    "weights": [Want(QUERIES[0], 2.0), Want(QUERIES[1], 0.5), Want(QUERIES[2])],
+    "shares": [Want(QUERIES[0], max_share=0.5), Want(-QUERIES[0], min_share=0.3)],
+    "all shares": [Want(QUERIES[0], 3.0, 0.2, 0.4), Want(QUERIES[1], 1.0, 0.1, 0.3)],
+}
+
+
+@pytest.mark.parametrize("slate", [None, SLATES["cap"], SLATES["all"]], ids=["none", "cap", "all"])
+@pytest.mark.parametrize("name", INTERESTS)
+def test_interests_make_one_list(stored: Cores, name: str, slate: Slate | None) -> None:
+    """One list without duplicates, with shares, each hit tagged by the interest that found it."""
+    wants = INTERESTS[name]
+    request = SearchRequest(NAME, None, 20, exact=True, composed=several(*wants), slate=slate)
+    hits = stored.search(request)
+    assert hits.interests is not None
+    assert_made(hits, 0, wants, slate or Slate(), 20)
+    real = hits.ids[0, : hits.counts[0]].tolist()
+    assert len(set(real)) == len(real)
+
+
+def test_rules_hold_with_filters_exclusions_and_thresholds(stored: Cores) -> None:
+    """The parts compose: the list is made of what the others leave."""
+    excluded = np.array([i for i in ITEMS_BY_ID if i % 2], dtype=np.int64)
+    slate = SLATES["all"]
+    request = SearchRequest(
+        NAME,
+        QUERIES[:1],
+        15,
+        exact=True,
+        filter=field("age") >= 5,
+        exclude=Exclusions(excluded),
+        slate=slate,
+    )
+    left = {i: item for i, item in ITEMS_BY_ID.items() if i % 2 == 0 and item[1]["age"] >= 5}
+    hits = stored.search(request)
+    assert_made(hits, 0, [Want(QUERIES[0])], slate, 15, left)
+    matching = sum(item[1]["age"] >= 5 for item in ITEMS_BY_ID.values())
+    assert hits.excluded == matching - len(left)
+
+
+def test_a_limit_is_said(tmp_path: Path) -> None:
+    """Where a limit ends the asking, a rule is unmet and nothing is claimed to be proven."""
+    limits = Limits(k=12, slate_rounds=2)
+    with cores(tmp_path, 3, dim=DIM, limits=limits) as opened:
+        vectors = np.tile(CENTRES[:1].astype(np.float32), (300, 1))
+        vectors += np.linspace(0, 0.01, 300, dtype=np.float32)[:, None]
+        ids = np.arange(300, dtype=np.int64)
+        opened.put(ids, vectors, [{"brand": "one"}] * 299 + [{"brand": "two"}])
+        slate = Slate(caps=[Cap("brand", 1)])
+        hits = opened.search(SearchRequest(NAME, vectors[:1], 10, exact=True, slate=slate))
+    assert hits.counts[0] >= 1
+    assert hits.unmet[0][-1] == "limit"
+
+
+def test_a_query_that_fails_leaves_the_others(stored: Cores) -> None:
+    """A vector that cannot be scored is refused alone."""
+    queries = QUERIES.copy()
+    queries[1] = np.nan
+    hits = stored.search(SearchRequest(NAME, queries, 10, exact=True, slate=SLATES["all"]))
+    assert list(hits.errors) == [1]
+    assert hits.counts[1] == 0
+    assert_made(hits, 2, [Want(queries[2])], SLATES["all"], 10)

@@ -1,0 +1,137 @@
+"""The parts of a query survive the wire, and malformed ones are refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fanlight import F
+from fanlight.errors import InvalidRequest
+from fanlight.examples import as_exclusions, combine, examples, interest, interests
+from fanlight.model import Coverage, Explanation, Facets, Hits, Outcome, SearchRequest
+from fanlight.queries import Cap, Floor, Interest, Mmr, Query, Slate
+from fanlight.v1 import queries_pb2, search_pb2
+from fanlight.wire.answer_codec import (
+    from_explain,
+    from_explanation,
+    from_facets,
+    to_explanation,
+    to_facets,
+)
+from fanlight.wire.codec import from_hits, from_search, to_hits, to_ids, to_search
+from fanlight.wire.query_codec import from_slate, to_slate
+
+COVERAGE = Coverage(3, 3, 9, 9)
+VECTOR = np.array([0.5, -1, 2], dtype=np.float32)
+QUERIES = [
+    examples([1, (2, 0.25)], [(VECTOR, 3.0)]),
+    examples(["a", "b"], keep=True),
+    combine([(VECTOR, -2.0)]),
+    interests(interest(VECTOR, weight=0.5, min_share=0.25, max_share=0.75), interest([7, 8])),
+]
+
+
+def columns(interest: Interest) -> list[object]:
+    """Show an interest so that two can be compared."""
+    arrays = (interest.ids, interest.id_weights, interest.vectors, interest.vector_weights)
+    shown: list[object] = [None if a is None else a.tolist() for a in arrays]
+    return [*shown, interest.weight, interest.min_share, interest.max_share]
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_queries_by_meaning_survive(query: Query) -> None:
+    sent = SearchRequest("movies", None, 5, composed=(query, query))
+    read = from_search(search_pb2.SearchRequest.FromString(to_search(sent).SerializeToString()))
+    assert read.composed is not None
+    assert len(read.composed) == 2
+    for each in read.composed:
+        assert each.keep_examples == query.keep_examples
+        assert list(map(columns, each.interests)) == list(map(columns, query.interests))
+
+
+@pytest.mark.parametrize(
+    "slate",
+    [
+        Slate(),
+        Slate(caps=[Cap("seller", 2), Cap("brand", 1)], near_duplicate=0.5),
+        Slate(floors=[Floor(F("age") < 7, share=0.5), Floor(F("new") == True, count=3)]),  # noqa: E712  a filter
+        Slate(mmr=Mmr(0.5, 17)),
+        Slate(mmr=Mmr(0.0), near_duplicate=0.0),
+    ],
+)
+def test_slates_survive(slate: Slate) -> None:
+    sent = queries_pb2.Slate.FromString(to_slate(slate).SerializeToString())
+    assert from_slate(sent) == slate
+
+
+def test_a_floor_without_a_least_is_judged_not_guessed() -> None:
+    """It reads as one that has neither, which the rules refuse."""
+    floor = Floor(F("age") < 7)
+    assert from_slate(to_slate(Slate(floors=[floor]))).floors == (floor,)
+
+
+@pytest.mark.parametrize("ids", [None, [3, 1, 2, 3], ["b", "a"]])
+def test_exclusions_survive(ids: list[int] | list[str] | None) -> None:
+    exclude = as_exclusions(ids, ["seen", "blocked"])
+    request = SearchRequest("movies", VECTOR[None], 5, exclude=exclude)
+    read = from_search(to_search(request)).exclude
+    assert read is not None
+    assert read.sets == ("seen", "blocked")
+    assert (None if read.ids is None else read.ids.tolist()) == (ids and sorted(set(ids), key=str))
+
+
+def test_what_an_answer_says_besides_survives() -> None:
+    """Excluded, missing ids, interests and unmet rules, with padding and without."""
+    hits = Hits(
+        np.array([[4, 5], [6, -1]]),
+        np.array([[1, 0.5], [0.25, np.nan]], dtype=np.float32),
+        np.array([2, 1]),
+        COVERAGE,
+        excluded=12,
+        missing_ids={1: np.array([9, 8])},
+        interests=np.array([[0, 1], [2, -1]]),
+        unmet={0: ("floor 0: 1 of 2", "limit")},
+    )
+    read = from_hits(to_hits(hits), 2)
+    assert (read.excluded, read.unmet) == (12, hits.unmet)
+    assert {row: ids.tolist() for row, ids in read.missing_ids.items()} == {1: [9, 8]}
+    assert read.interests is not None
+    np.testing.assert_array_equal(read.interests, hits.interests)
+    plain = from_hits(to_hits(Hits(hits.ids, hits.scores, hits.counts, COVERAGE)), 2)
+    assert (plain.excluded, plain.interests) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "values", [(), ("a", "b"), (3, -4), (0.5, 2.0), (True, False)], ids=lambda v: str(v)
+)
+def test_facets_survive(values: tuple[str | int | float | bool, ...]) -> None:
+    facets = Facets(values, np.arange(len(values))[::-1], 7, 40)
+    read, coverage = from_facets(to_facets(facets, COVERAGE))
+    assert (read.values, read.distinct, read.items) == (values, 7, 40)
+    assert list(map(type, read.values)) == list(map(type, values))
+    np.testing.assert_array_equal(read.counts, facets.counts)
+    assert coverage == COVERAGE
+
+
+@pytest.mark.parametrize("place", [None, 0, 3])
+def test_explanations_survive(place: int | None) -> None:
+    outcomes = (Outcome("filter: x", True), Outcome("set seen", False))
+    last = None if place is None else 0.25
+    explanation = Explanation(
+        True, 0.5, 4, 3, place, last, 1, "shard-1", "7.seg", 99, outcomes, COVERAGE
+    )
+    assert from_explanation(to_explanation(explanation)) == explanation
+
+
+def test_malformed_parts_are_refused() -> None:
+    """Weights that are no floats, and an explanation of no item, or of several."""
+    weights = queries_pb2.Interest(ids=to_ids(np.array([1])), id_weights=b"abc")
+    message = to_search(SearchRequest("movies", VECTOR[None], 5))
+    message.composed.queries.add().interests.append(weights)
+    with pytest.raises(InvalidRequest, match="weights"):
+        from_search(message)
+    search = to_search(SearchRequest("movies", VECTOR[None], 5))
+    for ids in ([], [1, 2]):
+        request = search_pb2.ExplainRequest(search=search, id=to_ids(np.array(ids, dtype=np.int64)))
+        with pytest.raises(InvalidRequest, match="1 id"):
+            from_explain(request)
