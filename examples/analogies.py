@@ -1,8 +1,11 @@
 """Analogies by vector arithmetic: king - man + woman, over GloVe words.
 
-Needs a cluster (`fanlight up`) and FANLIGHT_DATA, a folder that holds glove_6b_50d_10k/ with
-vectors.npy, words.txt and analogies.jsonl; then `python examples/analogies.py [HOST:PORT]`.
-Each line of analogies.jsonl says what the exact nearest word is, which the answers are held to.
+    fanlight up &
+    python examples/analogies.py [FOLDER] [HOST:PORT]
+
+FOLDER holds vectors.npy, words.txt and analogies.jsonl; without it, it is glove_6b_50d_10k in the
+folder that FANLIGHT_DATA names. Each line of analogies.jsonl says what the exact nearest word is,
+which the answers are held to.
 """
 
 from __future__ import annotations
@@ -60,8 +63,8 @@ def _report(analogies: Sequence[dict[str, Any]], found: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    folder = os.environ.get("FANLIGHT_DATA")
-    if folder is None:
-        sys.exit("set FANLIGHT_DATA to a folder with glove_6b_50d_10k/")
-    router = sys.argv[1] if len(sys.argv) > 1 else "localhost:7700"
-    sys.exit(main(router, Path(folder) / "glove_6b_50d_10k"))
+    if len(sys.argv) < 2 and "FANLIGHT_DATA" not in os.environ:
+        sys.exit("name a folder, or set FANLIGHT_DATA to the one that holds glove_6b_50d_10k")
+    default = Path(os.environ.get("FANLIGHT_DATA", "")) / "glove_6b_50d_10k"
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else default
+    sys.exit(main(sys.argv[2] if len(sys.argv) > 2 else "localhost:7700", folder))

@@ -37,6 +37,7 @@ from fanlight.errors import (
 )
 from fanlight.examples import combine, examples, interest, interests
 from fanlight.filters import FieldType, Filter
+from fanlight.frames import from_frame
 from fanlight.model import (
     CollectionInfo,
     CollectionSpec,
@@ -106,6 +107,7 @@ __all__ = [
     "combine",
     "examples",
     "field",
+    "from_frame",
     "interest",
     "interests",
 ]

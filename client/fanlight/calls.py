@@ -41,7 +41,7 @@ class Rpc(Generic[ResponseT]):
     repeatable: bool = True
 
 
-# Every call but one is safe to repeat. Reads change nothing; an upsert replaces an item whole
+# Every call but two is safe to repeat. Reads change nothing; an upsert replaces an item whole
 # and a delete by id names what shall be gone, so the second time changes nothing either;
 # creating a collection that exists with the same parameters returns it. Deleting a collection
 # is not: the first, unanswered try may have worked, and the second would then report NotFound,
@@ -75,6 +75,13 @@ UPSERT_ITEMS = Rpc(
 )
 DELETE_ITEMS = Rpc(
     "/fanlight.v1.ItemService/DeleteItems", items_pb2.DeleteItemsResponse, timeout_s=60.0
+)
+# By filter it is not safe to repeat: the second time it could delete what was written in between.
+DELETE_MATCHING = Rpc(
+    "/fanlight.v1.ItemService/DeleteItems",
+    items_pb2.DeleteItemsResponse,
+    timeout_s=60.0,
+    repeatable=False,
 )
 GET_ITEMS = Rpc("/fanlight.v1.ItemService/GetItems", items_pb2.GetItemsResponse, timeout_s=10.0)
 SCROLL_ITEMS = Rpc(

@@ -37,7 +37,8 @@ class Client:
     5 s for a search, 60 s for a write, 30 s to create or delete a collection, 10 s for the
     rest. A batch too large for one message goes as several requests, each with a deadline of
     its own. A request whose error says "not now" is sent again, after a pause, within its
-    deadline; only `delete_collection` never is. A partial result is asked for twice at the most.
+    deadline; only `delete_collection`, and `delete` by filter, never are. A partial result is asked
+    for twice at the most.
     """
 
     def __init__(

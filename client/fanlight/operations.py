@@ -217,7 +217,7 @@ class Operations:
             request = items_pb2.DeleteItemsRequest(
                 collection=collection, filter=to_filter(as_filter(cast(FilterLike, filter)))
             )
-            response = yield from self.ask(calls.DELETE_ITEMS, request, timeout)
+            response = yield from self.ask(calls.DELETE_MATCHING, request, timeout)
             return DeleteResult(response.deleted)
         check_on_error(errors)
         column = as_ids(ids)
