@@ -55,6 +55,7 @@ from fanlight.model import (
 )
 from fanlight.placement import ShardIdentity
 from fanlight.queries import Cap, Floor, Interest, Mmr, Query, Slate
+from fanlight.questions import AsyncSets, Sets
 
 __version__ = version("fanlight")
 
@@ -62,6 +63,7 @@ __all__ = [
     "AlreadyExists",
     "AsyncClient",
     "AsyncCollection",
+    "AsyncSets",
     "Cap",
     "Client",
     "ClusterStatus",
@@ -95,6 +97,7 @@ __all__ = [
     "PermissionDenied",
     "Query",
     "RowError",
+    "Sets",
     "ShardFailure",
     "ShardIdentity",
     "ShardState",

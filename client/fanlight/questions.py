@@ -164,7 +164,18 @@ class AsyncQuestions:
         min_coverage: float = 1.0,
         timeout: float | None = None,
     ) -> Facets:
-        """Count items by values; see `fanlight.Collection.facets`."""
+        """Count the live items by the values of a filterable field, the most frequent first.
+
+        Args:
+            field: its name.
+            filter: count only items that satisfy it.
+            limit: values to return; None for all of them.
+            min_coverage: least share of the shards that must answer, in [0, 1].
+            timeout: seconds; None for the client's default.
+
+        Raises:
+            InvalidRequest: the field is not filterable, or has too many values.
+        """
         operation = QueryOperations(self._operations, self.name).facets(
             field, filter, limit, min_coverage, timeout
         )
@@ -173,7 +184,14 @@ class AsyncQuestions:
     async def explain(
         self, query: Queries, item: int | str, *, timeout: float | None = None, **search: object
     ) -> Explanation:
-        """Tell why an item is, or is not, found; see `fanlight.Collection.explain`."""
+        """Tell why an item is, or is not, in the answer to a search.
+
+        Args:
+            query: one query, as `search` takes it.
+            item: its id.
+            timeout: seconds; None for the client's default.
+            search: what else the search asks for, as `search` takes it: k, filter, slate, ...
+        """
         operation = QueryOperations(self._operations, self.name).explain(
             query, item, timeout, search
         )
@@ -182,7 +200,16 @@ class AsyncQuestions:
     async def pages(
         self, query: Queries, *, k: int = 100, exclude_ids: IdsLike | None = None, **search: object
     ) -> AsyncIterator[Hits]:
-        """Find all items page by page; see `fanlight.Collection.pages`."""
+        """Find all items page by page: each has the k best that no page before had.
+
+        No item comes twice, and none is skipped that stays, whatever is written meanwhile.
+
+        Args:
+            query: one query, as `search` takes it.
+            k: hits a page.
+            exclude_ids: see `search`.
+            search: what else the search asks for, as `search` takes it.
+        """
         seen = exclude_ids
         while True:
             hits: Hits = await self.search(query, k=k, exclude_ids=seen, **search)  # type: ignore[attr-defined]  # of the face
@@ -205,7 +232,13 @@ class AsyncSets:
     async def append(
         self, name: str, ids: IdsLike, *, ttl: float | None = None, timeout: float | None = None
     ) -> int:
-        """Add ids; see `Sets.append`."""
+        """Add ids, for `ttl` seconds or for ever; one that is there gets the new time.
+
+        When it returns, the change is on disk and the next search sees it.
+
+        Returns:
+            Members of the set now.
+        """
         return await self._transport.run(self._make.append_to_set(name, ids, ttl, timeout))
 
     async def remove(self, name: str, ids: IdsLike, *, timeout: float | None = None) -> int:

@@ -1,7 +1,8 @@
 """A program that writes to a shard until it is killed, and says what was acknowledged.
 
 python -m tests.storage.crash_writer DIRECTORY ID_TYPE FIRST: carries out the operations from
-FIRST on, one after the other, and prints the number of each once it is acknowledged.
+FIRST on, one after the other, puts the number of each into a set, and prints it once both are
+acknowledged.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from fanlight_server.catalog import Catalog
 from fanlight_server.index.settings import IndexConfig, SearchConfig
 
 DIM = 8
+# The set of the numbers of operations.
+DONE = "done"
 UNIVERSE = range(700)
 # The head is sealed without need to wait, so that there is a build at most times.
 CONFIG = IndexConfig(
@@ -48,6 +51,7 @@ def main(directory: Path, id_type: IdType, first: int) -> None:
             collection.upsert(change).result()
         else:
             collection.delete(change).result()
+        collection.sets.append(DONE, ids_of(np.array([number]), id_type)).result()
         sys.stdout.write(f"{number}\n")
         sys.stdout.flush()
 

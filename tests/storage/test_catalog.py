@@ -57,7 +57,7 @@ def test_a_created_collection_is_there(open_catalog: OpenCatalog) -> None:
         spec_of(4, Metric.DOT, IdType.STRING, "b"),
         spec_of(7, Metric.L2, IdType.INT64, "a"),
         replace(spec_of(9, name="C.x-1_"), m=5, ef_construction=77),
-        replace(spec_of(4, name="d"), filterable=dict(zip("abcd", FieldType, strict=True))),
+        replace(spec_of(4, name="d"), filterable=dict(zip("abcde", FieldType, strict=True))),
     ]
     for spec in specs:
         info = catalog.create(spec)

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.pieces import floats
+from tests.pieces import floats, ids_of
 from tests.storage.conftest import BUSY, STILL, OpenCatalog
-from tests.storage.crash_writer import DIM, operation
+from tests.storage.crash_writer import DIM, DONE, operation
 from tests.storage.model import Model, check, search
 
 from fanlight.model import IdType, ItemBatch
@@ -63,7 +63,7 @@ def test_no_acknowledged_write_is_lost(
 ) -> None:
     """Killed at any moment, again and again: what was acknowledged is there, deletions too.
 
-    The one operation under way is there as a whole or not at all. Every answer is complete at
+    The one operation under way is there as a whole or not at all, and so is its number in the set. Every answer is complete at
     once after the next start, and the index is built anew where it has to be.
     """
     directory, model, choice = tmp_path / "data", Model(DIM, id_type), random.Random(1)
@@ -73,6 +73,9 @@ def test_no_acknowledged_write_is_lost(
         for number in range(first, last + 1):
             apply(model, number)
         catalog = open_catalog(STILL)
+        done = set(catalog.get("things").sets.members(DONE).tolist())
+        assert done >= set(ids_of(range(last + 1), id_type).tolist())
+        assert done <= set(ids_of(range(last + 2), id_type).tolist())
         if not stored(catalog, model):
             last += 1
             apply(model, last)

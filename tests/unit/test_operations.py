@@ -153,6 +153,7 @@ def test_both_colours_offer_the_same() -> None:
     pairs = [
         (fanlight.Client, fanlight.AsyncClient),
         (fanlight.Collection, fanlight.AsyncCollection),
+        (fanlight.Sets, fanlight.AsyncSets),
     ]
     for one, other in pairs:
         assert _face(one) == _face(other)

@@ -23,6 +23,8 @@ class Blocking:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._subject, name)
+        if isinstance(value, fanlight.AsyncSets):
+            return Blocking(value, self._runner)
         return self._blocking(value) if callable(value) else value
 
     def _blocking(self, method: Callable[..., Any]) -> Callable[..., Any]:
