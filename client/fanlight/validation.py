@@ -108,8 +108,7 @@ def check_search_parameters(request: SearchRequest, limits: Limits) -> None:
 
 
 def _has_parts(request: SearchRequest) -> bool:
-    parts = (request.composed, request.exclude, request.slate)
-    return any(part is not None for part in parts)
+    return not (request.composed is None and request.exclude is None and request.slate is None)
 
 
 def check_min_coverage(min_coverage: float) -> None:

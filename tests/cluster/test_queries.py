@@ -87,9 +87,9 @@ def test_lists_with_rules(things: fanlight.Collection) -> None:
     assert hits.excluded == sum(i % 3 == 0 for i in range(20, N))
     assert hits.payloads is not None
     assert [p["age"] for p in hits.payloads[0] if p] == [i % 50 for i in hits.ids[0].tolist()]
-    two = interests(interest(QUERY, max_share=0.5), interest(-QUERY, weight=2.0, min_share=0.3))
+    two = interests(interest(QUERY, max_share=0.5), interest(-QUERY, weight=0.9, min_share=0.3))
     hits = things.search(two, k=K, exact=True)
-    wants = [Want(QUERY, max_share=0.5), Want(-QUERY, 2.0, 0.3)]
+    wants = [Want(QUERY, max_share=0.5), Want(-QUERY, 0.9, 0.3)]
     assert_listed(hits, wants, Slate(), ITEMS)
     assert hits.interests is not None
     assert set(hits.interests[0].tolist()) == {0, 1}

@@ -168,6 +168,6 @@ def _best(slate: Slate, items: Mapping[int, Any], eligible: list[Any], chosen: l
 
     def worth(candidate: Any) -> float:
         like = max((_cosine(items, candidate[1], c[1]) for c in chosen), default=0.0)
-        return relevance * -candidate[0] - (1 - relevance) * like
+        return float(relevance * -candidate[0] - (1 - relevance) * like)
 
     return max(eligible, key=worth)  # the first of equal ones

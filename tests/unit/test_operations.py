@@ -191,9 +191,10 @@ def test_deleting_a_collection_is_never_repeated() -> None:
     assert len(network.calls) == 1
 
 
-def test_only_the_deletion_of_a_collection_is_unsafe() -> None:
+def test_only_deletions_of_what_is_not_named_by_id_are_unsafe() -> None:
     """All other calls may be sent twice."""
-    assert [rpc for rpc in rpcs() if not rpc.repeatable] == [calls.DELETE_COLLECTION]
+    unsafe = [calls.DELETE_COLLECTION, calls.DELETE_MATCHING]
+    assert [rpc for rpc in rpcs() if not rpc.repeatable] == unsafe
 
 
 def test_one_attempt_means_no_second() -> None:

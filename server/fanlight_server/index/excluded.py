@@ -1,17 +1,68 @@
-"""The rows that a search may not find, by id: looked up once a request and part."""
+"""The rows that a search may not find, by id: looked up once a request and part.
+
+Who asks once often asks again (the next page, another interest of the same user), and the members
+of a set stay the same between its changes, so a segment keeps the bitmaps of large columns of ids.
+"""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from threading import Lock
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+from isal.isal_zlib import crc32
 
 from fanlight.model import IdColumn, Rows
 from fanlight_server.index.bits import Bits, packed
 
 if TYPE_CHECKING:
     from fanlight_server.index.view import Part
+
+_Key: TypeAlias = tuple[int, int]
+
+# Looking up fewer ids takes less time than to find out that they were looked up before.
+_KEPT_IDS_MIN = 1_024
+# Of columns and their bitmaps, by segment: the last twenty of 100,000 ids.
+_KEPT_BYTES = 16 << 20
+
+
+class KeptRows:
+    """The bitmaps of columns of int64 ids that were looked up last. Safe for many threads."""
+
+    def __init__(self, most_bytes: int = _KEPT_BYTES) -> None:
+        """Keep at most so many bytes."""
+        # constant after construction
+        self._most_bytes = most_bytes
+        # guards what is kept, that used last at the end
+        self._lock = Lock()
+        self._kept: OrderedDict[_Key, tuple[IdColumn, Bits]] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, key: _Key, column: IdColumn) -> Bits | None:
+        """Give the bitmap of a column, if it is kept; compared id by id, since hashes collide."""
+        with self._lock:
+            kept = self._kept.get(key)
+            if kept is not None:
+                self._kept.move_to_end(key)
+        if kept is None or not (kept[0] is column or np.array_equal(kept[0], column)):
+            return None
+        return kept[1]
+
+    def put(self, key: _Key, column: IdColumn, bits: Bits) -> None:
+        """Keep a bitmap, and drop those not used for longest when there are too many bytes."""
+        with self._lock:
+            self._drop(key)
+            self._kept[key] = column, bits
+            self._bytes += column.nbytes + bits.nbytes
+            while self._bytes > self._most_bytes:
+                self._drop(next(iter(self._kept)))
+
+    def _drop(self, key: _Key) -> None:
+        dropped = self._kept.pop(key, None)
+        if dropped is not None:
+            self._bytes -= dropped[0].nbytes + dropped[1].nbytes
 
 
 class Excluded:
@@ -22,7 +73,7 @@ class Excluded:
     """
 
     def __init__(self, columns: Sequence[IdColumn]) -> None:
-        self._columns = [column for column in columns if len(column)]
+        self._columns = [(column, _key_of(column)) for column in columns if len(column)]
         self._kept: dict[int, Bits] = {}
 
     def kept(self, part: Part) -> Bits | None:
@@ -31,11 +82,29 @@ class Excluded:
             return None
         bits = self._kept.get(id(part))
         if bits is None:
-            rows = np.ones(len(part.block), dtype=np.bool_)
-            for column in self._columns:
-                rows[_rows_of(part, column)] = False
-            bits = self._kept[id(part)] = packed(rows)
+            each = [_bits(part, column, key) for column, key in self._columns]
+            bits = self._kept[id(part)] = np.bitwise_and.reduce(each)
         return bits
+
+
+def _key_of(column: IdColumn) -> _Key | None:
+    """Give what equal columns have in common; None for those that are not worth keeping."""
+    if column.dtype == object or len(column) < _KEPT_IDS_MIN:
+        return None
+    return len(column), crc32(np.ascontiguousarray(column).view(np.uint8).data)
+
+
+def _bits(part: Part, column: IdColumn, key: _Key | None) -> Bits:
+    """Tell which rows of a part do not have these ids."""
+    kept = part.source.kept_rows
+    bits = None if key is None or kept is None else kept.get(key, column)
+    if bits is None:
+        rows = np.ones(len(part.block), dtype=np.bool_)
+        rows[_rows_of(part, column)] = False
+        bits = packed(rows)
+        if key is not None and kept is not None:
+            kept.put(key, column, bits)
+    return bits
 
 
 def _rows_of(part: Part, column: IdColumn) -> Rows:

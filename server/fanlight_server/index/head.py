@@ -24,6 +24,9 @@ class Head:
     published, and never again.
     """
 
+    # Its rows become more, so nothing that is looked up stays true.
+    kept_rows: None = None
+
     def __init__(self, capacity: int, spec: CollectionSpec) -> None:
         """Reserve room for `capacity` rows; the system gives the memory as it fills."""
         self.capacity = capacity

@@ -10,6 +10,7 @@ from fanlight.errors import Corruption
 from fanlight.model import CollectionSpec
 from fanlight_server.index import segment_file
 from fanlight_server.index.block import RowLookup
+from fanlight_server.index.excluded import KeptRows
 
 
 class Segment:
@@ -21,6 +22,7 @@ class Segment:
         block: its rows.
         graph_arrays: the graph over them, as arrays.
         graph: the same, ready to be searched.
+        kept_rows: rows that searches excluded.
         release: see `segment_file.SegmentContent`.
     """
 
@@ -37,6 +39,7 @@ class Segment:
         self.block = content.block
         self.graph_arrays = arrays
         self.release = content.release
+        self.kept_rows = KeptRows()
         try:
             self.graph = kernel.Graph(content.block.scored, *arrays)
         except (ValueError, TypeError) as error:

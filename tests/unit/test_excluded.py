@@ -1,0 +1,60 @@
+"""Rows that searches exclude: found by id, kept for the next search, and never those of others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.pieces import block_of, floats, ids_of, segment_of, spec_of
+
+from fanlight.ids import ascending
+from fanlight.model import IdColumn, IdType
+from fanlight_server.index.bits import unpacked
+from fanlight_server.index.excluded import Excluded, KeptRows
+from fanlight_server.index.view import Part
+
+N, DIM = 500, 4
+
+
+def kept_ids(part: Part, *columns: IdColumn) -> set[object]:
+    bits = Excluded([ascending(column) for column in columns]).kept(part)
+    assert bits is not None
+    return set(part.block.ids[unpacked(bits, N)].tolist())
+
+
+@pytest.mark.parametrize("id_type", list(IdType))
+@pytest.mark.parametrize("columns", [(3,), (40, 100), (3_000,), (2_000, 5, 4_000)])
+def test_rows_are_found_by_id(tmp_path: Path, id_type: IdType, columns: tuple[int, ...]) -> None:
+    """However many ids there are, in whatever columns, and when they are asked for again."""
+    rng = np.random.default_rng(len(columns))
+    ids = ids_of(rng.permutation(N) * 7, id_type)
+    part = Part(
+        segment_of(tmp_path / "s", spec_of(DIM, id_type=id_type), block_of(ids, floats(1, N, DIM))),
+        block_of(ids, floats(1, N, DIM)),
+    )
+    excluded = [ids_of(rng.choice(9 * N, n, replace=False), id_type) for n in columns]
+    left = set(ids.tolist()) - {value for column in excluded for value in column.tolist()}
+    for _ in range(2):
+        assert kept_ids(part, *excluded) == left
+
+
+def test_columns_that_look_alike_are_told_apart() -> None:
+    """A bitmap is given for the very ids that it is of, though their keys be equal."""
+    kept, bits = KeptRows(), np.ones(1, dtype=np.uint8)
+    kept.put((2, 7), np.array([1, 2]), bits)
+    assert kept.get((2, 7), np.array([1, 2])) is bits
+    assert kept.get((2, 7), np.array([1, 3])) is None
+
+
+def test_what_was_not_used_for_longest_goes_first() -> None:
+    """The room is bounded in bytes."""
+    bits = np.ones(8, dtype=np.uint8)
+    columns = [np.arange(10) + i for i in range(3)]
+    kept = KeptRows(most_bytes=2 * (80 + 8))
+    for i, column in enumerate(columns[:2]):
+        kept.put((10, i), column, bits)
+    assert kept.get((10, 0), columns[0]) is bits
+    kept.put((10, 2), columns[2], bits)
+    assert kept.get((10, 1), columns[1]) is None
+    assert kept.get((10, 0), columns[0]) is bits
