@@ -7,12 +7,14 @@ none, from that moment on.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -37,7 +39,7 @@ _CHANGE_BYTES = 64
 _READS = 8
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Members:
     """The members of a set.
 
@@ -51,8 +53,10 @@ class Members:
 
     def at(self, now_ms: int) -> Members:
         """Leave out those whose time is over."""
+        if now_ms < self._next_ms:
+            return self
         over = (self.expires_ms != _NEVER) & (self.expires_ms <= now_ms)
-        return Members(self.ids[~over], self.expires_ms[~over]) if over.any() else self
+        return Members(self.ids[~over], self.expires_ms[~over])
 
     def after(self, change: SetChange) -> Members:
         """Give the members after a change."""
@@ -69,6 +73,12 @@ class Members:
         order = np.argsort(whole, kind="stable")
         new = np.full(len(change.ids), change.expires_ms, dtype=np.int64)
         return Members(whole[order], np.concatenate((expires_ms, new))[order])
+
+    @cached_property
+    def _next_ms(self) -> float:
+        """Tell when the next member leaves."""
+        leaving = self.expires_ms[self.expires_ms != _NEVER]
+        return int(leaving.min()) if len(leaving) else math.inf
 
     @property
     def size_bytes(self) -> int:
@@ -167,7 +177,7 @@ class Sets:
     def _check_room(self, name: str, ids: IdColumn | None) -> None:
         members, most = self.members(name), self._limits.set_ids
         n = len(members) + (0 if ids is None else len(ids))
-        if n > most and ids is not None and len(np.union1d(members, ids)) > most:
+        if n > most and ids is not None and len(ascending(joined([members, ids]))) > most:
             raise InvalidRequest.of_field("ids", f"at most {most} members of a set", str(n))
 
     def members(self, name: str) -> IdColumn:

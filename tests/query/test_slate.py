@@ -174,3 +174,34 @@ def test_a_query_that_fails_leaves_the_others(stored: Cores) -> None:
     assert list(hits.errors) == [1]
     assert hits.counts[1] == 0
     assert_made(hits, 2, [Want(queries[2])], SLATES["all"], 10)
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_impossible_rules_are_proven_with_few_questions(tmp_path: Path, shards: int) -> None:
+    """Full values are left out by the search itself, so a crowd of one seller costs few rounds."""
+    n = 3_000
+    limits = Limits(slate_rounds=8)
+    with cores(tmp_path, shards, dim=DIM, filterable=FIELDS, limits=limits) as opened:
+        vectors = np.tile(CENTRES[:1], (n, 1)) + RNG.standard_normal((n, DIM)) * 0.01
+        payloads = [{"seller": "crowd", "age": 50} for _ in range(n)]
+        payloads[n - 2] = {"seller": "other", "age": 1}
+        vectors[n - 2 :] = -CENTRES[0]
+        opened.put(np.arange(n, dtype=np.int64), vectors.astype(np.float32), payloads)
+        slate = Slate(caps=[Cap("seller", 3)], floors=[Floor(field("age") < 7, count=2)])
+        query = CENTRES[:1].astype(np.float32)
+        hits = opened.search(SearchRequest(NAME, query, 10, exact=True, slate=slate))
+    assert n - 2 in hits.ids[0].tolist()
+    assert hits.counts[0] == 4
+    assert hits.unmet == {0: ("floor 0: 1 of 2", "k: 4 of 10")}
+
+
+def test_an_approximate_search_keeps_the_rules(stored: Cores) -> None:
+    """Walks may miss items, but no rule is broken, and a full list has k hits."""
+    hits = stored.search(SearchRequest(NAME, QUERIES, 20, slate=SLATES["all"]))
+    for row in range(len(QUERIES)):
+        ids = hits.ids[row, : hits.counts[row]].tolist()
+        sellers = [ITEMS_BY_ID[i][1].get("seller") for i in ids]
+        assert all(sellers.count(seller) <= 3 for seller in set(sellers) - {None})
+        assert len(set(ids)) == len(ids) == 20 or row in hits.unmet
+        young = sum(ITEMS_BY_ID[i][1]["age"] < 10 for i in ids)
+        assert young >= 6 or "floor" in hits.unmet[row][0]
