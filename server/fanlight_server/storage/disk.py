@@ -151,7 +151,7 @@ class Disk:
             self._failed_kind = self._failed_kind or kind
             calls, self._on_failure = self._on_failure, []
         if first:
-            what = "the disk failed while the %s was written: no writes until a restart; searches go on"
+            what = "the disk failed at writing the %s: no writes until a restart, searches go on"
             _log.error(what, kind, exc_info=error)
         for call in calls:
             call()
@@ -206,7 +206,7 @@ class Disk:
 
 def _failure(kind: str) -> NotReady:
     return NotReady(
-        f"the shard's disk failed while its {kind} was written: it answers searches, and takes no "
-        "writes until it is restarted on a sound disk",
+        f"the shard's disk failed at writing its {kind}: it answers searches, and takes no writes "
+        "until it is restarted on a sound disk",
         field="disk",
     )
