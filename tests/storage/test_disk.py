@@ -142,9 +142,12 @@ def test_a_damaged_database_is_no_failed_disk(disk: Disk, tmp_path: Path) -> Non
     """SQLite's word on its own file is Corruption, and other collections are written on."""
     path = tmp_path / "bad.db"
     path.write_bytes(b"garbage" * 5_000)
-    with closing(sqlite3.connect(path)) as db:
-        with pytest.raises(Corruption), disk.writing("items", "bad.db"):
-            db.execute("CREATE TABLE t (x)")
+    with (
+        closing(sqlite3.connect(path)) as db,
+        pytest.raises(Corruption),
+        disk.writing("items", "bad.db"),
+    ):
+        db.execute("CREATE TABLE t (x)")
     disk.check_writable()
 
 
