@@ -315,7 +315,8 @@ class Collection:
         return self._writer.submit(write, vectors + sum(map(len, blobs)) + 64 * len(write.ids))
 
     def _apply(self, writes: Sequence[Write]) -> list[Answer]:
-        """Make writes durable, then visible."""
+        """Make writes durable, then visible; refuse what became impossible while it waited."""
+        self.keeper.check_writable()
         changes, seq = [], self._seq + 1
         for write in writes:
             changes.append(Change(write.ids, seq, write.vectors, write.payload_blobs))

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fanlight.errors import Corruption, InvalidRequest, NotReady
+from fanlight.errors import Corruption, InvalidRequest, NotReady, Overloaded
 from fanlight.fields import FieldValues, read_fields
 from fanlight.model import CollectionSpec, Rows, parse_payload
 from fanlight_server.index.graph import BuildStopped
@@ -62,6 +62,10 @@ class SegmentKeeper:
         self._seq_last_seen = -1
         # set by the builder, read by all threads
         self._fault: str | None = None
+        # bytes that a segment needs for which rows wait; 0 when there is room or none waits
+        self._wanted = 0
+        # used by the builder: bytes free when a segment did not fit after all
+        self._too_little = -1
 
     # --- any thread ---------------------------------------------------------------------------
 
@@ -70,9 +74,11 @@ class SegmentKeeper:
 
         Raises:
             NotReady: the disk or the builder failed; says which.
-            Overloaded: the disk is full.
+            Overloaded: the disk is full, or has no room for the segment that is due.
         """
         self._disk.check_writable()
+        if self._is_held():
+            raise self._disk.no_room("segment", self._wanted)
         if self._fault is not None:
             raise NotReady(self._fault, retry_after_s=10.0)
 
@@ -82,8 +88,17 @@ class SegmentKeeper:
         Nobody waits for a builder that cannot go on.
         """
         return self._index.wait_for_room(
-            lambda: self._stopped.is_set() or self._fault is not None or bool(self._disk.refusal)
+            lambda: (
+                self._stopped.is_set()
+                or self._fault is not None
+                or self._is_held()
+                or self._disk.refusal is not None
+            )
         )
+
+    def _is_held(self) -> bool:
+        """Tell whether the builder waits for room on the disk."""
+        return self._wanted > 0 and self._disk.room() < self._wanted
 
     def fail(self, reason: str) -> None:
         """Refuse writes from now on; searches go on."""
@@ -221,7 +236,7 @@ class SegmentKeeper:
     def _build_next(self, threads: int) -> bool:
         is_held = self._stopped.is_set() or self._disk.refusal is not None
         build = None if is_held else self._index.plan()
-        if build is None:
+        if build is None or not self._has_room(build):
             return False
         path = self._directory / f"{self._next_number:08d}.seg"
         self._next_number += 1
@@ -229,6 +244,11 @@ class SegmentKeeper:
             built = self._execute(build, path, threads)
         except BuildStopped:
             return False
+        except Overloaded:
+            self._too_little = self._disk.room()
+            self._has_room(build)
+            raise
+        self._too_little = -1
         replaced = [p.source.name for p in build.sources if isinstance(p.source, Segment)]
         segment = built.segment
         added = [] if segment is None else [SegmentEntry(segment.name, build.seq, segment.crc)]
@@ -244,6 +264,15 @@ class SegmentKeeper:
             len(replaced),
         )
         return True
+
+    def _has_room(self, build: Build) -> bool:
+        """Tell whether a segment fits; if not, rows that wait for it keep others from coming."""
+        rows = sum(int(kept.sum()) for kept in build.kept)
+        needed = max(rows * self._index.segment_row_bytes, self._too_little + 1)
+        fits = self._disk.room() >= needed
+        rows_wait = any(not isinstance(part.source, Segment) for part in build.sources)
+        self._wanted = needed if rows_wait and not fits else 0
+        return fits
 
     def _execute(self, build: Build, path: Path, threads: int) -> Built:
         with self._writing():

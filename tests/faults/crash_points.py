@@ -137,10 +137,9 @@ class Directory:
 class Image:
     """A disk as a record tells it, entry by entry."""
 
-    def __init__(self, root: str, inode: int, *, syncs: bool = True) -> None:
-        """Take the empty directory that was recorded; without `syncs` it takes no notice of them."""
+    def __init__(self, root: str, inode: int) -> None:
+        """Take the directory that was recorded, empty."""
         self._root = root
-        self._syncs = syncs
         self.top = Directory()
         self._by_inode: dict[int, File | Directory] = {inode: self.top}
 
@@ -148,7 +147,7 @@ class Image:
         """Do what an entry says."""
         node = self._by_inode.get(op.inode)
         if op.kind in "SD":
-            if self._syncs and node is not None:
+            if node is not None:
                 node.sync()
         elif op.kind in "WT":
             assert isinstance(node, File), f"a write to no file: {op.inode}"

@@ -57,10 +57,19 @@ _OPERATIONS = 60
 
 @dataclass
 class Recording:
-    """A record, and the lanes that made it."""
+    """A record, and the lanes that made it.
+
+    Attributes:
+        root: the directory that was recorded.
+        inode: of it.
+        before: what was in it when the record began.
+        ops: what was done to it then.
+        lanes: what was written.
+    """
 
     root: str
     inode: int
+    before: list[Op]
     ops: list[Op]
     lanes: list[Lane]
 
@@ -85,8 +94,8 @@ def recorded(
         finally:
             os.close(handle)
         assert shard.stop() == 0, shard.log.read_text()[-2_000:]
-    ops = before + list(parse(record.read_bytes()))
-    return Recording(str(data), data.stat().st_ino, ops, lanes)
+    ops = list(parse(record.read_bytes()))
+    return Recording(str(data), data.stat().st_ino, before, ops, lanes)
 
 
 def _as_ops(data: Path) -> Iterator[tuple[str, int, int, str, bytes]]:
@@ -139,13 +148,13 @@ class Tally:
 class Replay:
     """Opens shards on what crashes leave behind."""
 
-    def __init__(
-        self, recording: Recording, folder: Path, seed: int, *, syncs: bool = True
-    ) -> None:
+    def __init__(self, recording: Recording, folder: Path, seed: int) -> None:
         self._recording = recording
         self._folder = folder
         self._choice = random.Random(seed)
-        self._image = Image(recording.root, recording.inode, syncs=syncs)
+        self._image = Image(recording.root, recording.inode)
+        for op in recording.before:
+            self._image.apply(op)
         self._told = [0] * len(recording.lanes)
         self.tally = Tally()
 
@@ -157,10 +166,8 @@ class Replay:
                 self._told[op.inode] = op.offset
             else:
                 self._image.apply(op)
-            if op.kind in "MCD" and not any(self._told):
-                continue  # the directory as it was before
-            changes += 1
-            if changes % stride:
+            changes += op.kind != "A"
+            if changes % stride or op.kind == "A":
                 continue
             if until is not None and time.monotonic() > until:
                 break
@@ -280,8 +287,23 @@ def cut(
     with _folders() as (disk, quick):
         recording = recorded(disk, seed, operations)
         tally = Replay(recording, quick, seed).run(stride=stride, until=until)
-    told = sum(op.kind == "A" for op in recording.ops)
-    return _outcome(tally, told, seed)
+    events = _events(recording)
+    return _outcome(tally, events, seed)
+
+
+def _events(recording: Recording) -> Counter[str]:
+    """Count what happened while it was recorded."""
+    items = {op.inode for op in [*recording.before, *recording.ops] if op.path.endswith("items.db")}
+    found: Counter[str] = Counter()
+    for op in recording.ops:
+        is_segment = op.path.endswith((".seg", ".seg.tmp"))
+        found["acknowledged"] += op.kind == "A"
+        found["segments made"] += op.kind == "R" and is_segment
+        found["segments removed"] += op.kind == "U" and is_segment
+        found["collections removed"] += op.kind == "X" and "@" in Path(op.path).name
+        found["pages copied from logs"] += op.kind == "W" and op.inode in items
+        found["syncs"] += op.kind in "SD"
+    return found
 
 
 def losses_without_syncs(seed: int, *, operations: int = 12, stride: int = 10) -> Tally:
@@ -291,20 +313,21 @@ def losses_without_syncs(seed: int, *, operations: int = 12, stride: int = 10) -
         return Replay(recording, quick, seed).run(stride=stride, torn=0)
 
 
-def _outcome(tally: Tally, told: int, seed: int) -> Outcome:
+def _outcome(tally: Tally, events: Counter[str], seed: int) -> Outcome:
     opening = sorted(tally.opening_s) or [0.0]
     ways = ", ".join(f"{n} {name}" for name, n in sorted(tally.by_loss.items()))
+    done = ", ".join(f"{n} {name}" for name, n in sorted(events.items()))
     return Outcome(
         fault="loss of power, every crash point",
         trials=tally.points,
-        acknowledged=told,
+        acknowledged=events["acknowledged"],
         lost=tally.found["lost"],
         stale=tally.found["stale"],
         phantom=tally.found["phantom"],
         wrong=tally.found["wrong"],
         crashes=tally.found["crashes"],
         recovery_s=(opening[len(opening) // 2], opening[-1]),
-        notes="; ".join([f"unsynced data: {ways}", f"seed {seed}", *tally.examples]),
+        notes="; ".join([f"unsynced data: {ways}", done, f"seed {seed}", *tally.examples]),
     )
 
 
@@ -323,7 +346,7 @@ def run(seconds: float, seed: int) -> Outcome:
         turn += 1
         left = ends - time.monotonic()
         outcome = _sum(outcome, cut(seed + turn, operations=_OPERATIONS, stride=1, seconds=left))
-    text = f"synchronous=OFF: {control.found['lost']} losses at {control.points} crash points"
+    text = f"a store that does not sync: {control.found['lost']} losses at {control.points} crash points"
     return replace(outcome, control=text)
 
 

@@ -58,10 +58,17 @@ def open_collection() -> Iterator[OpenCollection]:
     with ExitStack() as stack:
 
         def open_(
-            path: Path, spec: CollectionSpec, config: IndexConfig, *, create: bool = False
+            path: Path,
+            spec: CollectionSpec,
+            config: IndexConfig,
+            *,
+            create: bool = False,
+            disk: Disk | None = None,
         ) -> Collection:
             search = SearchConfig(threads=1)
-            collection = Collection(path, spec, 1, Limits(), config, search, create=create)
+            collection = Collection(
+                path, spec, 1, Limits(), config, search, disk=disk, create=create
+            )
             stack.callback(collection.close)
             return collection
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.pieces import floats, ids_of
-from tests.storage.conftest import BUSY, LAZY, OpenCatalog
+from tests.storage.conftest import BUSY, LAZY, OpenCatalog, OpenCollection
 from tests.storage.model import batch_of, put, search
 
 from fanlight.errors import Corruption, NotReady, Overloaded
@@ -220,6 +220,32 @@ def test_builds_wait_while_the_disk_is_full(
     catalog.create(SPEC)
     put(catalog.get("things"), batch_of(range(400)))
     wait_until(lambda: catalog.get("things").info().segments, 30)
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_nobody_waits_for_a_segment_that_does_not_fit(
+    open_collection: OpenCollection, tmp_path: Path, files: FakeFiles, is_known: bool
+) -> None:
+    """Known before or found out: writes are refused rather than kept waiting, until it fits."""
+    disk = Disk(tmp_path, StorageConfig(free_bytes_min=0, free_share_min=0), files)
+    things = open_collection(tmp_path / "things", SPEC, LAZY, create=True, disk=disk)
+    put(things, batch_of(range(100)))
+    if is_known:
+        files.free = 1_000
+        assert not things.keeper.build_next(1)
+    else:
+        files.failing, files.error = "write", errno.ENOSPC
+        with pytest.raises(Overloaded):
+            things.keeper.build_next(1)
+        files.failing = ""
+    with pytest.raises(Overloaded, match="the next segment needs"):
+        things.upsert(batch_of(range(100, 101))).result(WAIT_S)
+    assert not things.keeper.build_next(1)
+    assert not list((tmp_path / "things" / "segments").iterdir())
+    files.free = 200 * GIB
+    put(things, batch_of(range(100, 101)))
+    assert things.keeper.build_next(1)
+    assert things.info().segments == 1
 
 
 @pytest.mark.parametrize("rows", [1, 40, 700])

@@ -125,6 +125,11 @@ class Index:
         """Show the state as of now; it never changes."""
         return self._view
 
+    @property
+    def segment_row_bytes(self) -> int:
+        """Tell about how many bytes a row takes in a segment file."""
+        return 5 * self._spec.dim + _LINKS_BYTES
+
     def note_search(self) -> None:
         """Remember that a search came: writes give way to them, see `wait_for_room`."""
         self._last_search = self._now()
@@ -269,7 +274,7 @@ class Index:
     def _copied_rows_max(self, view: View) -> int:
         """Tell how large a segment may be to be copied for the sake of a few rows."""
         rests = self._rests if view.seq == self._seq_at_rest else 0
-        return rests * _REST_BYTES // (5 * self._spec.dim + _LINKS_BYTES)
+        return rests * _REST_BYTES // self.segment_row_bytes
 
     def execute(
         self,

@@ -99,6 +99,22 @@ class Disk:
         if refusal is not None:
             raise refusal
 
+    def room(self) -> int:
+        """Tell how many bytes are free now."""
+        return self.files.space(self._directory).free
+
+    def no_room(self, kind: str, wanted: int) -> Overloaded:
+        """Make the error for something that does not fit, though single writes would."""
+        space = self.files.space(self._directory)
+        return Overloaded(
+            f"the shard's disk is full: {space.free} bytes of {space.total} are free, the next {kind} "
+            f"needs {wanted}",
+            field="disk",
+            expected=f"{wanted} bytes free",
+            got=str(space.free),
+            retry_after_s=_RETRY_AFTER_S,
+        )
+
     def on_failure(self, call: Callable[[], object]) -> None:
         """Have `call` called once when the disk fails, from any thread; at once if it has."""
         with self._lock:
