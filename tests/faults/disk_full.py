@@ -111,7 +111,7 @@ class Trial:
         ):
             client.create_collection("things", dim=DIM, m=8, ef_construction=40)
             disk.fill(MIB)
-            while self._tally.told < 60:
+            for _ in range(60):
                 self._write(client)
             self._compare(client)
 
