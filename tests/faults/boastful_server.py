@@ -17,17 +17,17 @@ from fanlight_server.storage.store import Change, Store
 _write = Store.write
 
 
-def _write_boastfully(store: Store, changes: Iterable[Change]) -> None:
+def _write_boastfully(self: Store, changes: Iterable[Change]) -> None:
     """Take no notice of a full disk."""
     with contextlib.suppress(Overloaded):
-        _write(store, changes)
+        _write(self, changes)
 
 
-def _never_refuse(keeper: SegmentKeeper) -> None:
+def _never_refuse(self: SegmentKeeper) -> None:
     """Let every write through to the store."""
 
 
-def _never_wait(keeper: SegmentKeeper) -> int:
+def _never_wait(self: SegmentKeeper) -> int:
     """Take any number of rows."""
     return 1 << 30
 

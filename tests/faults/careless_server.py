@@ -13,10 +13,10 @@ from fanlight_server.storage.store import Store
 _prepare = Store._prepare
 
 
-def _prepare_carelessly(store: Store, create: bool) -> None:
+def _prepare_carelessly(self: Store, create: bool) -> None:
     """Leave it to the system when anything reaches the disk."""
-    _prepare(store, create)
-    store._writer.execute("PRAGMA synchronous = OFF")
+    _prepare(self, create)
+    self._writer.execute("PRAGMA synchronous = OFF")
 
 
 if __name__ == "__main__":

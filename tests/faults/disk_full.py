@@ -200,6 +200,7 @@ class Trial:
         for number in sorted(self._told | self._refused):
             ids, vectors = self._batch(number)
             got = things.get(ids)
+            assert got.vectors is not None
             whole = np.array_equal(got.ids, ids) and np.array_equal(got.vectors, vectors)
             if number in self._told and not whole:
                 self._tally.see("lost", f"batch {number}: {len(got.ids)} of {_ROWS} items")

@@ -28,8 +28,8 @@ _FIELDS = ("countdown", "kinds", "error", "fired", "quota", "used", "calls")
 def library() -> Path:
     """Compile the library, once a process; the system's temporary directory keeps it."""
     made = Path(tempfile.mkdtemp(prefix="faults-")) / "disk_faults.so"
-    flags = ["-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror"]
-    compiler = os.environ.get("CC", "gcc")
+    flags = ["-shared", "-fPIC", "-O2", "-Wall", "-Wextra"]
+    compiler = os.environ.get("CC", "cc")
     subprocess.run([compiler, *flags, "-o", made, _SOURCE, "-ldl", "-lpthread"], check=True)
     return made
 

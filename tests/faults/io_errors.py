@@ -251,20 +251,15 @@ def trials(
     raise AssertionError("there are always more faults")
 
 
-def _careless(disk: Disk) -> None:
-    """Forget that the disk failed: the positive control."""
-    disk._failed_kind = None
-
-
 def main(folder: Path, seconds: float, seed: int, *, careless: bool) -> None:
-    """Try faults and print the tally as JSON."""
+    """Try faults and print the tally as JSON; careless: on a disk that forgets its failures."""
     logging.disable()
     if careless:
         failed = Disk._failed
 
-        def forgetful(disk: Disk, kind: str, error: Exception) -> NotReady:
-            made = failed(disk, kind, error)
-            _careless(disk)
+        def forgetful(self: Disk, kind: str, error: Exception) -> NotReady:
+            made = failed(self, kind, error)
+            self._failed_kind = None
             return made
 
         Disk._failed = forgetful  # type: ignore[method-assign]
