@@ -86,7 +86,8 @@ class Disk:
             self._look()
         if self._failed_kind is not None:
             return _failure(self._failed_kind)
-        return None if self._shortage is None else self._short_of(self._shortage)
+        shortage = self._shortage
+        return None if shortage is None else self._short_of(shortage)
 
     def check_writable(self) -> None:
         """Refuse a write that the disk cannot take now.
@@ -189,7 +190,8 @@ class Disk:
         try:
             space = self.files.space(self._directory)
         except OSError as error:
-            self._failed("free space", error)
+            if error.errno in _FAILED:
+                self._failed("directory", error)
             return
         with self._lock:
             self._look_at = self._now() + _LOOK_S
