@@ -229,7 +229,7 @@ def test_nobody_waits_for_a_segment_that_does_not_fit(
     """Known before or found out: writes are refused rather than kept waiting, until it fits."""
     disk = Disk(tmp_path, StorageConfig(free_bytes_min=0, free_share_min=0), files)
     things = open_collection(tmp_path / "things", SPEC, LAZY, create=True, disk=disk)
-    put(things, batch_of(range(100)))
+    put(things, batch_of(range(300)))
     if is_known:
         files.free = 1_000
         assert not things.keeper.build_next(1)
@@ -239,11 +239,11 @@ def test_nobody_waits_for_a_segment_that_does_not_fit(
             things.keeper.build_next(1)
         files.failing = ""
     with pytest.raises(Overloaded, match="the next segment needs"):
-        things.upsert(batch_of(range(100, 101))).result(WAIT_S)
+        things.upsert(batch_of(range(300, 301))).result(WAIT_S)
     assert not things.keeper.build_next(1)
     assert not list((tmp_path / "things" / "segments").iterdir())
     files.free = 200 * GIB
-    put(things, batch_of(range(100, 101)))
+    put(things, batch_of(range(300, 301)))
     assert things.keeper.build_next(1)
     assert things.info().segments == 1
 
