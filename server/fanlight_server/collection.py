@@ -65,6 +65,7 @@ from fanlight_server.index.standing import standing_of
 from fanlight_server.keeper import SegmentKeeper
 from fanlight_server.paging import from_token, to_token
 from fanlight_server.sets import Sets
+from fanlight_server.storage.disk import Disk
 from fanlight_server.storage.files import make_directory
 from fanlight_server.storage.sets import SetChange
 from fanlight_server.storage.store import Change, Store, StoredItem
@@ -108,6 +109,7 @@ class Collection:
         index_config: IndexConfig,
         search_config: SearchConfig,
         now: Callable[[], float] = time.monotonic,
+        disk: Disk | None = None,
         clock: Callable[[], float] = time.time,
         *,
         create: bool,
@@ -116,6 +118,7 @@ class Collection:
 
         Raises:
             Corruption: the store is damaged or missing. (A damaged segment is rebuilt instead.)
+            Overloaded, NotReady: it is to be created, and the disk is full or fails.
         """
         # constant after construction
         self.spec = spec
@@ -125,11 +128,13 @@ class Collection:
         self._threads = search_config.worker_threads
         self._now = now
         segments = path / "segments"
-        make_directory(segments)
+        disk = disk or Disk(path)
+        with disk.writing("directory", spec.name):
+            make_directory(segments, disk.files)
         # own synchronisation
-        self._store = Store(path / "items.db", spec.dim, spec.id_type, create=create)
+        self._store = Store(path / "items.db", spec.dim, spec.id_type, disk, create=create)
         self._index = Index(spec, index_config, now)
-        self.keeper = SegmentKeeper(self._index, self._store, segments, spec, index_config)
+        self.keeper = SegmentKeeper(self._index, self._store, segments, spec, index_config, disk)
         try:
             self.keeper.recover()
             # used by the writer thread alone
@@ -372,7 +377,7 @@ class Collection:
 
         Raises:
             InvalidRequest: the batch as a whole is wrong.
-            Overloaded: too much waits to be written.
+            Overloaded: too much waits to be written, or the disk is full.
             NotReady: the collection takes no writes any more.
         """
         check_items(batch, self.spec, self._limits)
@@ -439,10 +444,12 @@ class Collection:
         return self._writer.submit(write, vectors + sum(map(len, blobs)) + 64 * len(write.ids))
 
     def _submit_change(self, change: SetChange, size_bytes: int) -> Future[int]:
+        self.keeper.check_writable()
         return cast(Future[int], self._writer.submit(change, size_bytes))
 
     def _apply(self, writes: Sequence[Write | SetChange]) -> list[Answer]:
-        """Make writes durable, then visible."""
+        """Make writes durable, then visible; refuse what became impossible while it waited."""
+        self.keeper.check_writable()
         changes: list[Change | SetChange] = []
         seq = self._seq + 1
         for write in writes:
