@@ -18,17 +18,13 @@ from fanlight.errors import Corruption
 from fanlight.ids import empty
 from fanlight.model import IdColumn, IdType, Rows
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS sets (key INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
-CREATE TABLE IF NOT EXISTS members (
-  set_key INTEGER NOT NULL,
-  id {id_type} NOT NULL,
-  expires_ms INTEGER NOT NULL,
-  crc INTEGER NOT NULL,
-  PRIMARY KEY (set_key, id)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS members_by_expiry ON members (expires_ms) WHERE expires_ms > 0;
-"""
+# Made by the first change of a set: a database without sets is as it was before there were any.
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS sets (key INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
+    "CREATE TABLE IF NOT EXISTS members (set_key INTEGER NOT NULL, id {id_type} NOT NULL,"
+    " expires_ms INTEGER NOT NULL, crc INTEGER NOT NULL, PRIMARY KEY (set_key, id)) WITHOUT ROWID",
+    "CREATE INDEX IF NOT EXISTS members_by_expiry ON members (expires_ms) WHERE expires_ms > 0",
+)
 # What a write of sets takes away of members whose time is over, of any set: more than most writes
 # add, so that they never pile up, and little beside a sync.
 _SWEPT = 1_000
@@ -57,8 +53,10 @@ class SetChange:
     now_ms: int
 
 
-def apply(db: sqlite3.Connection, change: SetChange) -> None:
+def apply(db: sqlite3.Connection, change: SetChange, id_type: IdType) -> None:
     """Make a change, and take some members away whose time is over; in a transaction."""
+    for statement in _SCHEMA:
+        db.execute(statement.format(id_type="TEXT" if id_type is IdType.STRING else "INTEGER"))
     key = _key(db, change.name, create=change.kind == "append")
     if key is not None:
         _APPLY[change.kind](db, key, change)
@@ -121,7 +119,8 @@ def read(db: sqlite3.Connection, name: str, id_type: IdType) -> tuple[IdColumn, 
         "SELECT set_key, id, expires_ms, m.crc FROM members m JOIN sets s ON s.key = m.set_key"
         " WHERE s.name = ? ORDER BY id"
     )
-    rows = db.execute(query, (name,)).fetchall()
+    known = db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'members'").fetchone()
+    rows = [] if known is None else db.execute(query, (name,)).fetchall()
     for key, value, expires_ms, crc in rows:
         if not _is_sound(key, value, expires_ms, crc):
             raise Corruption("items.db: a member of a set fails its checksum")

@@ -186,9 +186,6 @@ class Store:
             db.executescript("BEGIN IMMEDIATE;" + schema + "COMMIT;")
         elif version != FORMAT_VERSION:
             raise Corruption(f"{self._name}: format version {version}, expected {FORMAT_VERSION}")
-        # younger than the format: a database of before has no sets
-        id_type = "TEXT" if self._id_type is IdType.STRING else "INTEGER"
-        db.executescript("BEGIN IMMEDIATE;" + sets.SCHEMA.format(id_type=id_type) + "COMMIT;")
 
     @contextmanager
     def _reader(self) -> Iterator[sqlite3.Connection]:
@@ -237,7 +234,7 @@ class Store:
             try:
                 for change in changes:
                     if isinstance(change, SetChange):
-                        sets.apply(self._writer, change)
+                        sets.apply(self._writer, change, self._id_type)
                         continue
                     for statement, values in _statements(change):
                         self._writer.execute(statement, values)
