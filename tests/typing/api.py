@@ -53,7 +53,33 @@ def of_threads(address: str) -> None:
         assert_type(fanlight.field("genre") == "drama", fanlight.Filter)
         assert_type(movies.search([1.0, 2.0, 3.0], filter=nineties), fanlight.Hits)
         assert_type(movies.search_by_id(["a"], filter={"genre": ["a", "b"]}), fanlight.Hits)
+        of_queries(movies)
         assert_type(client.delete_collection("movies"), None)
+
+
+def of_queries(movies: fanlight.Collection) -> None:
+    """Ask by meaning, with rules and exclusions."""
+    like = fanlight.examples(["a", ("b", 2.0), [0.1, 0.2, 0.3]], negative=["c"], keep=True)
+    assert_type(like, fanlight.Query)
+    assert_type(fanlight.combine({"a": 1, "b": -1.0}), fanlight.Query)
+    both = fanlight.interests(fanlight.interest(like, max_share=0.5), fanlight.interest("a"))
+    slate = fanlight.Slate(
+        caps=[fanlight.Cap("genre", 2)],
+        floors=[fanlight.Floor(fanlight.F("year") > 2000, share=0.1)],
+        mmr=fanlight.Mmr(0.7),
+        near_duplicate=0.98,
+    )
+    hits = movies.search([like, both], slate=slate, exclude_ids=["x"], exclude_sets=["seen"])
+    assert_type(hits, fanlight.Hits)
+    assert_type(hits.excluded, int | None)
+    assert_type(hits.interests, NDArray[np.int64] | None)
+    assert_type(movies.count(filter=fanlight.F("year") > 2000), int)
+    assert_type(movies.delete(filter={"year": 1990}), fanlight.DeleteResult)
+    assert_type(movies.facets("genre", limit=5), fanlight.Facets)
+    assert_type(movies.explain(like, "a", k=5), fanlight.Explanation)
+    assert_type(movies.pages(like, k=5), Iterator[fanlight.Hits])
+    assert_type(movies.sets.append("seen", ["a"], ttl=60), int)
+    assert_type(movies.sets.get("seen"), NDArray[np.int64] | NDArray[np.object_])
 
 
 async def of_an_event_loop(addresses: list[str]) -> None:
@@ -75,6 +101,11 @@ async def of_an_event_loop(addresses: list[str]) -> None:
         assert_type(await movies.count(min_coverage=0.5), int)
         assert_type(await movies.search(np.ones((2, 3))), fanlight.Hits)
         assert_type(await movies.search_by_id([1], filter={"year": 1990}), fanlight.Hits)
+        assert_type(await movies.search(fanlight.examples([1])), fanlight.Hits)
+        assert_type(await movies.facets("genre"), fanlight.Facets)
+        assert_type(await movies.explain([1.0, 2.0, 3.0], 1), fanlight.Explanation)
+        assert_type(movies.pages(fanlight.examples([1])), AsyncIterator[fanlight.Hits])
+        assert_type(await movies.sets.append("seen", [1]), int)
 
 
 def of_errors(movies: fanlight.Collection) -> None:
