@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from fanlight.cluster import ClusterStatus
 from fanlight.conditions import FilterLike
+from fanlight.exporting import AsyncCollectionExports
 from fanlight.ids import IdsLike
 from fanlight.inputs import OnError, Payload, as_name
 from fanlight.model import (
@@ -179,7 +180,7 @@ class AsyncClient:
         return f"{type(self).__name__}({self._transport.addresses})"
 
 
-class AsyncCollection:
+class AsyncCollection(AsyncCollectionExports):
     """The handle of one collection; made by a client and usable as long as it is open."""
 
     def __init__(self, name: str, operations: Operations, transport: AsyncTransport) -> None:
