@@ -12,9 +12,9 @@ from types import TracebackType
 
 from numpy.typing import ArrayLike
 
+from fanlight.backups import AsyncClientRestores, AsyncCollectionExports
 from fanlight.cluster import ClusterStatus
 from fanlight.conditions import FilterLike
-from fanlight.exporting import AsyncCollectionExports
 from fanlight.ids import IdsLike
 from fanlight.inputs import OnError, Payload, as_name
 from fanlight.model import (
@@ -30,7 +30,7 @@ from fanlight.operations import Operations, search_parameters
 from fanlight.transport import AsyncTransport
 
 
-class AsyncClient:
+class AsyncClient(AsyncClientRestores):
     """A connection to a Fanlight cluster; an asynchronous context manager.
 
     It connects when it is first used, and may be shared by the tasks of an event loop, or used

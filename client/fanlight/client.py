@@ -10,10 +10,10 @@ from types import TracebackType
 
 from numpy.typing import ArrayLike
 
+from fanlight.backups import ClientRestores, CollectionExports
 from fanlight.cluster import ClusterStatus
 from fanlight.conditions import FilterLike
 from fanlight.driver import Driver
-from fanlight.exporting import ClientRestores, CollectionExports
 from fanlight.ids import IdsLike
 from fanlight.inputs import OnError, Payload, as_name
 from fanlight.model import (

@@ -194,8 +194,24 @@ class Operations:
         timeout: float | None,
     ) -> Operation[UpsertResult]:
         """Write items."""
-        check_on_error(errors)
         batch = _as_batch(ids, vectors, payloads)
+        return (
+            yield from self.upsert_batch(
+                collection, batch, progress=progress, errors=errors, timeout=timeout
+            )
+        )
+
+    def upsert_batch(
+        self,
+        collection: str,
+        batch: ItemBatch,
+        *,
+        progress: bool | None = False,
+        errors: OnError = "raise",
+        timeout: float | None = None,
+    ) -> Operation[UpsertResult]:
+        """Write items that are columns already."""
+        check_on_error(errors)
         kept, superseded = last_occurrences(batch.ids)
         sizes = _row_bytes(batch)
         check_row_bytes(sizes)

@@ -73,6 +73,11 @@ class Addresses:
         """Tell the router to call now."""
         return self._all[self._at]
 
+    @property
+    def every(self) -> tuple[str, ...]:
+        """List them all."""
+        return self._all
+
     def leave(self, address: str) -> None:
         """Make the next router current, unless somebody has already left this one."""
         if address == self.current:
@@ -272,6 +277,10 @@ class AsyncTransport:
             self.addresses,
             lambda address: grpc.aio.insecure_channel(address, options=channel_options()),
         )
+
+    def for_threads(self) -> Transport:
+        """Make a transport for threads to the same routers; whoever asks closes it."""
+        return Transport(self.addresses.every)
 
     async def run(self, operation: Operation[T]) -> T:
         """Drive an operation to its end; see `Transport.run`."""
