@@ -20,8 +20,11 @@ from fanlight.errors import FanlightError
 _MODULES = {
     "collections": "collection",
     "demo": "demo",
+    "export": "export",
     "load": "load",
+    "restore": "snapshot",
     "search": "search",
+    "snapshot": "snapshot",
     "status": "status",
     "up": "up",
 }

@@ -8,20 +8,14 @@ from itertools import chain
 from pathlib import Path
 
 import click
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
 
 import fanlight
+from fanlight.cli.bars import rows_progress
 from fanlight.cli.collection import METRICS
 from fanlight.cli.loaders import open_source
 from fanlight.cli.rows import Batch, Fields, Source
 from fanlight.cli.session import address_option, connect
-from fanlight.cli.show import err, out, show_error
+from fanlight.cli.show import out, show_error
 from fanlight.errors import InvalidRequest, RowError
 from fanlight.ids import id_type_of, to_column
 from fanlight.model import DEFAULT_EF_CONSTRUCTION, DEFAULT_M, Metric
@@ -127,7 +121,7 @@ def _peek(source: Source) -> tuple[Batch, Source]:
 def load_all(collection: fanlight.Collection, source: Source, title: str) -> Tally:
     """Write all rows of a source, with a progress bar where stderr is a terminal."""
     tally = Tally(0, 0, [])
-    with _progress() as progress:
+    with rows_progress() as progress:
         task = progress.add_task(title, total=source.total)
         for batch in source.batches:
             tally.refused += batch.faults
@@ -144,18 +138,6 @@ def _write(collection: fanlight.Collection, batch: Batch, tally: Tally) -> None:
     tally.written += result.written
     tally.superseded += len(result.superseded_rows)
     tally.refused += [RowError(int(batch.rows[e.row]), e.error) for e in result.errors]
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("rows"),
-        TimeRemainingColumn(elapsed_when_finished=True),
-        console=err,
-        disable=not err.is_terminal,
-    )
 
 
 def _report(tally: Tally, name: str) -> None:
