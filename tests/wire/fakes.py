@@ -38,6 +38,7 @@ class FakeCollection:
         flags: the columns that the last read asked for.
         upserted: the batches that reached it.
         exports: those that were begun.
+        row_bytes: of the payload of each row that is exported.
     """
 
     def __init__(self) -> None:
@@ -49,6 +50,7 @@ class FakeCollection:
         self.flags: dict[str, bool] = {}
         self.upserted: list[ItemBatch] = []
         self.exports: list[FakeExport] = []
+        self.row_bytes = 0
         self._held_write: Future[UpsertResult] | None = None
 
     def _fail(self) -> None:
@@ -137,6 +139,7 @@ class FakeExport:
         self.seq, self.items = 40, ITEMS
         self.is_closed = False
         self._next = 0
+        self._collection = collection
         collection.exports.append(self)
 
     def take(self) -> ExportRows | None:
@@ -146,7 +149,9 @@ class FakeExport:
         if row == ITEMS:
             return None
         vectors = np.full((1, DIM), row, dtype=np.float32)
-        return ExportRows(np.array([row]), np.array([row + 1]), vectors, [b"{}"])
+        return ExportRows(
+            np.array([row]), np.array([row + 1]), vectors, [b"x" * self._collection.row_bytes]
+        )
 
     def close(self) -> None:
         self.is_closed = True
