@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fanlight.aio import AsyncCollection
     from fanlight.client import Collection
     from fanlight.driver import Driver
-    from fanlight.snapshots import Snapshot
+    from fanlight.snapshots.manifest import Snapshot
     from fanlight.transport import AsyncTransport
 
 # Told of rows done and rows in all, now and then.

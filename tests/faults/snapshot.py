@@ -7,6 +7,7 @@ damaged one must be refused before anything is created.
 
 from __future__ import annotations
 
+import hashlib
 import random
 import shutil
 import subprocess
@@ -16,19 +17,22 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
+import pyarrow.parquet as pq
 from tests.faults.outcome import Outcome
 from tests.faults.snapshot_record import DIM, Record, Verdict, Writer, write
 
 import fanlight
-import fanlight.snapshots.restoring
 from fanlight.cli.local_cluster import ROUTER, LocalCluster
 from fanlight.cli.local_config import ClusterShape, LocalConfig
 from fanlight.errors import Corruption, FanlightError, InvalidRequest, NotReady
-from fanlight.snapshots.manifest import FILE_NAME, parse
+from fanlight.model import Rows
+from fanlight.snapshots import restoring
+from fanlight.snapshots.manifest import FILE_NAME, Manifest, dumps, parse
 from fanlight.snapshots.places import Place, place_of
 from fanlight.snapshots.verifying import verified
 from fanlight_server import open_local
@@ -181,7 +185,7 @@ def _kill_taker(address: str, dest: Path, lines: int) -> None:
         taker.communicate()
 
 
-def _judge(dest: Path, before: np.ndarray, record: Record, kills: Kills) -> None:
+def _judge(dest: Path, before: Rows, record: Record, kills: Kills) -> None:
     """A snapshot is whole and right, or refused; there is nothing between."""
     with tempfile.TemporaryDirectory() as data, open_local(data) as local:
         try:
@@ -247,15 +251,8 @@ def damaged(folder: Path, seed: int, enough: Callable[[int], bool]) -> Damages:
 
 def _split(snapshot: Path) -> None:
     """Make two data files of one, so that there is something to swap."""
-    from fanlight.snapshots.manifest import Manifest, dumps
-
     manifest = parse((snapshot / FILE_NAME).read_bytes())
     (entry,) = manifest.files
-    import hashlib
-    from dataclasses import replace
-
-    import pyarrow.parquet as pq
-
     table = pq.read_table(snapshot / entry.name)
     (snapshot / entry.name).unlink()
     parts = [table.slice(0, 450), table.slice(450)]
@@ -268,8 +265,7 @@ def _split(snapshot: Path) -> None:
         entries.append(
             replace(entry, name=path.name, items=len(part), bytes=len(blob), sha256=checksum)
         )
-    whole: Manifest = replace(manifest, files=tuple(entries))
-    (snapshot / FILE_NAME).write_bytes(dumps(whole))
+    (snapshot / FILE_NAME).write_bytes(dumps(replace(manifest, files=tuple(entries))))
 
 
 @contextmanager
@@ -320,14 +316,13 @@ def _is_accepted(target: fanlight.Client, snapshot: Path) -> bool:
 def _control(target: fanlight.Client, snapshot: Path, record: Record, choice: random.Random) -> str:
     """Flip bits with checksums not compared: what passes then shows that the trials can see it."""
 
-    def unchecked(place: Place) -> fanlight.snapshots.Manifest:
+    def unchecked(place: Place) -> Manifest:
         return parse(place.read(FILE_NAME, 1 << 20))
 
     restored = differing = 0
     trials = 12
     names = [file.name for file in verified(place_of(snapshot)).files]
-    fanlight.snapshots.restoring.verified = unchecked
-    try:
+    with mock.patch.object(restoring, "verified", unchecked):
         for number in range(trials):
             damage = Damage("flip", names[number % len(names)])
             with _damage(snapshot, snapshot, damage, choice), suppress(FanlightError):
@@ -337,8 +332,6 @@ def _control(target: fanlight.Client, snapshot: Path, record: Record, choice: ra
                 record.judge(record.acknowledged, collection.scroll(), verdict)
                 differing += verdict.total > 0
                 target.delete_collection("copy")
-    finally:
-        fanlight.snapshots.restoring.verified = verified
     return (
         f"with checksums not compared {restored} of {trials} flips in data files were restored, "
         f"{differing} of them to other items"

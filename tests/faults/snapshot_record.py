@@ -15,7 +15,7 @@ import numpy as np
 
 import fanlight
 from fanlight.errors import FanlightError
-from fanlight.model import Floats, IdColumn, Rows
+from fanlight.model import Floats, Rows
 
 DIM = 192
 
@@ -80,7 +80,7 @@ class Record:
     def _judge_items(
         self, before: Rows, items: fanlight.Items, seen: Rows, verdict: Verdict
     ) -> None:
-        ids: IdColumn = items.ids
+        ids = items.ids.astype(np.int64)
         known = (ids >= 0) & (ids < self.n)
         verdict.phantom += int((~known).sum())
         payloads = items.payloads or []

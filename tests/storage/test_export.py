@@ -49,7 +49,7 @@ def test_it_is_of_the_moment_it_began(open_collection: OpenCollection, tmp_path:
     rows = [first, *rows_of(export)]
     assert (export.seq, export.items) == (110, 90)
     assert ids_in(rows) == list(range(10, 100))
-    assert all((part.vectors == 1).all() for part in rows)
+    assert all(np.all(part.vectors == 1) for part in rows)
     assert {blob for part in rows for blob in part.payload_blobs or ()} == {b'{"v":1}'}
     assert [s for part in rows for s in part.seqs.tolist()] == list(range(11, 101))
     assert max(map(len, rows)) == 7
@@ -67,7 +67,7 @@ def test_it_goes_on_after_an_id(
     if id_type is IdType.STRING:
         ids = np.array([f"{row:02d}" for row in range(30)], dtype=object)
     collection.upsert(ItemBatch(ids, np.ones((30, DIM), dtype=np.float32))).result()
-    request = ExportRequest("items", shards=(0,), after=ids[11])
+    request = ExportRequest("items", shards=(0,), after=ids.tolist()[11])
     export = collection.export(request)
     assert export.items == 18
     assert ids_in(rows_of(export)) == ids[12:].tolist()

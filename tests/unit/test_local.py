@@ -66,7 +66,7 @@ def test_nothing_is_left_when_it_is_closed(tmp_path: Path) -> None:
     """No thread, no open file of the directory, no port; closing again does nothing."""
     me = psutil.Process()
     with open_local(tmp_path / "first") as client:  # what a process makes once and keeps
-        client.create_collection("movies", dim=DIM)
+        client.create_collection("movies", dim=DIM).upsert(IDS, VECTORS)
     threads = set(threading.enumerate())
     client = open_local(tmp_path / "data")
     movies = client.create_collection("movies", dim=DIM)

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 ROWS, DIM = 700, 16
 VECTORS = np.random.default_rng(seed=5).standard_normal((ROWS, DIM), dtype=np.float32)
 # Bits that a careless copy loses: a negative zero, the smallest number, a large one.
-VECTORS[10, :3] = [-0.0, np.float32(1e-45), np.float32(1e17)]
+VECTORS[10, :3] = np.array([-0.0, 1e-45, 1e17], dtype=np.float32)
 
 
 @pytest.fixture

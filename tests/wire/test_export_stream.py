@@ -24,6 +24,16 @@ def request_of(**fields: Any) -> items.ExportItemsRequest:
     return items.ExportItemsRequest(collection="movies", **fields)
 
 
+async def read_start(call: Any) -> None:
+    message: items.ExportItemsResponse = await call.read()
+    assert message.HasField("start")
+
+
+async def read_all(call: Any) -> None:
+    while await call.read() is not grpc.aio.EOF:
+        pass
+
+
 async def parts_of(shard: ServingShard, **fields: Any) -> list[ExportPart]:
     messages = [message async for message in shard.items.ExportItems(request_of(**fields))]
     assert {message.shard for message in messages} == {1}
@@ -59,7 +69,7 @@ async def test_requests_for_other_shards_are_refused(shard: ServingShard) -> Non
 async def test_a_fault_on_the_way_ends_the_call(shard: ServingShard) -> None:
     """The error is the collection's, and the export is closed."""
     call = shard.items.ExportItems(request_of())
-    assert (await call.read()).HasField("start")
+    await read_start(call)
     shard.movies.fault = Corruption("damaged")
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await parts_of(shard)
@@ -75,7 +85,7 @@ async def test_too_many_at_once_are_refused(
     # A vector as large as no window of HTTP/2: the first export cannot end unread.
     shard.movies.row_bytes = 4 << 20
     held = shard.items.ExportItems(request_of())
-    assert (await held.read()).HasField("start")
+    await read_start(held)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await parts_of(shard)
     assert "(exports)" in detail_of(caught.value).message
@@ -92,9 +102,8 @@ async def test_one_that_is_not_taken_is_ended(
     shard = await serve(Limits(export_s=0.2))
     shard.movies.row_bytes = 4 << 20
     held = shard.items.ExportItems(request_of())
-    assert (await held.read()).HasField("start")
+    await read_start(held)
     await wait_until_async(lambda: shard.movies.exports[0].is_closed)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        async for _ in held:
-            pass
+        await read_all(held)
     assert detail_of(caught.value).code == types_pb2.CODE_DEADLINE_EXCEEDED

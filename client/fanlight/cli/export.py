@@ -68,6 +68,7 @@ def write(
     Raises:
         InvalidRequest: the file is there, or of no known kind.
     """
+    kind: Callable[[Iterator[ExportRows], CollectionInfo, Path], int]
     if file.suffix == ".parquet":
         targets, kind = [file], _write_parquet
     elif file.suffix == ".npy":

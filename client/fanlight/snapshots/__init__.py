@@ -4,9 +4,9 @@ Needs pyarrow (`pip install 'fanlight[snapshots]'`), and obstore for object stor
 (`fanlight[objects]`). The format is in docs/snapshots.md.
 """
 
-from fanlight.snapshots.manifest import FORMAT_VERSION, FileEntry, Manifest, ShardEntry
+from fanlight.snapshots.manifest import FORMAT_VERSION, FileEntry, Manifest, ShardEntry, Snapshot
 from fanlight.snapshots.restoring import restore
-from fanlight.snapshots.taking import Snapshot, take
+from fanlight.snapshots.taking import take
 from fanlight.snapshots.verifying import verified
 
 __all__ = [

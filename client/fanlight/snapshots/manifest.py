@@ -91,6 +91,26 @@ class Manifest:
         return sum(file.bytes for file in self.files)
 
 
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A snapshot that was taken.
+
+    Attributes:
+        place: where it is.
+        manifest: what it holds.
+        repeats: how often a shard had to be read again.
+    """
+
+    place: str
+    manifest: Manifest
+    repeats: int = 0
+
+    @property
+    def items(self) -> int:
+        """Count its items."""
+        return self.manifest.items
+
+
 def dumps(manifest: Manifest) -> bytes:
     """Write a manifest: the one form that `parse` takes."""
     spec = manifest.spec

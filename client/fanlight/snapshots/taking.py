@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -19,7 +18,7 @@ from fanlight.errors import FanlightError, InternalError, NotReady
 from fanlight.exporting import Export, ShardExport
 from fanlight.model import CollectionInfo
 from fanlight.retry import Budget, RetryPolicy, is_transient
-from fanlight.snapshots.manifest import FILE_NAME, FileEntry, Manifest, ShardEntry, dumps
+from fanlight.snapshots.manifest import FILE_NAME, FileEntry, Manifest, ShardEntry, Snapshot, dumps
 from fanlight.snapshots.places import Place, place_of
 from fanlight.snapshots.shard_files import ShardFiles
 
@@ -29,26 +28,6 @@ if TYPE_CHECKING:
 # A shard or router that restarts is back within seconds; a backup job can wait that long.
 _PATIENCE = RetryPolicy(attempts=12, first_pause_s=0.5, longest_pause_s=10.0)
 _PATIENCE_S = 120.0
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A snapshot that was taken.
-
-    Attributes:
-        place: where it is.
-        manifest: what it holds.
-        repeats: how often a shard had to be read again.
-    """
-
-    place: str
-    manifest: Manifest
-    repeats: int = 0
-
-    @property
-    def items(self) -> int:
-        """Count its items."""
-        return self.manifest.items
 
 
 def take(
