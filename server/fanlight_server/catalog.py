@@ -8,12 +8,11 @@ place of one shard map for ever.
 from __future__ import annotations
 
 import json
-import shutil
 import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,8 +27,11 @@ from fanlight_server.builder import Builder
 from fanlight_server.collection import Collection
 from fanlight_server.index.settings import IndexConfig, SearchConfig
 from fanlight_server.keeper import SegmentKeeper
+from fanlight_server.storage.disk import Disk
 from fanlight_server.storage.files import DirectoryLock, make_directory, sync_directory
+from fanlight_server.storage.filesystem import FileSystem
 from fanlight_server.storage.store import sqlite_errors
+from fanlight_server.storage.wal import Checkpoints
 
 FORMAT_VERSION = 1
 
@@ -62,7 +64,12 @@ class Record:
 
 
 class Catalog:
-    """See the module. Safe for many threads."""
+    """See the module. Safe for many threads.
+
+    Attributes:
+        identity: which part of which cluster this shard is.
+        disk: the state of the disk that it is on.
+    """
 
     def __init__(
         self,
@@ -72,6 +79,7 @@ class Catalog:
         index_config: IndexConfig,
         search_config: SearchConfig,
         now: Callable[[], float] = time.monotonic,
+        disk: Disk | None = None,
     ) -> None:
         """Open a data directory, or create it, and load its collections.
 
@@ -82,18 +90,21 @@ class Catalog:
         """
         # constant after construction
         self.identity = identity
+        self.disk = disk or Disk(path)
         self._path = path / "collections"
         self._limits = limits
         self._index_config = index_config
         self._search_config = search_config
-        make_directory(self._path)
+        make_directory(self._path, self.disk.files)
         self._directory_lock = DirectoryLock(path)
         # guards the records, the database and the publication of `_collections`
         self._lock = threading.Lock()
         with ExitStack() as undo:
             undo.callback(self._directory_lock.release)
-            self._db = _open_database(path / "catalog.db", identity)
+            self._db = _open_database(path / "catalog.db", identity, self.disk.files)
             undo.callback(self._db.close)
+            wal_bytes = self.disk.config.wal_bytes
+            self._checkpoints = Checkpoints(self._db, path / "catalog.db", wal_bytes)
             self._records = _read_records(self._db)
             # replaced whole, never changed
             self._collections = self._open_all(undo)
@@ -105,7 +116,7 @@ class Catalog:
         wanted = {_directory_name(name, record.version) for name, record in live.items()}
         for path in self._path.iterdir():
             if path.name not in wanted:
-                shutil.rmtree(path)
+                self.disk.files.remove_tree(path)
         collections = {}
         for name, record in live.items():
             collections[name] = self._open(record, create=False)
@@ -120,12 +131,18 @@ class Catalog:
             self._limits,
             self._index_config,
             self._search_config,
+            disk=self.disk,
             create=create,
             restoring=record.restoring,
         )
 
     def _keepers(self) -> list[SegmentKeeper]:
         return [collection.keeper for collection in self._collections.values()]
+
+    @property
+    def write_refusal(self) -> FanlightError | None:
+        """Tell why no write is taken: the disk is full or has failed; None when they are."""
+        return self.disk.refusal
 
     def get(self, name: str) -> Collection:
         """Find a collection.
@@ -166,7 +183,8 @@ class Catalog:
         Raises:
             InvalidRequest: the parameters are out of range.
             AlreadyExists: there is one with other parameters, or a higher version is known.
-            Overloaded: the shard holds as many collections as it may.
+            Overloaded: the shard holds as many collections as it may, or its disk is full.
+            NotReady: its disk has failed.
         """
         check_spec(spec, self._limits)
         with self._lock:
@@ -181,6 +199,7 @@ class Catalog:
             if replaced is None and len(self._collections) >= self._limits.collections:
                 message = f"collections: the limit of {self._limits.collections} is reached"
                 raise Overloaded(message, field="collections")
+            self.disk.check_writable()
             version = newest + 1 if version is None else version
             record = Record(spec, version, deleted=False, restoring=restoring)
             collection = self._create(record)
@@ -192,7 +211,7 @@ class Catalog:
     def _create(self, record: Record) -> Collection:
         """Make the files of a collection, then its record: what is recorded has its files."""
         directory = self._path / _directory_name(record.spec.name, record.version)
-        shutil.rmtree(directory, ignore_errors=True)  # of a creation that failed
+        self._clear(directory)  # of a creation that failed
         collection = self._open(record, create=True)
         try:
             self._write(record)
@@ -215,7 +234,7 @@ class Catalog:
             return collection.info()
 
     def delete(self, name: str, version: int | None = None) -> None:
-        """Delete a collection and its items.
+        """Delete a collection and its items; on a full disk too, since it makes room.
 
         Args:
             name: its name.
@@ -224,6 +243,7 @@ class Catalog:
 
         Raises:
             NotFound: there is none (and no version was given).
+            Overloaded, NotReady: there is not even room for the record, or the disk has failed.
         """
         with self._lock:
             record = self._records.get(name)
@@ -243,7 +263,12 @@ class Catalog:
         """Close a collection that is no longer recorded; what stays of it goes at next start."""
         collection.close()
         directory = self._path / _directory_name(collection.spec.name, collection.version)
-        shutil.rmtree(directory, ignore_errors=True)
+        self._clear(directory)
+
+    def _clear(self, directory: Path) -> None:
+        """Remove what is of no use; if that fails it stays until the next start."""
+        with suppress(OSError):
+            self.disk.files.remove_tree(directory)
 
     def _write(self, record: Record) -> None:
         spec = record.spec
@@ -257,7 +282,8 @@ class Catalog:
         }
         if record.restoring:
             parameters["restoring"] = True
-        with sqlite_errors("catalog.db"):
+        with self.disk.writing("catalog", "catalog.db"):
+            self._checkpoints.run_if_due()
             self._db.execute(
                 "INSERT OR REPLACE INTO collections VALUES (?, ?, ?, ?)",
                 (spec.name, record.version, record.deleted, json.dumps(parameters)),
@@ -294,11 +320,11 @@ def _already_exists(record: Record) -> AlreadyExists:
     )
 
 
-def _open_database(path: Path, identity: ShardIdentity) -> sqlite3.Connection:
+def _open_database(path: Path, identity: ShardIdentity, files: FileSystem) -> sqlite3.Connection:
     with sqlite_errors(path.name):
         db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
-            _prepare(db, path)
+            _prepare(db, path, files)
             _check_identity(db, identity)
         except BaseException:
             db.close()
@@ -306,7 +332,7 @@ def _open_database(path: Path, identity: ShardIdentity) -> sqlite3.Connection:
     return db
 
 
-def _prepare(db: sqlite3.Connection, path: Path) -> None:
+def _prepare(db: sqlite3.Connection, path: Path, files: FileSystem) -> None:
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
     version = db.execute("PRAGMA user_version").fetchone()[0]
@@ -317,7 +343,7 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
             # A new catalog would declare them waste.
             raise Corruption(f"{path.name}: missing or empty, but there are collections")
         db.executescript(_SCHEMA)
-        sync_directory(path.parent)
+        sync_directory(path.parent, files)
 
 
 def _check_identity(db: sqlite3.Connection, identity: ShardIdentity) -> None:

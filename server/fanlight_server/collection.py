@@ -55,6 +55,7 @@ from fanlight_server.index.query import Queries
 from fanlight_server.index.settings import IndexConfig, SearchConfig
 from fanlight_server.keeper import SegmentKeeper
 from fanlight_server.paging import from_token, to_token
+from fanlight_server.storage.disk import Disk
 from fanlight_server.storage.files import make_directory
 from fanlight_server.storage.store import Change, Store, StoredItem
 from fanlight_server.storage.writer import GroupWriter
@@ -93,6 +94,7 @@ class Collection:
         index_config: IndexConfig,
         search_config: SearchConfig,
         now: Callable[[], float] = time.monotonic,
+        disk: Disk | None = None,
         *,
         create: bool,
         restoring: bool = False,
@@ -101,6 +103,7 @@ class Collection:
 
         Raises:
             Corruption: the store is damaged or missing. (A damaged segment is rebuilt instead.)
+            Overloaded, NotReady: it is to be created, and the disk is full or fails.
         """
         # constant after construction
         self.spec = spec
@@ -112,11 +115,13 @@ class Collection:
         # set to False once, by the catalog
         self.restoring = restoring
         segments = path / "segments"
-        make_directory(segments)
+        disk = disk or Disk(path)
+        with disk.writing("directory", spec.name):
+            make_directory(segments, disk.files)
         # own synchronisation
-        self._store = Store(path / "items.db", spec.dim, spec.id_type, create=create)
+        self._store = Store(path / "items.db", spec.dim, spec.id_type, disk, create=create)
         self._index = Index(spec, index_config, now)
-        self.keeper = SegmentKeeper(self._index, self._store, segments, spec, index_config)
+        self.keeper = SegmentKeeper(self._index, self._store, segments, spec, index_config, disk)
         try:
             self.keeper.recover()
             # used by the writer thread alone
@@ -297,7 +302,7 @@ class Collection:
 
         Raises:
             InvalidRequest: the batch as a whole is wrong.
-            Overloaded: too much waits to be written.
+            Overloaded: too much waits to be written, or the disk is full.
             NotReady: the collection takes no writes any more.
         """
         check_items(batch, self.spec, self._limits)
@@ -342,7 +347,8 @@ class Collection:
         return self._writer.submit(write, vectors + sum(map(len, blobs)) + 64 * len(write.ids))
 
     def _apply(self, writes: Sequence[Write]) -> list[Answer]:
-        """Make writes durable, then visible."""
+        """Make writes durable, then visible; refuse what became impossible while it waited."""
+        self.keeper.check_writable()
         changes, seq = [], self._seq + 1
         for write in writes:
             changes.append(Change(write.ids, seq, write.vectors, write.payload_blobs))

@@ -39,6 +39,7 @@ from fanlight_server.service import (
     ItemServicer,
     SearchServicer,
 )
+from fanlight_server.storage.disk import Disk
 from fanlight_server.workers import Workers
 
 T = TypeVar("T")
@@ -113,7 +114,12 @@ class LocalTransport(Driver):
         self._closed = threading.Event()
         self._path = config.data
         self._catalog = Catalog(
-            config.data, config.identity, config.limits, config.index, config.search
+            config.data,
+            config.identity,
+            config.limits,
+            config.index,
+            config.search,
+            disk=Disk(config.data, config.storage),
         )
         self._workers = Workers(_WORKER_THREADS)
         self._loop = asyncio.new_event_loop()

@@ -164,6 +164,7 @@ class FakeCatalog:
         self.movies = FakeCollection()
         self.identity = ShardIdentity("test", 1, 3)
         self.calls: list[tuple[object, ...]] = []
+        self.write_refusal: FanlightError | None = None
 
     def create(
         self, spec: CollectionSpec, version: int | None = None, *, restoring: bool = False

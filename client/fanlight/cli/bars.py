@@ -17,8 +17,7 @@ from fanlight.backups import Progress as Report
 from fanlight.cli.show import err
 
 
-def rows_progress() -> Progress:
-    """Make the bar."""
+def _bar() -> Progress:
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -33,6 +32,6 @@ def rows_progress() -> Progress:
 @contextmanager
 def reported(title: str) -> Iterator[Report]:
     """Show a bar, and give what it is told with: rows done, rows in all."""
-    with rows_progress() as progress:
+    with _bar() as progress:
         task = progress.add_task(title, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
