@@ -12,6 +12,7 @@ from types import TracebackType
 
 from numpy.typing import ArrayLike
 
+from fanlight.backups import AsyncClientRestores, AsyncCollectionExports
 from fanlight.cluster import ClusterStatus
 from fanlight.conditions import FilterLike
 from fanlight.ids import IdsLike
@@ -31,7 +32,7 @@ from fanlight.questions import AsyncQuestions
 from fanlight.transport import AsyncTransport
 
 
-class AsyncClient:
+class AsyncClient(AsyncClientRestores):
     """A connection to a Fanlight cluster; an asynchronous context manager.
 
     It connects when it is first used, and may be shared by the tasks of an event loop, or used
@@ -181,7 +182,7 @@ class AsyncClient:
         return f"{type(self).__name__}({self._transport.addresses})"
 
 
-class AsyncCollection(AsyncQuestions):
+class AsyncCollection(AsyncQuestions, AsyncCollectionExports):
     """The handle of one collection; made by a client and usable as long as it is open."""
 
     def __init__(self, name: str, operations: Operations, transport: AsyncTransport) -> None:
@@ -465,16 +466,8 @@ class AsyncCollection(AsyncQuestions):
         Args:
             ids: (n,) ids of stored items, whose vectors are the queries; else as `search`.
             k: see `search`.
-            ef_search: see `search`.
-            exact: see `search`.
-            score_threshold: see `search`.
-            with_payloads: see `search`.
-            with_vectors: see `search`.
-            min_coverage: see `search`.
-            filter: see `search`.
-            exclude_ids: see `search`.
-            exclude_sets: see `search`.
-            slate: see `search`.
+            ef_search, exact, score_threshold, with_payloads, with_vectors: see `search`.
+            min_coverage, filter, exclude_ids, exclude_sets, slate: see `search`.
             errors: see `search`.
             timeout: see `search`.
 

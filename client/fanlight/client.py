@@ -10,8 +10,10 @@ from types import TracebackType
 
 from numpy.typing import ArrayLike
 
+from fanlight.backups import ClientRestores, CollectionExports
 from fanlight.cluster import ClusterStatus
 from fanlight.conditions import FilterLike
+from fanlight.driver import Driver
 from fanlight.ids import IdsLike
 from fanlight.inputs import OnError, Payload, as_name
 from fanlight.model import (
@@ -29,7 +31,7 @@ from fanlight.questions import Questions
 from fanlight.transport import Transport
 
 
-class Client:
+class Client(ClientRestores):
     """A connection to a Fanlight cluster; a context manager.
 
     It connects when it is first used. It may be shared by threads, and used on both sides of a
@@ -61,7 +63,7 @@ class Client:
             InvalidRequest: an argument cannot be.
         """
         self._operations = Operations(timeout, max_attempts)
-        self._transport = Transport(addresses)
+        self._transport: Driver = Transport(addresses)
 
     def create_collection(
         self,
@@ -180,13 +182,13 @@ class Client:
 
     def __repr__(self) -> str:
         """Name the routers."""
-        return f"{type(self).__name__}({self._transport.addresses})"
+        return f"{type(self).__name__}({self._transport})"
 
 
-class Collection(Questions):
+class Collection(Questions, CollectionExports):
     """The handle of one collection; made by a client and usable as long as it is open."""
 
-    def __init__(self, name: str, operations: Operations, transport: Transport) -> None:
+    def __init__(self, name: str, operations: Operations, transport: Driver) -> None:
         """Do not call; see `Client.collection`."""
         self.name = name
         self._operations = operations
@@ -463,16 +465,8 @@ class Collection(Questions):
         Args:
             ids: (n,) ids of stored items, whose vectors are the queries; else as `search`.
             k: see `search`.
-            ef_search: see `search`.
-            exact: see `search`.
-            score_threshold: see `search`.
-            with_payloads: see `search`.
-            with_vectors: see `search`.
-            min_coverage: see `search`.
-            filter: see `search`.
-            exclude_ids: see `search`.
-            exclude_sets: see `search`.
-            slate: see `search`.
+            ef_search, exact, score_threshold, with_payloads, with_vectors: see `search`.
+            min_coverage, filter, exclude_ids, exclude_sets, slate: see `search`.
             errors: see `search`.
             timeout: see `search`.
 

@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fanlight.conditions import FilterLike
+from fanlight.driver import Driver
 from fanlight.ids import IdsLike, joined
 from fanlight.model import Explanation, Facets, Hits, IdColumn
 from fanlight.operations import Operations
 from fanlight.queries import Query
 from fanlight.query_operations import QueryOperations
-from fanlight.transport import AsyncTransport, Transport
+from fanlight.transport import AsyncTransport
 
 T = TypeVar("T")
 Queries: TypeAlias = "ArrayLike | Query"
@@ -29,7 +30,7 @@ class Questions:
 
     name: str
     _operations: Operations
-    _transport: Transport
+    _transport: Driver
 
     @property
     def sets(self) -> Sets:
@@ -105,7 +106,7 @@ class Questions:
 class Sets:
     """The sets of one collection; see docs/queries.md. An unknown name is an empty set."""
 
-    def __init__(self, collection: str, operations: Operations, transport: Transport) -> None:
+    def __init__(self, collection: str, operations: Operations, transport: Driver) -> None:
         """Do not call; see `Collection.sets`."""
         self._make = QueryOperations(operations, collection)
         self._transport = transport

@@ -58,7 +58,8 @@ class Router:
         add_SearchServiceServicer_to_server(searches, server)
         sets = PlacedSets(shards, limits)
         add_SetServiceServicer_to_server(SetServicer(sets, deadlines), server)
-        add_ItemServiceServicer_to_server(ItemServicer(placed, fanout, deadlines), server)
+        exporting = ItemServicer(placed, fanout, deadlines, shards, limits.export_s)
+        add_ItemServiceServicer_to_server(exporting, server)
         add_CollectionServiceServicer_to_server(CollectionServicer(catalog, deadlines), server)
         add_ClusterServiceServicer_to_server(ClusterServicer(self._topology), server)
 

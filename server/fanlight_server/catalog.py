@@ -13,8 +13,9 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from fanlight.errors import AlreadyExists, Corruption, FanlightError, NotFound, Overloaded
 from fanlight.filters import FieldType, listed
@@ -59,6 +60,7 @@ class Record:
     spec: CollectionSpec
     version: int
     deleted: bool
+    restoring: bool = False
 
 
 class Catalog:
@@ -131,6 +133,7 @@ class Catalog:
             self._search_config,
             disk=self.disk,
             create=create,
+            restoring=record.restoring,
         )
 
     def _keepers(self) -> list[SegmentKeeper]:
@@ -166,13 +169,16 @@ class Catalog:
         ]
         return [info for info in infos if with_deleted or not info.deleted]
 
-    def create(self, spec: CollectionSpec, version: int | None = None) -> CollectionInfo:
+    def create(
+        self, spec: CollectionSpec, version: int | None = None, *, restoring: bool = False
+    ) -> CollectionInfo:
         """Create a collection; one with the same parameters is returned as it is.
 
         Args:
             spec: its parameters.
             version: set by a router. A higher one than the collection here has means that this
                 shard missed a deletion: what it holds under the name is dropped.
+            restoring: refuse reads until `finish_restore`. Without effect on one that exists.
 
         Raises:
             InvalidRequest: the parameters are out of range.
@@ -194,7 +200,8 @@ class Catalog:
                 message = f"collections: the limit of {self._limits.collections} is reached"
                 raise Overloaded(message, field="collections")
             self.disk.check_writable()
-            record = Record(spec, newest + 1 if version is None else version, deleted=False)
+            version = newest + 1 if version is None else version
+            record = Record(spec, version, deleted=False, restoring=restoring)
             collection = self._create(record)
             self._collections = self._collections | {spec.name: collection}
             if replaced is not None:
@@ -212,6 +219,19 @@ class Catalog:
             collection.close()
             raise
         return collection
+
+    def finish_restore(self, name: str) -> CollectionInfo:
+        """Let a collection that was created as `restoring` be read from now on; idempotent.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        with self._lock:
+            collection = self.get(name)
+            if collection.restoring:
+                self._write(replace(self._records[name], restoring=False))
+                collection.restoring = False
+            return collection.info()
 
     def delete(self, name: str, version: int | None = None) -> None:
         """Delete a collection and its items; on a full disk too, since it makes room.
@@ -252,7 +272,7 @@ class Catalog:
 
     def _write(self, record: Record) -> None:
         spec = record.spec
-        parameters = {
+        parameters: dict[str, Any] = {
             "dim": spec.dim,
             "metric": spec.metric.value,
             "id_type": spec.id_type.value,
@@ -260,6 +280,8 @@ class Catalog:
             "ef_construction": spec.ef_construction,
             "filterable": dict(spec.filterable),
         }
+        if record.restoring:
+            parameters["restoring"] = True
         with self.disk.writing("catalog", "catalog.db"):
             self._checkpoints.run_if_due()
             self._db.execute(
@@ -341,16 +363,15 @@ def _read_records(db: sqlite3.Connection) -> dict[str, Record]:
         rows = db.execute("SELECT name, version, deleted, spec FROM collections").fetchall()
     try:
         return {
-            name: Record(_parsed_spec(name, text), version, bool(deleted))
+            name: _parsed_record(name, version, bool(deleted), json.loads(text))
             for name, version, deleted, text in rows
         }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Corruption("catalog.db: a collection's parameters cannot be read") from error
 
 
-def _parsed_spec(name: str, text: str) -> CollectionSpec:
-    stored = json.loads(text)
-    return CollectionSpec(
+def _parsed_record(name: str, version: int, deleted: bool, stored: dict[str, Any]) -> Record:
+    spec = CollectionSpec(
         name,
         stored["dim"],
         Metric(stored["metric"]),
@@ -359,3 +380,4 @@ def _parsed_spec(name: str, text: str) -> CollectionSpec:
         stored["ef_construction"],
         {field: FieldType(type_) for field, type_ in stored.get("filterable", {}).items()},
     )
+    return Record(spec, version, deleted, bool(stored.get("restoring", False)))

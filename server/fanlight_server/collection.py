@@ -9,21 +9,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 
 from fanlight.answering import answer
-from fanlight.errors import InvalidRequest, RowError
+from fanlight.errors import InvalidRequest, NotReady, RowError
 from fanlight.explaining import explain, explained
+from fanlight.exports import ExportRequest
 from fanlight.facets import ranked
 from fanlight.fields import FieldValues
 from fanlight.filter_rules import check_filter, check_filter_fields
 from fanlight.filters import Exists, Filter
 from fanlight.hits import attach, first, real_ids
-from fanlight.ids import ascending, empty, last_occurrences
+from fanlight.ids import ascending, column_of, empty, last_occurrences
 from fanlight.limits import Limits
 from fanlight.model import (
     CollectionInfo,
@@ -37,9 +38,7 @@ from fanlight.model import (
     IdColumn,
     ItemBatch,
     Items,
-    Outcome,
     Page,
-    Rows,
     SearchRequest,
     UpsertResult,
 )
@@ -57,11 +56,12 @@ from fanlight.validation import (
     judge_items,
 )
 from fanlight_server.answered import all_but, spread, without_late
+from fanlight_server.exports import CollectionExport
 from fanlight_server.index.excluded import Excluded
 from fanlight_server.index.index import Index
 from fanlight_server.index.query import Queries
 from fanlight_server.index.settings import IndexConfig, SearchConfig
-from fanlight_server.index.standing import standing_of
+from fanlight_server.index.standing import exclusion_outcomes, standing_of
 from fanlight_server.keeper import SegmentKeeper
 from fanlight_server.paging import from_token, to_token
 from fanlight_server.sets import Sets
@@ -70,31 +70,7 @@ from fanlight_server.storage.files import make_directory
 from fanlight_server.storage.sets import SetChange
 from fanlight_server.storage.store import Change, Store, StoredItem
 from fanlight_server.storage.writer import GroupWriter
-
-Answer = UpsertResult | DeleteResult | int
-# Items that a deletion by filter takes out with one write: one group commit.
-_DELETED_ROWS = 8_192
-
-
-@dataclass(frozen=True, slots=True)
-class Write:
-    """Valid rows to upsert (with vectors) or ids to delete (without).
-
-    Attributes:
-        ids: (n,) ids, each once.
-        vectors: (n, dim) float32, or None.
-        payload_blobs: n JSON texts, or None.
-        fields: values of the filterable fields, one mapping a row; empty when there are none.
-        answer: makes the answer from the number of items that the write removed.
-        seqs: (n,) int64: delete only items whose last change this is; None for all.
-    """
-
-    ids: IdColumn
-    vectors: Floats | None
-    payload_blobs: Sequence[bytes] | None
-    fields: Sequence[FieldValues]
-    answer: Callable[[int], Answer]
-    seqs: Rows | None = None
+from fanlight_server.writes import DELETED_ROWS, Answer, Write
 
 
 class Collection:
@@ -113,6 +89,7 @@ class Collection:
         clock: Callable[[], float] = time.time,
         *,
         create: bool,
+        restoring: bool = False,
     ) -> None:
         """Open the collection in a directory, or create it there.
 
@@ -127,6 +104,8 @@ class Collection:
         self._search_config = search_config
         self._threads = search_config.worker_threads
         self._now = now
+        # set to False once, by the catalog
+        self.restoring = restoring
         segments = path / "segments"
         disk = disk or Disk(path)
         with disk.writing("directory", spec.name):
@@ -158,7 +137,12 @@ class Collection:
             items=view.live,
             unindexed_items=view.unindexed,
             segments=len(view.segments),
+            restoring=self.restoring,
         )
+
+    def _check_readable(self) -> None:
+        if self.restoring:
+            raise NotReady(f"collection {self.spec.name!r} is being restored from a snapshot")
 
     def count(self, filter: Filter | None = None) -> int:
         """Count the live items, or those that satisfy a filter.
@@ -168,6 +152,7 @@ class Collection:
         """
         if filter is None:
             return self._index.view.live
+        self._check_readable()
         self._check_filter(filter)
         return self._index.view.count(filter)
 
@@ -178,6 +163,7 @@ class Collection:
             InvalidRequest: the field is not filterable or has too many values, or the filter
                 cannot be.
         """
+        self._check_readable()
         check_filter_fields(Exists(field), self.spec.filterable)
         if filter is not None:
             self._check_filter(filter)
@@ -203,6 +189,7 @@ class Collection:
         Raises:
             InvalidRequest: the request as a whole is wrong.
         """
+        self._check_readable()
         check_search(request, self.spec, self._limits)
         self._index.note_search()
         ends = None if timeout_s is None else self._now() + timeout_s
@@ -228,6 +215,7 @@ class Collection:
         Raises:
             InvalidRequest: the request cannot be.
         """
+        self._check_readable()
         check_search(request, self.spec, self._limits)
         check_id_type(id_, self.spec)
         if score is not None:
@@ -236,18 +224,12 @@ class Collection:
 
     def _standing(self, request: SearchRequest, id_: IdColumn, score: float | None) -> Standing:
         assert request.vectors is not None
-        excluded = None if request.exclude is None else self._excluded(request.exclude)
+        exclude = request.exclude
+        excluded = None if exclude is None else self._excluded(exclude)
         queries = self._queries(replace(request, exact=True), request.vectors, excluded, None)
-        outcomes = self._exclusion_outcomes(request.exclude, id_)
         standing = standing_of(self._index.view, queries, id_, score)
+        outcomes = exclusion_outcomes(exclude, self.sets.members, id_)
         return replace(standing, outcomes=(*standing.outcomes, *outcomes))
-
-    def _exclusion_outcomes(self, exclude: Exclusions | None, id_: IdColumn) -> list[Outcome]:
-        if exclude is None:
-            return []
-        given = [] if exclude.ids is None else [("exclude_ids", exclude.ids)]
-        given += [(f"set {name}", self.sets.members(name)) for name in exclude.sets]
-        return [Outcome(rule, not bool(np.isin(id_, ids)[0])) for rule, ids in given]
 
     def _perform(
         self, step: Step, ends: float | None
@@ -316,6 +298,7 @@ class Collection:
             InvalidRequest: the ids are of the wrong type or too many.
             Corruption: a stored row fails its checksum.
         """
+        self._check_readable()
         check_batch(ids, self._limits)
         check_id_type(ids, self.spec)
         return self._read(ids, with_vectors, with_payloads)
@@ -343,6 +326,7 @@ class Collection:
         Raises:
             InvalidRequest: the token is not from this collection, or the size out of range.
         """
+        self._check_readable()
         check_range("page_size", page_size, 1, self._limits.batch_rows)
         after = from_token(page_token, self.spec.id_type)
         found = self._store.page(after, page_size + 1)
@@ -350,6 +334,25 @@ class Collection:
         token = to_token(shown[-1].id) if len(found) > page_size else b""
         items = self._items(shown, empty(self.spec.id_type), with_vectors, with_payloads)
         return Page(items, token)
+
+    def export(self, request: ExportRequest) -> CollectionExport:
+        """Begin to read all items as they are now; the caller closes it.
+
+        Raises:
+            InvalidRequest: an id of the wrong type, or a number of rows out of range.
+            NotReady: the collection is being restored or closed.
+        """
+        self._check_readable()
+        check_range("batch_rows", request.batch_rows, 1, self._limits.batch_rows)
+        if request.after is not None:
+            self._check_after(column_of(request.after))
+        export = self._store.export(request.after)
+        return CollectionExport(export, self.info(), request)
+
+    def _check_after(self, after: IdColumn) -> None:
+        check_id_type(after, self.spec, "after")
+        for refused in self._valid(after)[1]:
+            raise refused.error
 
     def _items(
         self,
@@ -423,8 +426,8 @@ class Collection:
         self._check_filter(filter)
         ids, seqs = self._index.view.matching(filter)
         deleted = 0
-        for start in range(0, len(ids), _DELETED_ROWS):
-            part = slice(start, start + _DELETED_ROWS)
+        for start in range(0, len(ids), DELETED_ROWS):
+            part = slice(start, start + DELETED_ROWS)
             write = Write(ids[part], None, None, (), DeleteResult, seqs[part])
             deleted += cast(Future[DeleteResult], self._submit(write)).result().deleted
         return deleted

@@ -17,7 +17,7 @@ from fanlight.errors import InvalidRequest
 from fanlight.filters import FieldType, Filter
 from fanlight.limits import Limits
 from fanlight.model import DeleteResult, Facets, ItemBatch
-from fanlight_server.collection import Write
+from fanlight_server.writes import Write
 
 DIM, N = 4, 300
 FIELDS = {

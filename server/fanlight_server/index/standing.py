@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from fanlight.filters import AllOf, Filter
 from fanlight.ids import joined, sort_keys
 from fanlight.model import IdColumn, Outcome
 from fanlight.plans import Standing
+from fanlight.queries import Exclusions
 from fanlight_server.index.bits import packed, unpacked
 from fanlight_server.index.query import Queries, scan
 from fanlight_server.index.segment import Segment
@@ -83,3 +85,20 @@ def _better(view: View, queries: Queries, id_: IdColumn, score: float) -> int:
             return int(np.count_nonzero(before))
         depth *= 8
     return 0
+
+
+def exclusion_outcomes(
+    exclude: Exclusions | None, members: Callable[[str], IdColumn], id_: IdColumn
+) -> list[Outcome]:
+    """Tell which exclusions an item is among.
+
+    Args:
+        exclude: what is excluded; None for nothing.
+        members: gives those of a set.
+        id_: (1,) the item.
+    """
+    if exclude is None:
+        return []
+    given = [] if exclude.ids is None else [("exclude_ids", exclude.ids)]
+    given += [(f"set {name}", members(name)) for name in exclude.sets]
+    return [Outcome(rule, not bool(np.isin(id_, ids)[0])) for rule, ids in given]

@@ -26,6 +26,7 @@ from fanlight.ids import empty
 from fanlight.model import Floats, IdColumn, IdType, Rows
 from fanlight_server.storage import sets
 from fanlight_server.storage.disk import Disk
+from fanlight_server.storage.export import StoreExport
 from fanlight_server.storage.sets import SetChange
 from fanlight_server.storage.wal import Checkpoints
 
@@ -273,6 +274,30 @@ class Store:
         query = f"SELECT {_COLUMNS} FROM items {condition} ORDER BY id"
         with self._reader() as db, closing(db.execute(query, parameters)) as rows:
             return list(islice(self._live(rows), n))
+
+    def export(self, after: Any = None) -> StoreExport:
+        """Begin to read all live items as they are now; the caller closes it.
+
+        Args:
+            after: leave out the ids up to this one; None for all.
+        """
+        if self._closed.is_set():
+            raise _closing()
+        with sqlite_errors(self._name):
+            db = self._connect()
+            try:
+                db.execute("PRAGMA query_only = 1")
+                return StoreExport(db, _COLUMNS, self._exported, after)
+            except BaseException:
+                db.close()
+                raise
+
+    def _exported(self, rows: Iterable[Row]) -> Iterator[StoredItem]:
+        with sqlite_errors(self._name):
+            for item in self._live(rows):
+                if self._closed.is_set():
+                    raise _closing()
+                yield item
 
     def log_after(self, seq: int) -> Log:
         """Read the last change of each id that changed after `seq`.
