@@ -51,6 +51,7 @@ from fanlight.topk import TopK, merge
 from fanlight.validation import check_min_coverage, check_search_parameters
 from fanlight_router.coverage import KnownItems
 from fanlight_router.deadline import Deadline
+from fanlight_router.exclusions import ExclusionSplitter
 from fanlight_router.gather import Gathered, demand, demand_all, gather
 from fanlight_router.items import PlacedItems
 from fanlight_router.scroll import scroll
@@ -70,6 +71,7 @@ class Fanout:
         self, shards: Sequence[Shard], items: PlacedItems, known: KnownItems, limits: Limits
     ) -> None:
         self._shards = tuple(shards)
+        self._splitter = ExclusionSplitter(len(self._shards))
         self._items = items
         self._known = known
         self._limits = limits
@@ -228,8 +230,8 @@ class Fanout:
         """Answer queries by vector; see `fanlight_router.shares` for large k."""
         share = share_of(request.k, len(self._shards))
         asked = request if share is None else replace(request, take=share)
-        left_s = deadline.left_s()
-        calls = {i: shard.search(asked, left_s) for i, shard in enumerate(self._shards)}
+        left_s, each = deadline.left_s(), self._splitter.requests(asked)
+        calls = {i: shard.search(each[i], left_s) for i, shard in enumerate(self._shards)}
         gathered = await gather(calls, left_s)
         hits = await self._merged(request, gathered)
         if share is None:
@@ -254,9 +256,9 @@ class Fanout:
     ) -> Gathered[Hits]:
         """Get all k hits of the queries for which a shard's share was not enough."""
         assert request.vectors is not None
-        left_s = deadline.left_s()
+        left_s, each = deadline.left_s(), self._splitter.requests(request)
         calls = {
-            i: self._shards[i].search(replace(request, vectors=request.vectors[rows]), left_s)
+            i: self._shards[i].search(replace(each[i], vectors=request.vectors[rows]), left_s)
             for i, rows in short.items()
         }
         again = await gather(calls, left_s)
