@@ -13,7 +13,7 @@ from fanlight.limits import Limits
 from fanlight.model import IdColumn
 from fanlight.placement import shards_of
 from fanlight.query_rules import check_set_name, check_ttl
-from fanlight.validation import check_batch
+from fanlight.validation import bad_id_rows, check_batch
 from fanlight_router.deadline import Deadline
 from fanlight_router.gather import demand_all, gather
 from fanlight_router.shards import SetShard
@@ -98,6 +98,8 @@ class PlacedSets:
         """Change the shards that own the ids, and count on the others."""
         check_set_name(name)
         check_batch(ids, self._limits)
+        for error in bad_id_rows(ids, self._limits).values():
+            raise error
         left_s = deadline.left_s()
         owners = shards_of(ids, len(self._shards))
         calls: list[Awaitable[int]] = []
