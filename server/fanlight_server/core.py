@@ -71,7 +71,7 @@ class CatalogCore(Protocol):
         """Create a collection."""
         ...
 
-    def get(self, name: str) -> CollectionCore:
+    def get(self, name: str, field: str = "collection") -> CollectionCore:
         """Find a collection."""
         ...
 
