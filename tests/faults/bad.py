@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from tests.faults.bad_columns import DIM, ROWS, good_ids, good_names, good_vectors
+from tests.faults.bad_columns import DIM, ROWS, good_ids, good_names, good_vectors, varint
 from tests.faults.bad_requests import FIELDS, NAMED, NUMBERED, PAYLOADS, RPCS, Bad, every_request
 from tests.faults.clusters import running
 from tests.faults.outcome import Outcome
@@ -71,7 +71,7 @@ class Peer:
         if bad.rpc == "SearchStream":
             return self._ask_stream([bad.blob])
         method = RPCS[bad.rpc]
-        call = self._channel.unary_unary(
+        call: Any = self._channel.unary_unary(
             f"/{method.containing_service.full_name}/{bad.rpc}",
             response_deserializer=method.output_type._concrete_class.FromString,
         )
@@ -105,7 +105,7 @@ class Peer:
 
     def _ask_stream(self, blobs: Sequence[bytes]) -> Answer:
         """Send requests over a stream; give the answer that is an error, if one is."""
-        call = self._channel.stream_stream(
+        call: Any = self._channel.stream_stream(
             "/fanlight.v1.SearchService/SearchStream",
             response_deserializer=search_pb2.SearchStreamResponse.FromString,
         )
@@ -134,15 +134,6 @@ def _of_error(error: grpc.RpcError) -> Answer:
     blob = next((value for key, value in error.trailing_metadata() or () if key == ERROR_KEY), b"")
     detail = pb.Error.FromString(blob if isinstance(blob, bytes) else b"")
     return Answer(error.code(), detail.field)
-
-
-def varint(value: int) -> bytes:
-    """Write a number as protobuf does."""
-    parts = []
-    while value > 0x7F:
-        parts.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*parts, value])
 
 
 def judge(bad: Bad, answer: Answer) -> str:

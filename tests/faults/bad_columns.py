@@ -202,11 +202,12 @@ def unreadable_filter() -> bytes:
     """Write a filter that is nested deeper than protobuf reads."""
     inner = _nested(1).SerializeToString()
     for _ in range(UNREADABLE_DEPTH):
-        inner = b"\x1a" + _varint(len(inner)) + inner
+        inner = b"\x1a" + varint(len(inner)) + inner
     return inner
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
+    """Write a number as protobuf does."""
     parts = []
     while value > 0x7F:
         parts.append(value & 0x7F | 0x80)

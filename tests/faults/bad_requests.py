@@ -95,7 +95,8 @@ def _creations() -> Iterator[Bad]:
     rpc = "CreateCollection"
 
     def creation(**keys: Any) -> Message:
-        return request(spec=spec(**{"name": "fresh", "dim": DIM} | keys))
+        good: dict[str, Any] = {"name": "fresh", "dim": DIM}
+        return request(spec=spec(**good | keys))
 
     yield _bad(rpc, "spec", "none", request(), "name")
     for name in ("", "-", ".", "..", "a/b", "a b", "ä", "a\0", "a\n", "x" * 129, "x" * 100_000):
@@ -142,11 +143,10 @@ def _of_collections() -> Iterator[Bad]:
         what = f"no name of a collection ({len(name)} characters), with a version"
         yield _bad("DeleteCollection", "name", what, made, "name", shard_only=True)
     for what, share in columns.bad_shares():
-        for rpc, made in (
-            ("GetCollection", get(name=NUMBERED, min_coverage=share)),
-            ("ListCollections", collections_pb2.ListCollectionsRequest(min_coverage=share)),
-        ):
-            yield _bad(rpc, "min_coverage", what, made, "min_coverage")
+        one = get(name=NUMBERED, min_coverage=share)
+        yield _bad("GetCollection", "min_coverage", what, one, "min_coverage")
+        every = collections_pb2.ListCollectionsRequest(min_coverage=share)
+        yield _bad("ListCollections", "min_coverage", what, every, "min_coverage")
 
 
 # --- items ------------------------------------------------------------------------------------
@@ -255,8 +255,8 @@ def _reads() -> Iterator[Bad]:
     yield _bad("ScrollItems", "page_token", "no UTF-8", made, "page_token")
     yield from _texts("CountItems", "collection", 1, count, "collection")
     for what, share in columns.bad_shares():
-        made = count(collection=NUMBERED, min_coverage=share)
-        yield _bad("CountItems", "min_coverage", what, made, "min_coverage")
+        counted = count(collection=NUMBERED, min_coverage=share)
+        yield _bad("CountItems", "min_coverage", what, counted, "min_coverage")
 
 
 # --- search -----------------------------------------------------------------------------------
@@ -314,7 +314,7 @@ def _search_filters(rpc: str) -> Iterator[Bad]:
         made = _search(filter=filter)
         yield _bad(rpc, _under("filter", path), what, made, named)
     deep = columns.unreadable_filter()
-    blob = _search().SerializeToString() + b"\x5a" + columns._varint(len(deep)) + deep
+    blob = _search().SerializeToString() + b"\x5a" + columns.varint(len(deep)) + deep
     yield Bad(rpc, "filter.negated", "nested deeper than protobuf reads", blob)
 
 

@@ -92,7 +92,7 @@ class Scan:
         for page in pages:
             assert page.vectors is not None
             assert page.payloads is not None
-            ids.append(page.ids)
+            ids.append(page.ids.astype(np.int64))
             vectors.append(page.vectors)
             versions += [(payload or {}).get("version", _NONE) for payload in page.payloads]
         return cls(np.concatenate(ids), np.concatenate(vectors), np.array(versions, np.int64))

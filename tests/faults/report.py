@@ -65,8 +65,8 @@ def _cells(result: Result) -> tuple[str, ...]:
     if (outcome := result.outcome) is None:
         blank = [""] * (len(_COLUMNS) - 2)
         return (result.name, *blank, _one_line(f"NOT CARRIED OUT: {result.error}"))
-    counts = (outcome.trials, outcome.acknowledged, outcome.lost, outcome.stale, outcome.phantom)
-    counts += (outcome.duplicate, outcome.wrong, outcome.crashes)
+    counts = [outcome.trials, outcome.acknowledged, outcome.lost, outcome.stale, outcome.phantom]
+    counts += [outcome.duplicate, outcome.wrong, outcome.crashes]
     recovery = outcome.recovery_s
     return (
         outcome.fault,
