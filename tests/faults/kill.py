@@ -36,7 +36,7 @@ IDS_OF_A_WRITER = 5_000
 ROWS_MAX = 2_000
 # Of the ids of a batch of deletions few: most of the collection stays.
 DELETED_ROWS_MAX = 400
-QUERIES = 32
+QUERIES = 200
 K = 10
 # Recall after a recovery may be so much less than before.
 RECALL_LOSS_MAX = 0.005
@@ -69,6 +69,7 @@ class Writer:
         self._record = record
         self._ids = ids
         self._rng = np.random.default_rng(seed)
+        self.has_written = threading.Event()
 
     def write(self, items: fanlight.Collection, stopped: threading.Event) -> int:
         """Write and delete; give the rows that were acknowledged."""
@@ -79,6 +80,7 @@ class Writer:
             rows = self._rng.choice(self._ids, int(self._rng.integers(1, most)), replace=False)
             done = self._once(items, rows, alive=alive)
             acknowledged, whole = acknowledged + done, done == len(rows)
+            self.has_written.set()
         return acknowledged
 
     def _once(self, items: fanlight.Collection, ids: Rows, *, alive: bool) -> int:
@@ -131,14 +133,18 @@ class Trial:
                 stack.enter_context(fanlight.Client(self._cluster.address, max_attempts=1))
                 for _ in self._writers
             ]
+            for writer in self._writers:
+                writer.has_written.clear()
             pool = stack.enter_context(ThreadPoolExecutor(WRITERS))
             stack.callback(stopped.set)
             writing = [
                 pool.submit(writer.write, client.collection(NAME), stopped)
                 for writer, client in zip(self._writers, clients, strict=True)
             ]
-            stopped.wait(self._choice.uniform(0.05, 1.5))
-            self._kill(names)
+            # However slow the machine is, there is something to lose.
+            _await(lambda: all(writer.has_written.is_set() for writer in self._writers))
+            stopped.wait(self._choice.uniform(0.01, 1.2))
+            names = self._kill(names)
             stopped.set()
             self.tally.acknowledged += sum(future.result() for future in writing)
         self._recover(names)
@@ -149,12 +155,11 @@ class Trial:
         with fanlight.Client(self._cluster.address) as client:
             items = client.collection(NAME)
             scan = self._scan(items)
-            before = _recall(items, scan, self._choice.randrange(2**32))
-        names = [self._choice.choice(EVERY_SHARD)]
-        self._kill(names)
-        self._recover(names)
+            queries = _queries(self._choice.randrange(2**32), QUERIES)
+            before = _recall(items, scan, queries)
+        self._recover(self._kill([self._choice.choice(EVERY_SHARD)]))
         with fanlight.Client(self._cluster.address) as client:
-            after = _recall(client.collection(NAME), scan, self._choice.randrange(2**32))
+            after = _recall(client.collection(NAME), scan, queries)
         self.tally.recalls.append((before, after))
         if after < before - RECALL_LOSS_MAX:
             why = f"recall {after:.4f} after a recovery, {before:.4f} before"
@@ -170,16 +175,17 @@ class Trial:
             return EVERY_SHARD
         return [*EVERY_SHARD, ROUTER]
 
-    def _kill(self, names: Sequence[str]) -> None:
-        for process in self._cluster.processes:
-            if process.exit_status is not None:
-                self.tally.crashes += 1
+    def _kill(self, names: Sequence[str]) -> list[str]:
+        """Kill processes; give the names of all that have to be restarted, crashed ones too."""
+        ended = [p.name for p in self._cluster.processes if p.exit_status is not None]
+        self.tally.crashes += len(ended)
         for name in names:
             self._cluster.process(name).kill()
         for name in names:
             self._cluster.process(name).await_end()
             self.tally.kills += 1
             self.tally.during_builds += self._has_begun_segment(name)
+        return [*names, *(name for name in ended if name not in names)]
 
     def _has_begun_segment(self, name: str) -> bool:
         """Tell whether a shard was killed while it wrote a segment."""
@@ -256,8 +262,7 @@ def _nearest(queries: Floats, scan: Scan) -> list[set[int]]:
     return found
 
 
-def _recall(items: fanlight.Collection, scan: Scan, seed: int) -> float:
-    queries = _queries(seed, QUERIES)
+def _recall(items: fanlight.Collection, scan: Scan, queries: Floats) -> float:
     hits = items.search(queries, k=K, timeout=CALL_S)
     expected = _nearest(queries, scan)
     shared = sum(len(set(hits.ids[row].tolist()) & near) for row, near in enumerate(expected))

@@ -24,4 +24,4 @@ def test_every_answer_is_that_of_a_dictionary() -> None:
 
 def test_a_forgotten_deletion_is_caught() -> None:
     """An acknowledged deletion that did not happen would be seen."""
-    assert "seen after" in stateful.caught(SEED)
+    assert "seen in" in stateful.caught(SEED)
