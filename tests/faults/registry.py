@@ -61,6 +61,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("connections", 2),
     Fault("large_answers"),
     Fault("access"),
+    Fault("tls"),
     Fault("snapshot", 2),
 )
 
