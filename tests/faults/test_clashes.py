@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.faults import clashes
@@ -15,9 +17,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
-    """Run a cluster that must not notice."""
-    with running(tmp_path_factory.mktemp("c"), shards=SHARDS) as started:
+def cluster() -> Iterator[LocalCluster]:
+    """Run a cluster that must not notice, in a folder whose path is short enough for sockets."""
+    with tempfile.TemporaryDirectory() as folder, running(Path(folder), shards=SHARDS) as started:
         clashes.fill(started)
         yield started
 
