@@ -24,10 +24,9 @@ from tests.faults.outcome import Outcome
 import fanlight
 from fanlight.cli.local_cluster import LocalCluster
 from fanlight.v1 import search_pb2
-from fanlight.v1 import types_pb2 as pb
 from fanlight.wire import codec
 from fanlight.wire.channels import channel_options
-from fanlight.wire.status import ERROR_KEY
+from fanlight.wire.status import from_rpc_error
 
 CALL_S = 120.0
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -131,9 +130,7 @@ def _of_rows(response: Any) -> Answer:
 
 def _of_error(error: grpc.RpcError) -> Answer:
     assert isinstance(error, grpc.Call)
-    blob = next((value for key, value in error.trailing_metadata() or () if key == ERROR_KEY), b"")
-    detail = pb.Error.FromString(blob if isinstance(blob, bytes) else b"")
-    return Answer(error.code(), detail.field)
+    return Answer(error.code(), from_rpc_error(error).field)
 
 
 def judge(bad: Bad, answer: Answer) -> str:

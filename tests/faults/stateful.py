@@ -6,10 +6,12 @@ seed of each round is in the report; `--seed` repeats a run.
 
 from __future__ import annotations
 
+import multiprocessing
 import random
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,8 +33,10 @@ SHARDS = 2
 DIM = 4
 IDS = 48
 CALL_S = 120.0
-STEPS_OF_AN_EXAMPLE = 100
+STEPS_OF_AN_EXAMPLE = 300
 EXAMPLES_OF_A_ROUND = 10
+# A call is mostly waiting for other processes: two players keep two cores busy.
+PLAYERS = 2
 # Rounds in which what is broken on purpose must be seen: in some, Hypothesis leaves out the very
 # calls that would show it.
 CONTROL_ROUNDS = 30
@@ -44,9 +48,24 @@ _DICE = 400
 VECTORS = np.random.default_rng(5).integers(-9, 10, (64, DIM)).astype(np.float32)
 
 number = st.integers(0, len(VECTORS) - 1)
-item = st.tuples(st.integers(0, IDS - 1), number)
-items = st.lists(item, min_size=1, max_size=8)
-ids = st.lists(st.integers(0, IDS - 1), min_size=1, max_size=8)
+# A batch is drawn at one stroke, from a seed: element by element Hypothesis would take longer than
+# the cluster does.
+batch_seed = st.integers(0, 2**32 - 1)
+BATCH_MAX = 8
+
+
+def drawn_ids(batch: int) -> list[int]:
+    """Draw some ids, perhaps one of them twice."""
+    dice = random.Random(batch)
+    return dice.choices(range(IDS), k=dice.randint(1, BATCH_MAX))
+
+
+def drawn_items(batch: int, most: int = BATCH_MAX) -> list[tuple[int, int]]:
+    """Draw some ids and rows of VECTORS."""
+    dice = random.Random(batch)
+    return [
+        (dice.randrange(IDS), dice.randrange(len(VECTORS))) for _ in range(dice.randint(1, most))
+    ]
 
 
 @dataclass
@@ -57,6 +76,7 @@ class Tally:
     examples: int = 0
     kills: int = 0
     acknowledged: int = 0
+    crashes: int = 0
     wrong: list[str] = field(default_factory=list)
 
 
@@ -77,8 +97,8 @@ class Steps(RuleBasedStateMachine):
         # the vector and payload of each item, as a row of VECTORS
         self.model: dict[Any, int] = {}
 
-    @initialize(strings=st.booleans())
-    def create(self, strings: bool) -> None:
+    @initialize(strings=st.booleans(), batch=batch_seed)
+    def create(self, strings: bool, batch: int) -> None:
         self.strings = strings
         made = self.client.create_collection(
             self.name,
@@ -91,6 +111,8 @@ class Steps(RuleBasedStateMachine):
             timeout=CALL_S,
         )
         self.items = type(self).seen_through(made)
+        # Hypothesis leaves some rules out of each sequence; what is read should never be nothing.
+        self.put(drawn_items(batch, IDS))
 
     def id_of(self, drawn: int) -> Any:
         return f"id-{drawn}" if self.strings else drawn
@@ -98,9 +120,17 @@ class Steps(RuleBasedStateMachine):
     def count_step(self) -> None:
         self.tally.steps += 1
 
-    @rule(batch=items)
-    def upsert(self, batch: list[tuple[int, int]]) -> None:
+    @rule(batch=batch_seed)
+    def upsert(self, batch: int) -> None:
         self.count_step()
+        self.put(drawn_items(batch))
+
+    @rule(batch=batch_seed)
+    def upsert_many(self, batch: int) -> None:
+        self.count_step()
+        self.put(drawn_items(batch, IDS))
+
+    def put(self, batch: list[tuple[int, int]]) -> None:
         names = [self.id_of(drawn) for drawn, _ in batch]
         rows = [row for _, row in batch]
         payloads = [{"n": row} for row in rows]
@@ -109,10 +139,10 @@ class Steps(RuleBasedStateMachine):
         self.tally.acknowledged += result.written
         self.model.update(zip(names, rows, strict=True))
 
-    @rule(drawn=ids)
-    def delete(self, drawn: list[int]) -> None:
+    @rule(batch=batch_seed)
+    def delete(self, batch: int) -> None:
         self.count_step()
-        names = [self.id_of(each) for each in drawn]
+        names = [self.id_of(each) for each in drawn_ids(batch)]
         existing = {name for name in names if name in self.model}
         result = self.items.delete(names, timeout=CALL_S)
         assert result.deleted == len(existing), "delete: deleted"
@@ -120,10 +150,10 @@ class Steps(RuleBasedStateMachine):
         for name in existing:
             del self.model[name]
 
-    @rule(drawn=ids)
-    def get(self, drawn: list[int]) -> None:
+    @rule(batch=batch_seed)
+    def get(self, batch: int) -> None:
         self.count_step()
-        names = [self.id_of(each) for each in drawn]
+        names = [self.id_of(each) for each in drawn_ids(batch)]
         got = self.items.get(names, timeout=CALL_S)
         found = [name for name in names if name in self.model]
         assert got.ids.tolist() == found, "get: ids"
@@ -243,7 +273,12 @@ def play(steps: type[Steps], number: int, examples: int = EXAMPLES_OF_A_ROUND) -
         database=None,
         # A failure is told as it was found: every try to shorten it could kill processes again.
         phases=(Phase.generate,),
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=(
+            HealthCheck.too_slow,
+            HealthCheck.data_too_large,
+            HealthCheck.large_base_example,
+            HealthCheck.filter_too_much,
+        ),
         report_multiple_bugs=False,
     )
     run_state_machine_as_test(seed(number)(steps), settings=chosen)
@@ -282,26 +317,38 @@ def caught(number: int) -> str:
     raise AssertionError("a deletion that is acknowledged and forgotten was not seen")
 
 
-def run(seconds: float, seed: int) -> Outcome:
-    """Play rounds for `seconds`, one at least."""
+def played(seconds: float, seed: int) -> Tally:
+    """Play rounds on a cluster for `seconds`, one at least; ends at the first wrong answer."""
     ends, dice, tally = time.monotonic() + seconds, random.Random(seed), Tally()
-    control = caught(dice.randrange(2**32))
     with machine(tally) as steps:
         while not tally.wrong and (not tally.steps or time.monotonic() < ends):
             number = dice.randrange(2**32)
             try:
                 play(steps, number)
             except Exception as error:
-                tally.wrong.append(f"round {number}: {type(error).__name__}: {error}")
-        ended = sum(process.exit_status is not None for process in steps.cluster.processes)
+                told = " ".join([str(error), *getattr(error, "__notes__", ())])
+                tally.wrong.append(f"round {number}: {type(error).__name__}: {told}")
+        tally.crashes = sum(p.exit_status is not None for p in steps.cluster.processes)
+    return tally
+
+
+def run(seconds: float, seed: int) -> Outcome:
+    """Play rounds for `seconds`, each player on a cluster of its own."""
+    ends = time.monotonic() + seconds
+    control = caught(seed)
+    left = max(0.0, ends - time.monotonic())
+    # Spawned, since gRPC's threads do not survive a fork.
+    with ProcessPoolExecutor(PLAYERS, multiprocessing.get_context("spawn")) as pool:
+        playing = [pool.submit(played, left, seed + player) for player in range(PLAYERS)]
+        tallies = [future.result() for future in playing]
+    examples, kills = sum(t.examples for t in tallies), sum(t.kills for t in tallies)
+    wrong = [told for tally in tallies for told in tally.wrong]
     return Outcome(
         fault="random calls and kills against a dictionary",
-        trials=tally.steps,
-        acknowledged=tally.acknowledged,
-        wrong=len(tally.wrong),
-        crashes=ended,
+        trials=sum(tally.steps for tally in tallies),
+        acknowledged=sum(tally.acknowledged for tally in tallies),
+        wrong=len(wrong),
+        crashes=sum(tally.crashes for tally in tallies),
         control=control,
-        notes="; ".join(
-            [f"{tally.examples} sequences, {tally.kills} kills, seed {seed}", *tally.wrong]
-        ),
+        notes="; ".join([f"{examples} sequences, {kills} kills, seed {seed}", *wrong]),
     )

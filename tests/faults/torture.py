@@ -47,7 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="make torture", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="make torture", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("--minutes", type=float, default=DEFAULT_MINUTES, help="for all of them")
     parser.add_argument("--seed", type=int, help="of the run that is to be repeated")
     parser.add_argument("--only", default="", metavar="A,B", help="only these faults")
