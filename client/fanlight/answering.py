@@ -83,7 +83,7 @@ def _resolved(queries: Sequence[Query], spec: CollectionSpec | None) -> Plan[Res
     if found is not None and found.vectors is not None:
         dims.add(found.vectors.shape[1])
     if len(dims) != 1:
-        raise InvalidRequest.of_field("queries", "vectors of one dimension", str(sorted(dims)))
+        raise InvalidRequest.of_field("vectors", "one dimension", str(sorted(dims)))
     return resolve(queries, found, failed, dims.pop(), None if spec is None else spec.metric)
 
 

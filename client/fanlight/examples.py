@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fanlight.errors import InvalidRequest
-from fanlight.ids import IdsLike, ascending, to_column
+from fanlight.ids import IdsLike, to_column
 from fanlight.inputs import as_number, as_text, id_sizes
 from fanlight.queries import Exclusions, Interest, Query
 
@@ -143,7 +143,7 @@ def as_exclusions(ids: IdsLike | None, sets: Sequence[str]) -> Exclusions | None
         # of either type, so it can exclude nothing of any collection
         return Exclusions(None, names)
     id_sizes(column)
-    return Exclusions(ascending(column), names)
+    return Exclusions(column, names)
 
 
 def _terms(values: Iterable[Weighted]) -> list[tuple[Example, float]]:

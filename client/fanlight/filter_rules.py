@@ -111,6 +111,14 @@ def _check_clause(clause: Clause) -> None:
             raise InvalidRequest.of_field(where, "finite numbers", str(number))
 
 
+def check_filterable_field(field: str, filterable: Mapping[str, FieldType]) -> None:
+    """Refuse a field that is not filterable."""
+    if field not in filterable:
+        declared = ", ".join(sorted(filterable)) or "this collection has none"
+        got = repr(field[:_NAME_BYTES_MAX])
+        raise InvalidRequest.of_field("field", f"a filterable field ({declared})", got)
+
+
 def check_filter_fields(filter: Filter, filterable: Mapping[str, FieldType]) -> None:
     """Refuse conditions on fields that are not filterable, or that never hold for their type.
 

@@ -42,9 +42,9 @@ def check_against_spec(request: SearchRequest, spec: CollectionSpec) -> None:
     for interest in (i for query in request.composed or () for i in query.interests):
         if interest.vectors is not None and interest.vectors.shape[1] != spec.dim:
             got = str(interest.vectors.shape[1])
-            raise InvalidRequest.of_field("queries", f"dimension {spec.dim}", got)
+            raise InvalidRequest.of_field("vectors", f"dimension {spec.dim}", got)
         if interest.ids is not None:
-            _check_id_type("queries", interest.ids, spec)
+            _check_id_type("ids", interest.ids, spec)
     if request.exclude is not None and request.exclude.ids is not None:
         _check_id_type("exclude_ids", request.exclude.ids, spec)
     if request.slate is not None:
@@ -57,12 +57,12 @@ def check_floors(floors: Sequence[Floor], filterable: Mapping[str, FieldType]) -
         check_filter_fields(floor.filter, filterable)
 
 
-def check_set_name(name: str) -> None:
+def check_set_name(name: str, field: str = "name") -> None:
     """Refuse a name that no set can have."""
     size = len(name.encode("utf-8", "surrogatepass"))
     if not 1 <= size <= _SET_NAME_BYTES_MAX:
         expected = f"1 to {_SET_NAME_BYTES_MAX} bytes of UTF-8"
-        raise InvalidRequest.of_field("name", expected, f"{size} bytes")
+        raise InvalidRequest.of_field(field, expected, f"{size} bytes")
 
 
 def check_ttl(ttl_s: float | None) -> None:
@@ -118,7 +118,7 @@ def _check_exclusions(exclude: Exclusions, limits: Limits) -> None:
         got = str(len(exclude.sets))
         raise InvalidRequest.of_field("exclude_sets", f"at most {limits.exclude_sets}", got)
     for name in exclude.sets:
-        check_set_name(name)
+        check_set_name(name, "exclude_sets")
 
 
 def _check_slate(slate: Slate, limits: Limits) -> None:

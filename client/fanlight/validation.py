@@ -152,6 +152,12 @@ def _has_parts(request: SearchRequest) -> bool:
     return not (request.composed is None and request.exclude is None and request.slate is None)
 
 
+def check_score(score: float) -> None:
+    """Refuse what is no score."""
+    if not np.isfinite(score):
+        raise InvalidRequest.of_field("score", "a finite number", str(score))
+
+
 def check_min_coverage(min_coverage: float) -> None:
     """Refuse a share outside [0, 1]."""
     if not 0 <= min_coverage <= 1:

@@ -21,8 +21,12 @@ from fanlight.explaining import explain, explained
 from fanlight.exports import ExportRequest
 from fanlight.facets import ranked
 from fanlight.fields import FieldValues
-from fanlight.filter_rules import check_filter, check_filter_fields
-from fanlight.filters import Exists, Filter
+from fanlight.filter_rules import (
+    check_filter,
+    check_filter_fields,
+    check_filterable_field,
+)
+from fanlight.filters import Filter
 from fanlight.hits import attach, first, real_ids
 from fanlight.ids import ascending, column_of, empty, last_occurrences
 from fanlight.limits import Limits
@@ -52,6 +56,7 @@ from fanlight.validation import (
     check_id_type,
     check_items,
     check_range,
+    check_score,
     check_search,
     judge_items,
 )
@@ -164,7 +169,7 @@ class Collection:
                 cannot be.
         """
         self._check_readable()
-        check_filter_fields(Exists(field), self.spec.filterable)
+        check_filterable_field(field, self.spec.filterable)
         if filter is not None:
             self._check_filter(filter)
         view, most = self._index.view, self._limits.facet_values
@@ -219,6 +224,7 @@ class Collection:
         check_search(request, self.spec, self._limits)
         check_id_type(id_, self.spec)
         if score is not None:
+            check_score(score)
             return explained(self._standing(request, id_, score))
         return perform(explain(request, id_, self._limits), lambda step: self._perform(step, None))
 

@@ -2,58 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from collections.abc import Iterator
+from typing import Any
 
 import grpc
 from google.protobuf.message import Message
 from tests.faults import bad_columns as columns
 from tests.faults.bad_columns import DIM, ROWS, good_ids, good_vectors
+from tests.faults.bad_queries import query_requests
+from tests.faults.bad_table import NAMED, NOT_FOUND, NUMBERED, Bad
+from tests.faults.bad_table import bad_row as _bad
+from tests.faults.bad_table import bad_texts as _texts
 
-from fanlight.v1 import cluster_pb2, collections_pb2, items_pb2, search_pb2, types_pb2
+from fanlight.v1 import (
+    cluster_pb2,
+    collections_pb2,
+    items_pb2,
+    search_pb2,
+    sets_pb2,
+    types_pb2,
+)
 from fanlight.wire import codec
 
-INVALID = grpc.StatusCode.INVALID_ARGUMENT
-NOT_FOUND = grpc.StatusCode.NOT_FOUND
-# The collections that the requests speak of.
-NUMBERED, NAMED = "numbered", "named"
 FIELDS = {"word": "keyword", "number": "int", "weight": "float", "flag": "bool"}
 PAYLOADS = [{"word": f"w{row}", "number": row} for row in range(ROWS)]
 # One fault in a request of ROWS rows is in this one.
 BAD_ROW = 1
 # Bytes that are no message, whatever the message.
 NO_MESSAGE = b"\xff\xff\xff"
-
-Request: TypeAlias = Callable[..., Message]
-
-
-@dataclass(frozen=True, slots=True)
-class Bad:
-    """A request that must be refused.
-
-    Attributes:
-        rpc: the method.
-        path: the field of the request that is bad; "" for the request itself.
-        what: what is bad about it.
-        blob: the request.
-        code: that the answer must have.
-        named: field that the error must name; "" where the message cannot be read.
-        row: the row of the batch that is refused while the others stand; None: the whole call.
-        shard_only: a router decides this field by itself.
-    """
-
-    rpc: str
-    path: str
-    what: str
-    blob: bytes
-    code: grpc.StatusCode = INVALID
-    named: str = ""
-    row: int | None = None
-    shard_only: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.rpc} {self.path or 'request'}: {self.what}"
 
 
 def every_request() -> Iterator[Bad]:
@@ -64,27 +40,9 @@ def every_request() -> Iterator[Bad]:
     yield from _deletions()
     yield from _reads()
     yield from _searches()
+    yield from query_requests()
     for rpc in RPCS:
         yield Bad(rpc, "", "bytes that are no message", NO_MESSAGE)
-
-
-def _bad(rpc: str, path: str, what: str, request: Message, named: str, **keys: Any) -> Bad:
-    return Bad(rpc, path, what, request.SerializeToString(), named=named, **keys)
-
-
-def _texts(rpc: str, path: str, number: int, make: Request, named: str) -> Iterator[Bad]:
-    """Give names of collections that are not there; `number` is that of the field."""
-    field = path.rpartition(".")[2]
-    for what, name in (
-        ("none", ""),
-        ("an unknown one", "nowhere"),
-        ("one with a slash", "../catalog.db"),
-        ("a long one", "x" * 100_000),
-    ):
-        request = make(**{field: name})
-        yield _bad(rpc, path, what, request, named, code=NOT_FOUND)
-    not_utf8 = bytes([number << 3 | 2, 2]) + b"\xff\xfe"
-    yield Bad(rpc, path, "no UTF-8", make(**{field: ""}).SerializeToString() + not_utf8)
 
 
 # --- collections ------------------------------------------------------------------------------
@@ -329,7 +287,7 @@ def _without(request: Message, field: str) -> Message:
 
 # --- what there is to be refused --------------------------------------------------------------
 
-_MODULES = (cluster_pb2, collections_pb2, items_pb2, search_pb2)
+_MODULES = (cluster_pb2, collections_pb2, items_pb2, search_pb2, sets_pb2)
 # Descriptor of each method, by name.
 RPCS: dict[str, Any] = {
     method.name: method

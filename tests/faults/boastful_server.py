@@ -12,12 +12,13 @@ from collections.abc import Iterable
 from fanlight.errors import Overloaded
 from fanlight_server.__main__ import main
 from fanlight_server.keeper import SegmentKeeper
+from fanlight_server.storage.sets import SetChange
 from fanlight_server.storage.store import Change, Store
 
 _write = Store.write
 
 
-def _write_boastfully(self: Store, changes: Iterable[Change]) -> None:
+def _write_boastfully(self: Store, changes: Iterable[Change | SetChange]) -> None:
     """Take no notice of a full disk."""
     with contextlib.suppress(Overloaded):
         _write(self, changes)

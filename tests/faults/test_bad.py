@@ -27,6 +27,11 @@ HARMLESS = {
     "SearchStream.searches.search": "every request of Search is sent over the stream as well",
     "SearchStream.searches.tag": "`attack_stream` sends one tag twice",
     "SearchStream.searches.timeout_ms": "`attack_stream` sends a search too late",
+    "Search.composed.queries.keep_examples": "a yes or no",
+    "Search.slate.caps.field": "any text may be a key of a payload",
+    "Search.slate.floors.count": "more than there are is unmet, and said",
+    "FacetItems.limit": "0 asks how many values there are",
+    "GetSet.without_ids": "a yes or no",
     "Search.filter.is_in.bools.values": "a yes or no; a list of none is in the table",
     "Search.filter.is_in.ints.values": "every sint64 is a number; a list of none is in the table",
     "Search.filter.is_in.keywords.values": "every string may be looked for",
@@ -36,6 +41,15 @@ ALIKE = {
     "Search.filter.all_of.filters": "a filter again",
     "Search.filter.any_of.filters": "a filter again",
     "Search.filter.negated": "a filter again",
+    "Search.slate.floors.filter": "as Search.filter",
+    "Search.composed.queries.interests.ids": "as GetItems.ids",
+    "Search.composed.queries.interests.vectors": "as Search.vectors",
+    "Search.exclude.ids": "as GetItems.ids",
+    "Explain.search": "as Search",
+    "Explain.id": "as GetItems.ids",
+    "CountItems.filter": "as Search.filter",
+    "DeleteItems.filter": "as Search.filter",
+    "FacetItems.filter": "as Search.filter",
 }
 
 

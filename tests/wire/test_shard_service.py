@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any, cast
 
 import grpc
 import numpy as np
@@ -197,8 +198,8 @@ async def test_an_explanation_names_the_shard(shard: ServingShard) -> None:
 
 async def test_changes_of_sets_reach_the_core(shard: ServingShard) -> None:
     """Each change is passed on as it came, and answered with the number of members."""
-    stub = sets_pb2_grpc.SetServiceStub(shard.channel)
-    name = {"collection": "movies", "name": "seen"}
+    stub = cast("sets_pb2_grpc.SetServiceAsyncStub", sets_pb2_grpc.SetServiceStub(shard.channel))
+    name: Any = {"collection": "movies", "name": "seen"}
     assert (await stub.AppendToSet(sets.AppendToSetRequest(**name, ids=IDS, ttl_s=5))).members == 2
     await stub.AppendToSet(sets.AppendToSetRequest(**name, ids=IDS))
     await stub.RemoveFromSet(sets.RemoveFromSetRequest(**name, ids=IDS))
