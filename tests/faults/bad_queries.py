@@ -29,7 +29,7 @@ def query_requests() -> Iterator[Bad]:
 
 def _search(**keys: Any) -> search_pb2.SearchRequest:
     if "composed" not in keys:
-        keys["vectors"] = good_vectors()
+        keys.setdefault("vectors", good_vectors())
     return search_pb2.SearchRequest(**{"collection": NUMBERED, "k": 3, **keys})
 
 
