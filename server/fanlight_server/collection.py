@@ -54,6 +54,7 @@ from fanlight_server.index.settings import IndexConfig, SearchConfig
 from fanlight_server.keeper import SegmentKeeper
 from fanlight_server.paging import from_token, to_token
 from fanlight_server.storage.files import make_directory
+from fanlight_server.storage.marks import Expected
 from fanlight_server.storage.store import Change, Store, StoredItem
 from fanlight_server.storage.writer import GroupWriter
 
@@ -93,8 +94,11 @@ class Collection:
         now: Callable[[], float] = time.monotonic,
         *,
         create: bool,
+        expected: Expected = Expected(),
     ) -> None:
         """Open the collection in a directory, or create it there.
+
+        `expected` is what its catalog knows of its items.db.
 
         Raises:
             Corruption: the store is damaged or missing. (A damaged segment is rebuilt instead.)
@@ -109,7 +113,9 @@ class Collection:
         segments = path / "segments"
         make_directory(segments)
         # own synchronisation
-        self._store = Store(path / "items.db", spec.dim, spec.id_type, create=create)
+        self._store = Store(
+            path / "items.db", spec.dim, spec.id_type, create=create, expected=expected
+        )
         self._index = Index(spec, index_config, now)
         self.keeper = SegmentKeeper(self._index, self._store, segments, spec, index_config)
         try:
@@ -328,10 +334,28 @@ class Collection:
         self._index.upsert(change.ids, change.first_seq, change.vectors, fields)
         return 0
 
-    def close(self) -> None:
-        """Finish queued writes, stop builds and close the store; idempotent."""
+    @property
+    def last_seq(self) -> int:
+        """Tell the highest seq that is on disk."""
+        return self._store.last_seq()
+
+    @property
+    def pin(self) -> int:
+        """Tell the least generation that the catalog of this collection can have."""
+        return self._store.pin
+
+    def set_pin(self, generation: int) -> None:
+        """Remember a generation of the catalog, durably."""
+        self._store.set_pin(generation)
+
+    def drain(self) -> None:
+        """Finish queued writes and stop builds; idempotent."""
         self.keeper.stop()
         self._writer.close()
+
+    def close(self) -> None:
+        """Finish queued writes, stop builds and close the store; idempotent."""
+        self.drain()
         self._store.close()
 
 

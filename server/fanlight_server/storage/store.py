@@ -24,8 +24,10 @@ from isal.isal_zlib import crc32
 from fanlight.errors import Corruption, NotReady, Overloaded
 from fanlight.ids import empty
 from fanlight.model import Floats, IdColumn, IdType, Rows
+from fanlight_server.storage import format2, marks
+from fanlight_server.storage.marks import Expected, Pin, Tally
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = format2.VERSION
 # SQLite's default limit of host parameters in one statement is 32,766 since 3.32.
 _PARAMETERS_MAX = 10_000
 # A checkpoint copies the WAL into the database with two fsyncs; 32 MiB of WAL make it rare
@@ -44,7 +46,6 @@ CREATE TABLE items (
 );
 CREATE UNIQUE INDEX items_by_seq ON items (seq, deleted);
 CREATE TABLE segments (name TEXT PRIMARY KEY, seq INTEGER NOT NULL, crc INTEGER NOT NULL);
-PRAGMA user_version = {version};
 """
 _PUT = """
 INSERT INTO items (id, seq, deleted, crc, vector, payload) VALUES {rows}
@@ -127,17 +128,34 @@ class SegmentEntry:
 class Store:
     """One items.db."""
 
-    def __init__(self, path: Path, dim: int, id_type: IdType, *, create: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        dim: int,
+        id_type: IdType,
+        *,
+        create: bool,
+        expected: Expected = Expected(),
+    ) -> None:
         """Open the database, or create it.
 
+        Args:
+            path: of its file.
+            dim: elements of a vector.
+            id_type: type of the ids.
+            create: whether it may be new.
+            expected: what its catalog knows of it.
+
         Raises:
-            Corruption: it is no database of this format, or it is not there.
+            Corruption: it is no database of this format or not the one expected, rows of it are
+                gone, or it is not there.
         """
         # constant after construction
         self._path = path
         self._name = f"{path.parent.name}/{path.name}"
         self._vector_bytes = 4 * dim
         self._id_type = id_type
+        self._expected = expected
         # own synchronisation
         self._idle_readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
         self._closed = threading.Event()
@@ -164,12 +182,15 @@ class Store:
         db.execute("PRAGMA synchronous = FULL")
         db.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
         version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0 and create:
-            id_type = "TEXT" if self._id_type is IdType.STRING else "INTEGER"
-            schema = _SCHEMA.format(id_type=id_type, version=FORMAT_VERSION)
-            db.executescript("BEGIN IMMEDIATE;" + schema + "COMMIT;")
-        elif version != FORMAT_VERSION:
-            raise Corruption(f"{self._name}: format version {version}, expected {FORMAT_VERSION}")
+        try:
+            if version == 0 and create:
+                id_type = "TEXT" if self._id_type is IdType.STRING else "INTEGER"
+                format2.create(db, _SCHEMA.format(id_type=id_type), self._expected)
+            elif version == 1 and self._expected.old:
+                format2.migrate(db, self._expected)
+            self._tally = format2.checked(db, self._expected)
+        except Corruption as error:
+            raise Corruption(f"{self._name}: {error.message}") from error
 
     @contextmanager
     def _reader(self) -> Iterator[sqlite3.Connection]:
@@ -212,19 +233,46 @@ class Store:
         with sqlite_errors(self._name):
             self._writer.execute("BEGIN IMMEDIATE")
             try:
+                tally = self._tally
                 for change in changes:
-                    for statement, values in _statements(change):
-                        self._writer.execute(statement, values)
+                    tally = self._put(change, tally)
+                marks.write(self._writer, tally)
                 self._writer.execute("COMMIT")
+                self._tally = tally
             except BaseException:
                 if self._writer.in_transaction:
                     self._writer.execute("ROLLBACK")
                 raise
 
+    def _put(self, change: Change, tally: Tally) -> Tally:
+        """Put the rows of a change in the place of those with its ids."""
+        ids = change.ids.tolist()
+        if not ids:
+            return tally
+        old = marks.sums_of(self._writer, ids)
+        rows = list(_rows(change))
+        for statement, values in _statements(rows):
+            self._writer.execute(statement, values)
+        seqs, deleted, crcs = (sum(row[column] for row in rows) for column in (1, 2, 3))
+        return tally.with_change(old, (len(rows), deleted, seqs, crcs), rows[-1][1])
+
     def last_seq(self) -> int:
         """Tell the highest seq written, 0 for none."""
+        return self._tally.last_seq
+
+    @property
+    def pin(self) -> int:
+        """Tell the least generation that the catalog of this collection can have."""
         with self._reader() as db:
-            return int(db.execute("SELECT coalesce(max(seq), 0) FROM items").fetchone()[0])
+            return marks.read(db, Pin).generation
+
+    def set_pin(self, generation: int) -> None:
+        """Remember a generation of the catalog, durably."""
+        with sqlite_errors(self._name), closing(self._connect()) as connection:
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("BEGIN IMMEDIATE")
+            marks.write(connection, Pin(generation))
+            connection.execute("COMMIT")
 
     # --- reading ------------------------------------------------------------------------------
 
@@ -288,7 +336,13 @@ class Store:
         """List the segment files that are part of the collection, by name."""
         query = "SELECT name, seq, crc FROM segments ORDER BY name"
         with self._reader() as db:
-            return [SegmentEntry(*row) for row in db.execute(query)]
+            db.execute("BEGIN")
+            whole = marks.read(db, marks.Listing) == marks.listing_of(db)
+            entries = [SegmentEntry(*row) for row in db.execute(query)]
+            db.execute("COMMIT")
+        if not whole:
+            raise Corruption(f"{self._name}: the list of segments fails its checksum")
+        return entries
 
     def replace_segments(self, removed: Iterable[str], added: Iterable[SegmentEntry]) -> None:
         """Change the list of segment files, durably and at once."""
@@ -302,6 +356,7 @@ class Store:
                 "INSERT INTO segments VALUES (?, ?, ?)",
                 [(entry.name, entry.seq, entry.crc) for entry in added],
             )
+            marks.write(connection, marks.listing_of(connection))
             connection.execute("COMMIT")
 
     def close(self) -> None:
@@ -316,13 +371,13 @@ def _closing() -> NotReady:
     return NotReady("the collection is being closed", retry_after_s=0.1)
 
 
-def _statements(change: Change) -> Iterator[tuple[str, list[Any]]]:
-    """Put the rows of a change into few statements, each with its values."""
-    rows, left = _rows(change), len(change.ids)
+def _statements(rows: list[WrittenRow]) -> Iterator[tuple[str, list[Any]]]:
+    """Put rows into few statements, each with its values."""
+    at = 0
     for size, statement in _PUTS.items():
-        while left >= size:
-            yield statement, list(chain.from_iterable(islice(rows, size)))
-            left -= size
+        while len(rows) - at >= size:
+            yield statement, list(chain.from_iterable(rows[at : at + size]))
+            at += size
 
 
 def _rows(change: Change) -> Iterator[WrittenRow]:
