@@ -21,7 +21,7 @@ from fanlight.model import IdType, ItemBatch, Metric
 from fanlight_server.catalog import Catalog
 from fanlight_server.collection import Collection
 from fanlight_server.index import index
-from fanlight_server.storage import files
+from fanlight_server.storage import files, marks
 
 ID_TYPES = list(IdType)
 DIM = 8
@@ -372,6 +372,7 @@ def test_a_list_that_names_a_file_that_never_was(
     shard.catalog.close()
     with sqlite3.connect(segments.parent / "items.db") as db:
         db.execute("INSERT INTO segments VALUES ('00000999.seg', 1, 1)")
+        marks.write(db, marks.listing_of(db))
     db.close()
     shard.restart(STILL)
     assert "00000999.seg" in caplog.text

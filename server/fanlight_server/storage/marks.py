@@ -169,17 +169,17 @@ def _name(kind: type) -> str:
 # --- what marks are compared with -------------------------------------------------------------
 
 _SUMS = "count(*), coalesce(sum(deleted), 0), coalesce(sum(seq), 0)"
-_OF_IDS = f"SELECT {_SUMS}, coalesce(sum(crc), 0) FROM items WHERE id IN ({{marks}})"
+_OF_IDS = f"SELECT {_SUMS}, coalesce(sum(crc), 0) FROM items WHERE id IN ({{marks}}) AND seq < ?"
 # By ids asked at once: few texts, so that their statements stay prepared.
 _SUMS_OF_IDS = {n: _OF_IDS.format(marks=", ".join("?" * n)) for n in (512, 64, 8, 1)}
 
 
-def sums_of(db: sqlite3.Connection, ids: Sequence[Any]) -> list[int]:
-    """Sum up the rows of these ids that there are: rows, deleted, seqs, crcs."""
+def sums_of(db: sqlite3.Connection, ids: Sequence[Any], *, before: int) -> list[int]:
+    """Sum up the rows of these ids with a lower seq: rows, deleted, seqs, crcs."""
     total, at = [0, 0, 0, 0], 0
     for size, statement in _SUMS_OF_IDS.items():
         while len(ids) - at >= size:
-            row = db.execute(statement, ids[at : at + size]).fetchone()
+            row = db.execute(statement, [*ids[at : at + size], before]).fetchone()
             total = [a + b for a, b in zip(total, row, strict=True)]
             at += size
     return total

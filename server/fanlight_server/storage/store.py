@@ -47,6 +47,10 @@ CREATE TABLE items (
 CREATE UNIQUE INDEX items_by_seq ON items (seq, deleted);
 CREATE TABLE segments (name TEXT PRIMARY KEY, seq INTEGER NOT NULL, crc INTEGER NOT NULL);
 """
+_INSERT = """
+INSERT INTO items (id, seq, deleted, crc, vector, payload) VALUES {rows}
+ON CONFLICT (id) DO NOTHING
+"""
 _PUT = """
 INSERT INTO items (id, seq, deleted, crc, vector, payload) VALUES {rows}
 ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, deleted = excluded.deleted,
@@ -54,7 +58,9 @@ ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, deleted = excluded.deleted,
 """
 # By rows written at once. The interpreter is given up and taken again for each statement: with one
 # for each row, a thousand rows held up searches beside them a thousand times.
-_PUTS = {n: _PUT.format(rows=", ".join(["(?, ?, ?, ?, ?, ?)"] * n)) for n in (128, 16, 1)}
+_PLACES = {n: ", ".join(["(?, ?, ?, ?, ?, ?)"] * n) for n in (128, 16, 1)}
+_INSERTS = {n: _INSERT.format(rows=places) for n, places in _PLACES.items()}
+_PUTS = {n: _PUT.format(rows=places) for n, places in _PLACES.items()}
 _COLUMNS = "id, seq, deleted, crc, vector, payload"
 
 Row = tuple[Any, int, int, int, bytes | None, bytes | None]
@@ -163,6 +169,7 @@ class Store:
             raise Corruption(f"{self._name}: the file is missing")
         with sqlite_errors(self._name):
             # used by the writer thread alone
+            self._all_new = True
             self._writer = self._connect()
             try:
                 self._prepare(create)
@@ -245,16 +252,32 @@ class Store:
                 raise
 
     def _put(self, change: Change, tally: Tally) -> Tally:
-        """Put the rows of a change in the place of those with its ids."""
-        ids = change.ids.tolist()
-        if not ids:
-            return tally
-        old = marks.sums_of(self._writer, ids)
+        """Put the rows of a change in the place of those with its ids.
+
+        The tally wants the sums of what is replaced. Asking for them cost 5 to 10 % of the rate of
+        new items, so after a change of new items alone the next one is taken to be another.
+        """
         rows = list(_rows(change))
-        for statement, values in _statements(rows):
+        if not rows:
+            return tally
+        first, last = rows[0][1], rows[-1][1]
+        at = self._insert(rows) if self._all_new else 0
+        old = marks.sums_of(self._writer, [row[0] for row in rows[at:]], before=first)
+        for statement, values in _statements(rows[at:], _PUTS):
             self._writer.execute(statement, values)
+        self._all_new = old[0] == 0
         seqs, deleted, crcs = (sum(row[column] for row in rows) for column in (1, 2, 3))
-        return tally.with_change(old, (len(rows), deleted, seqs, crcs), rows[-1][1])
+        return tally.with_change(old, (len(rows), deleted, seqs, crcs), last)
+
+    def _insert(self, rows: list[WrittenRow]) -> int:
+        """Put rows as long as their ids are new; tell how many certainly are in."""
+        at = 0
+        for statement, values in _statements(rows, _INSERTS):
+            n = len(values) // len(rows[0])
+            if self._writer.execute(statement, values).rowcount < n:
+                break
+            at += n
+        return at
 
     def last_seq(self) -> int:
         """Tell the highest seq written, 0 for none."""
@@ -371,10 +394,10 @@ def _closing() -> NotReady:
     return NotReady("the collection is being closed", retry_after_s=0.1)
 
 
-def _statements(rows: list[WrittenRow]) -> Iterator[tuple[str, list[Any]]]:
+def _statements(rows: list[WrittenRow], by_size: dict[int, str]) -> Iterator[tuple[str, list[Any]]]:
     """Put rows into few statements, each with its values."""
     at = 0
-    for size, statement in _PUTS.items():
+    for size, statement in by_size.items():
         while len(rows) - at >= size:
             yield statement, list(chain.from_iterable(rows[at : at + size]))
             at += size
