@@ -18,10 +18,10 @@ from fanlight.errors import Corruption, FanlightError
 from fanlight.filters import FieldType
 from fanlight.model import CollectionSpec, IdType, Metric
 from fanlight.placement import ShardIdentity
-from fanlight_server.storage import marks
+from fanlight_server.storage import marks, wal
 from fanlight_server.storage.files import sync_directory
 from fanlight_server.storage.marks import Contents, Expected, Owner
-from fanlight_server.storage.store import sqlite_errors
+from fanlight_server.storage.store import named, sqlite_errors
 
 FORMAT_VERSION = 2
 # In place of the least seq of a collection: its items.db may still be of format version 1.
@@ -88,14 +88,14 @@ class Records:
         self.identity = identity
         # guards what follows, and the database
         self._lock = threading.Lock()
+        with named(path.name):
+            wal.check(path)
         with sqlite_errors(path.name):
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             try:
-                _prepare(self._db, path, identity)
-                self.generation, self.all = read(self._db)
-            except Corruption as error:
-                self._db.close()
-                raise Corruption(f"{path.name}: {error.message}") from error
+                with named(path.name):
+                    _prepare(self._db, path, identity)
+                    self.generation, self.all = read(self._db)
             except BaseException:
                 self._db.close()
                 raise
@@ -194,7 +194,7 @@ def _upgrade(db: sqlite3.Connection, version: int, identity: ShardIdentity) -> N
     db.execute("BEGIN IMMEDIATE")
     if version == 1:
         # what version 1 has no checksum for is judged as well as it can be
-        _readable(db)
+        read_1(db)
     script = _TO_2 if version == 1 else _SCHEMA_1 + _TO_2
     for statement in filter(str.strip, script.split(";")):
         db.execute(statement)
@@ -205,10 +205,14 @@ def _upgrade(db: sqlite3.Connection, version: int, identity: ShardIdentity) -> N
     _seal(db, 0)
 
 
-def _readable(db: sqlite3.Connection) -> None:
+def read_1(db: sqlite3.Connection) -> dict[str, Record]:
+    """Read all records of a database of format version 1, which has no checksums.
+
+    Raises:
+        Corruption: they cannot be records.
+    """
     rows = db.execute("SELECT name, version, deleted, spec FROM collections").fetchall()
-    for row in rows:
-        _record_of(*row)
+    return {row[0]: _record_of(*row) for row in rows}
 
 
 def check_identity(db: sqlite3.Connection, identity: ShardIdentity) -> None:

@@ -18,6 +18,7 @@ from fanlight.errors import FanlightError
 
 # The module of each subcommand.
 _MODULES = {
+    "check": "check",
     "collections": "collection",
     "demo": "demo",
     "load": "load",

@@ -24,7 +24,7 @@ from isal.isal_zlib import crc32
 from fanlight.errors import Corruption, NotReady, Overloaded
 from fanlight.ids import empty
 from fanlight.model import Floats, IdColumn, IdType, Rows
-from fanlight_server.storage import format2, marks
+from fanlight_server.storage import format2, marks, wal
 from fanlight_server.storage.marks import Expected, Pin, Tally
 
 FORMAT_VERSION = format2.VERSION
@@ -167,6 +167,8 @@ class Store:
         self._closed = threading.Event()
         if not create and not path.exists():
             raise Corruption(f"{self._name}: the file is missing")
+        with named(self._name):
+            wal.check(path)
         with sqlite_errors(self._name):
             # used by the writer thread alone
             self._all_new = True
@@ -184,20 +186,15 @@ class Store:
 
     def _prepare(self, create: bool) -> None:
         db = self._writer
-        db.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
+        prepare_file(db)
         db.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
         version = db.execute("PRAGMA user_version").fetchone()[0]
-        try:
+        with named(self._name):
             if version == 0 and create:
-                id_type = "TEXT" if self._id_type is IdType.STRING else "INTEGER"
-                format2.create(db, _SCHEMA.format(id_type=id_type), self._expected)
+                format2.create(db, schema_of(self._id_type), self._expected)
             elif version == 1 and self._expected.old:
                 format2.migrate(db, self._expected)
             self._tally = format2.checked(db, self._expected)
-        except Corruption as error:
-            raise Corruption(f"{self._name}: {error.message}") from error
 
     @contextmanager
     def _reader(self) -> Iterator[sqlite3.Connection]:
@@ -315,6 +312,21 @@ class Store:
                 found += self._live(db.execute(query, part))
         return found
 
+    def seqs_of(self, ids: IdColumn) -> dict[Any, int]:
+        """Tell the seq of the last change of each id, deletions included.
+
+        Raises:
+            Corruption: a row fails its checksum.
+        """
+        values, seqs = ids.tolist(), {}
+        with self._reader() as db:
+            for start in range(0, len(values), _PARAMETERS_MAX):
+                part = values[start : start + _PARAMETERS_MAX]
+                marked = ",".join("?" * len(part))
+                query = f"SELECT {_COLUMNS} FROM items WHERE id IN ({marked})"
+                seqs |= {row[0]: row[1] for row in self._sound(db.execute(query, part))}
+        return seqs
+
     def page(self, after: Any, n: int) -> list[StoredItem]:
         """Read up to n live items with ids greater than `after` (None: from the start), by id."""
         condition, parameters = ("", []) if after is None else ("WHERE id > ?", [after])
@@ -342,16 +354,15 @@ class Store:
 
     def _live(self, rows: Iterable[Row]) -> Iterator[StoredItem]:
         """Check rows, and drop the deleted ones: whether a row is one is checked as well."""
-        for row in rows:
-            id_, seq, deleted, crc, vector, payload = row
-            try:
-                sound = crc == _crc(id_, seq, deleted, vector, payload)
-            except (TypeError, AttributeError, OverflowError, struct.error):
-                sound = False  # SQLite keeps a type with each value, and that can be damaged too
-            if not sound or len(vector or b"") != (0 if deleted else self._vector_bytes):
-                raise Corruption(f"{self._name}: item {id_!r} fails its checksum")
+        for id_, seq, deleted, _, vector, payload in self._sound(rows):
             if not deleted:
                 yield StoredItem(id_, seq, vector or b"", payload or b"")
+
+    def _sound(self, rows: Iterable[Row]) -> Iterator[Row]:
+        for row in rows:
+            if not is_sound(row, self._vector_bytes):
+                raise Corruption(f"{self._name}: item {row[0]!r} fails its checksum")
+            yield row
 
     # --- segments -----------------------------------------------------------------------------
 
@@ -388,6 +399,18 @@ class Store:
         while not self._idle_readers.empty():
             self._idle_readers.get_nowait().close()
         self._writer.close()
+
+
+def prepare_file(db: sqlite3.Connection) -> None:
+    """Set what a database that is still empty keeps, and how a connection writes."""
+    db.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")
+
+
+def schema_of(id_type: IdType) -> str:
+    """Write the statements that make the tables."""
+    return _SCHEMA.format(id_type="TEXT" if id_type is IdType.STRING else "INTEGER")
 
 
 def _closing() -> NotReady:
@@ -434,6 +457,25 @@ def _crc(
     if vector:
         crc = crc32(vector, crc)
     return crc32(payload, crc) if payload else crc
+
+
+def is_sound(row: Row, vector_bytes: int) -> bool:
+    """Compare a row of `items` with its checksum."""
+    id_, seq, deleted, crc, vector, payload = row
+    try:
+        sound = crc == _crc(id_, seq, deleted, vector, payload)
+    except (TypeError, AttributeError, OverflowError, ValueError, struct.error):
+        return False  # SQLite keeps a type with each value, and that can be damaged too
+    return sound and len(vector or b"") == (0 if deleted else vector_bytes)
+
+
+@contextmanager
+def named(name: str) -> Iterator[None]:
+    """Say of what is found damaged which file it is in."""
+    try:
+        yield
+    except Corruption as error:
+        raise Corruption(f"{name}: {error.message}") from error
 
 
 @contextmanager
