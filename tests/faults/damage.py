@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import os
 import random
 import shutil
 import tempfile
@@ -358,8 +357,6 @@ def run(seconds: float, seed: int, most: int = 1_000_000) -> Outcome:
             except BrokenProcessPool:
                 control, crashes = "", 1
     counts = Counter(answer.partition(":")[0] for _, answer in found)
-    if "FANLIGHT_DAMAGE_LIST" in os.environ:
-        print(*(f"{what}: {answer}" for what, answer in found), sep="\n")  # noqa: T201
     wrong = [f"{what}: {answer}" for what, answer in found if answer.startswith("wrong")]
     notes = ", ".join(f"{answer} {n}" for answer, n in sorted(counts.items()))
     return Outcome(

@@ -199,7 +199,7 @@ def read(path: Path, spec: CollectionSpec, crc: int, *, keep_vectors: bool) -> S
             for part in header["parts"]
         }
         _check_room(data, header["parts"])
-        place = next(part for part in header["parts"] if part["name"] == "vectors")
+        place = {part["name"]: part for part in header["parts"]}["vectors"]
         release = partial(_release, data, place["offset"], place["bytes"])
         return _from_parts(spec, header, parts, _nothing if keep_vectors else release)
     except Corruption as error:
