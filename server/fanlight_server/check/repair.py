@@ -38,7 +38,8 @@ def rewrite(directory: Path, spec: CollectionSpec, expected: Expected, contents:
         rows, deleted, seqs, last, crcs = marks.sums_of_table(target)
         last = max(last, contents.last, expected.last_seq)
         marks.write(target, Tally(rows, deleted, seqs, crcs, last))
-        if contents.segments and rows == len(contents.seqs) and not contents.damaged:
+        kept = rows == len(contents.seqs) and not contents.damaged
+        if contents.segments and kept:
             entries = [(entry.name, entry.seq, entry.crc) for entry in contents.segments]
             target.executemany("INSERT INTO segments VALUES (?, ?, ?)", entries)
             marks.write(target, marks.listing_of(target))
@@ -48,6 +49,9 @@ def rewrite(directory: Path, spec: CollectionSpec, expected: Expected, contents:
     for end in ("-wal", "-shm"):
         path.with_name(path.name + end).unlink(missing_ok=True)
     sync_directory(directory)
+    if not kept:
+        for segment in (directory / "segments").iterdir():
+            segment.unlink()
 
 
 def _readable(db: sqlite3.Connection, vector_bytes: int) -> Iterator[Row]:
