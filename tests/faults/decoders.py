@@ -329,7 +329,6 @@ def fuzz(name: str, seed: int, until: float, folder: Path) -> None:
         (folder / f"seed-{number}").write_bytes(data)
     seconds = max(1, int(until - time.time()))
     options = [f"-max_total_time={seconds}", f"-seed={seed % 2**32 or 1}", f"-timeout={HANG_S}"]
-    atheris.instrument_all()
     atheris.Setup(
         ["fuzz", *options, f"-artifact_prefix={folder}/", "-max_len=200000", str(folder)],
         lambda data: only_ours(target, data) and None,
@@ -340,15 +339,24 @@ def fuzz(name: str, seed: int, until: float, folder: Path) -> None:
 # --- the run ------------------------------------------------------------------------------------
 
 
+# What libFuzzer shall see the inside of has to be imported under its eyes.
+_INSTRUMENTED = """
+import sys, atheris
+with atheris.instrument_imports(include=["fanlight", "fanlight_server"]):
+    from tests.faults import decoders
+decoders.main(sys.argv[1:])
+"""
+
+
 def child(
     name: str, seed: int, seconds: float, most: int, *, atheris: bool = False
 ) -> dict[str, Any]:
     """Run one target in a process of its own; a crash or a hang is a fault."""
     with tempfile.TemporaryDirectory() as folder:
         arguments = [name, str(seed), str(time.time() + seconds), str(most), folder]
-        argv = [sys.executable, "-m", "tests.faults.decoders", *arguments]
+        program = ["-c", _INSTRUMENTED] if atheris else ["-m", "tests.faults.decoders"]
         done = subprocess.run(
-            argv + ["atheris"] * atheris,
+            [sys.executable, *program, *arguments, *["atheris"] * atheris],
             capture_output=True,
             text=True,
             errors="replace",
