@@ -15,7 +15,7 @@ from fanlight_server.check.items import ItemsCheck, opened
 from fanlight_server.check.report import Finding, Found, Report
 from fanlight_server.check.segments import SegmentsCheck
 from fanlight_server.records import UNMARKED, Record
-from fanlight_server.storage import marks, wal
+from fanlight_server.storage import header, marks, wal
 from fanlight_server.storage.files import DirectoryLock
 from fanlight_server.storage.marks import Expected, Owner, Pin
 from fanlight_server.waste import is_lost, remove, waste
@@ -100,6 +100,7 @@ class _Check:
             self._report(path.name, "is missing or empty", "restore")
             return False
         try:
+            header.check(path)
             wal.check(path)
             with opened(path) as db:
                 self._read_catalog(db)

@@ -13,7 +13,7 @@ from typing import Any
 from fanlight.errors import Corruption
 from fanlight.model import CollectionSpec
 from fanlight_server.check.report import Finding, Found
-from fanlight_server.storage import format2, marks, wal
+from fanlight_server.storage import format2, header, marks, wal
 from fanlight_server.storage.marks import Expected, Owner, Pin, Tally
 from fanlight_server.storage.store import SegmentEntry, is_sound
 
@@ -68,6 +68,7 @@ class ItemsCheck:
             self._report("is missing or empty", "restore")
             return
         try:
+            header.check(path)
             wal.check(path)
         except Corruption as error:
             self._report(error.message, "restore")

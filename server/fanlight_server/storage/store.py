@@ -24,7 +24,7 @@ from isal.isal_zlib import crc32
 from fanlight.errors import Corruption, NotReady, Overloaded
 from fanlight.ids import empty
 from fanlight.model import Floats, IdColumn, IdType, Rows
-from fanlight_server.storage import format2, marks, wal
+from fanlight_server.storage import format2, header, marks, wal
 from fanlight_server.storage.marks import Expected, Pin, Tally
 
 FORMAT_VERSION = format2.VERSION
@@ -168,6 +168,7 @@ class Store:
         if not create and not path.exists():
             raise Corruption(f"{self._name}: the file is missing")
         with named(self._name):
+            header.check(path)
             wal.check(path)
         with sqlite_errors(self._name):
             # used by the writer thread alone
