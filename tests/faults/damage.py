@@ -119,6 +119,12 @@ def flip(path: Path, at: int, bit: int) -> None:
     path.write_bytes(data)
 
 
+def flip_twice(path: Path) -> None:
+    """Undo what was done."""
+    for _ in range(2):
+        flip(path, 50, 1)
+
+
 def zero(path: Path, at: int) -> None:
     """Write zeros over a page that holds something else."""
     data = bytearray(path.read_bytes())
@@ -307,7 +313,7 @@ def judge(damage: Damage, models: Models, scratch: Path) -> str:
 def trials(seed: int, until: float, most: int, scratch: Path) -> list[tuple[str, str]]:
     """Run trials until a moment of the wall clock, at the most so many: what was done, what came."""
     sound = Sound.make(scratch)
-    done = []
+    done: list[tuple[str, str]] = []
     for damage in damages(sound, random.Random(seed)):
         if len(done) >= most or (time.time() > until and done):
             break
@@ -325,8 +331,7 @@ def controls(scratch: Path) -> str:
 
     sound = Sound.make(scratch)
     for base in (sound.home, sound.killed):
-        undone = Damage("flip and flip back", base, Path("catalog.db"), lambda path: (
-            flip(path, 50, 1), flip(path, 50, 1))[0])  # fmt: skip
+        undone = Damage("flip and flip back", base, Path("catalog.db"), flip_twice)
         assert judge(undone, sound.models, scratch) == "unread"
     file = Path("collections/numbers@1/items.db")
     vector = next(iter(sound.models["numbers"].items.values()))[0].tobytes()
@@ -334,7 +339,7 @@ def controls(scratch: Path) -> str:
     place = scratch / "unchecked"
     shutil.copytree(sound.home, place)
     flip(place / file, at + 3, 0)
-    checked, store.is_sound = store.is_sound, lambda row, size: True
+    checked, store.is_sound = store.is_sound, lambda row, vector_bytes: True
     try:
         assert served(place, sound.models).startswith("wrong"), "a wrong vector was not seen"
     finally:

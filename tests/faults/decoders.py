@@ -146,7 +146,7 @@ def segments() -> Target:
     """
     folder = Path(tempfile.mkdtemp())
     path = folder / "1.seg"
-    seeds = []
+    seeds: list[bytes] = []
     for id_type in IdType:
         spec = spec_of(DIM, id_type=id_type)
         block = block_of(ids_of(range(20), id_type), floats(1, 20, DIM))
@@ -183,7 +183,7 @@ def items() -> Target:
     """Open an items.db, and read all of it; the byte in front says the type of its ids."""
     folder = Path(tempfile.mkdtemp())
     path = folder / "items.db"
-    seeds = []
+    seeds: list[bytes] = []
     for id_type in IdType:
         with closing(Store(path, DIM, id_type, create=True)) as store:
             ids = ids_of(range(40), id_type)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import shutil
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -51,7 +50,7 @@ class Killed:
 
 
 @pytest.fixture
-def killed(tmp_path: Path) -> Iterator[Killed]:
+def killed(tmp_path: Path) -> Killed:
     """Give such a database."""
     return Killed(tmp_path / "home", tmp_path / "copy")
 

@@ -72,7 +72,7 @@ class Part:
         # the head's own lookup may already know of rows that this view does not show
         return np.flatnonzero(np.isin(self.block.ids, ids) & self.live_rows())
 
-    def between(self, after: object, upto: object) -> Rows:
+    def between(self, after: Any, upto: Any) -> Rows:
         """List the live rows with ids in (after, upto], None for no bound; any thread may ask."""
         live, ids = self.live_rows(), self.block.ids
         if isinstance(self.source, Segment):
@@ -204,7 +204,7 @@ class View:
         """Tell the seqs of the live items among the ids."""
         return self._seqs([part.held(ids) for part in self.parts])
 
-    def seqs_between(self, after: object, upto: object) -> dict[Any, int]:
+    def seqs_between(self, after: Any, upto: Any) -> dict[Any, int]:
         """Tell the seqs of the live items with ids in (after, upto], None for no bound."""
         return self._seqs([part.between(after, upto) for part in self.parts])
 

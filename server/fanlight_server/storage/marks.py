@@ -100,8 +100,10 @@ class Tally:
     def with_change(self, old: Sequence[int], new: Sequence[int], last_seq: int) -> Tally:
         """Put rows in the place of others; `old` and `new` are (rows, deleted, seqs, crcs)."""
         sums = (self.rows, self.deleted, self.seqs, self.crcs)
-        changed = (at + n - o for at, o, n in zip(sums, old, new, strict=True))
-        return Tally(*changed, last_seq)
+        rows, deleted, seqs, crcs = (
+            at + put - gone for at, put, gone in zip(sums, new, old, strict=True)
+        )
+        return Tally(rows, deleted, seqs, crcs, last_seq)
 
 
 @dataclass(frozen=True, slots=True)

@@ -264,8 +264,9 @@ class Store:
         for statement, values in _statements(rows[at:], _PUTS):
             self._writer.execute(statement, values)
         self._all_new = old[0] == 0
-        seqs, deleted, crcs = (sum(row[column] for row in rows) for column in (1, 2, 3))
-        return tally.with_change(old, (len(rows), deleted, seqs, crcs), last)
+        seqs, deleted = sum(row[1] for row in rows), sum(row[2] for row in rows)
+        new = (len(rows), deleted, seqs, sum(row[3] for row in rows))
+        return tally.with_change(old, new, last)
 
     def _insert(self, rows: list[WrittenRow]) -> int:
         """Put rows as long as their ids are new; tell how many certainly are in."""
@@ -319,7 +320,8 @@ class Store:
         Raises:
             Corruption: a row fails its checksum.
         """
-        values, seqs = ids.tolist(), {}
+        values = ids.tolist()
+        seqs: dict[Any, int] = {}
         with self._reader() as db:
             for start in range(0, len(values), _PARAMETERS_MAX):
                 part = values[start : start + _PARAMETERS_MAX]
