@@ -7,6 +7,7 @@ place of one shard map for ever.
 
 from __future__ import annotations
 
+import logging
 import shutil
 import threading
 import time
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from fanlight.errors import AlreadyExists, Corruption, NotFound, Overloaded
+from fanlight.errors import AlreadyExists, Corruption, FanlightError, NotFound, Overloaded
 from fanlight.filters import listed
 from fanlight.limits import Limits
 from fanlight.model import CollectionInfo, CollectionSpec
@@ -27,6 +28,8 @@ from fanlight_server.keeper import SegmentKeeper
 from fanlight_server.records import Record, Records, new_uuid
 from fanlight_server.storage.files import DirectoryLock, make_directory
 from fanlight_server.waste import remove_waste
+
+_log = logging.getLogger(__name__)
 
 
 class Catalog:
@@ -91,13 +94,17 @@ class Catalog:
     def _note(self) -> None:
         """Let the catalog and its collections remember how far the other has come, at the least.
 
-        An older file in the place of one is noticed by what the others remember.
+        An older file in the place of one is noticed by what the others remember. A disk that takes
+        no writes costs only that: what was remembered before stays right.
         """
         collections = self._collections.values()
-        news = self._records.note({each.spec.name: each.last_seq for each in collections})
-        if news or any(each.pin < self._records.generation for each in collections):
-            for collection in collections:
-                collection.set_pin(self._records.generation)
+        try:
+            news = self._records.note({each.spec.name: each.last_seq for each in collections})
+            if news or any(each.pin < self._records.generation for each in collections):
+                for collection in collections:
+                    collection.set_pin(self._records.generation)
+        except FanlightError as error:
+            _log.warning("how far the collections have come was not noted: %s", error)
 
     def _open(self, record: Record, *, create: bool) -> Collection:
         return Collection(

@@ -329,9 +329,12 @@ def fuzz(name: str, seed: int, until: float, folder: Path) -> None:
         (folder / f"seed-{number}").write_bytes(data)
     seconds = max(1, int(until - time.time()))
     options = [f"-max_total_time={seconds}", f"-seed={seed % 2**32 or 1}", f"-timeout={HANG_S}"]
+
+    def decode(data: bytes) -> None:
+        only_ours(target, data)
+
     atheris.Setup(
-        ["fuzz", *options, f"-artifact_prefix={folder}/", "-max_len=200000", str(folder)],
-        lambda data: only_ours(target, data) and None,
+        ["fuzz", *options, f"-artifact_prefix={folder}/", "-max_len=200000", str(folder)], decode
     )
     atheris.Fuzz()
 

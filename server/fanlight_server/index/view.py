@@ -59,10 +59,14 @@ class Part:
         source = self.source
         lookup = source.lookup if isinstance(source, Segment) else source
         rows = lookup.rows_of(ids)
+        return np.where((rows >= 0) & self._are_live(rows), rows, -1)
+
+    def _are_live(self, rows: Rows) -> Bitmap:
+        """Tell of some rows whether they live."""
         if self.alive is None:
-            return rows
-        bits = self.alive[rows >> 3] >> (rows & 7) & 1
-        return np.where((rows >= 0) & (bits == 0), -1, rows)
+            return np.ones(len(rows), dtype=np.bool_)
+        live: Bitmap = (self.alive[rows >> 3] >> (rows & 7) & 1) != 0
+        return live
 
     def held(self, ids: IdColumn) -> Rows:
         """List the live rows with one of these ids; any thread may ask."""
@@ -74,10 +78,10 @@ class Part:
 
     def between(self, after: Any, upto: Any) -> Rows:
         """List the live rows with ids in (after, upto], None for no bound; any thread may ask."""
-        live, ids = self.live_rows(), self.block.ids
         if isinstance(self.source, Segment):
             rows = self.source.lookup.between(after, upto)
-            return rows[live[rows]]
+            return rows[self._are_live(rows)]
+        live, ids = self.live_rows(), self.block.ids
         if after is not None:
             live &= ids > after
         if upto is not None:
