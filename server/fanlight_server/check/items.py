@@ -158,6 +158,7 @@ class ItemsCheck:
             self._report(error.message, "rebuild")
 
     def _segments(self, db: sqlite3.Connection, version: int) -> None:
+        rows: list[tuple[str, int, int]] = []
         try:
             rows = db.execute("SELECT name, seq, crc FROM segments ORDER BY name").fetchall()
             sound = version == 1 or marks.read(db, marks.Listing) == marks.listing_of(db)
