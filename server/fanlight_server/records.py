@@ -18,7 +18,7 @@ from fanlight.errors import Corruption, FanlightError
 from fanlight.filters import FieldType
 from fanlight.model import CollectionSpec, IdType, Metric
 from fanlight.placement import ShardIdentity
-from fanlight_server.storage import header, marks, wal
+from fanlight_server.storage import header, log_check, marks
 from fanlight_server.storage.files import sync_directory
 from fanlight_server.storage.marks import Contents, Expected, Owner
 from fanlight_server.storage.store import named, sqlite_errors
@@ -90,7 +90,7 @@ class Records:
         self._lock = threading.Lock()
         with named(path.name):
             header.check(path)
-            wal.check(path)
+            log_check.check(path)
         with sqlite_errors(path.name):
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             try:

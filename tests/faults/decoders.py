@@ -51,7 +51,7 @@ from fanlight.wire.filter_codec import from_filter, to_filter
 from fanlight_server.config import ServerConfig
 from fanlight_server.index.segment import Segment
 from fanlight_server.paging import from_token, to_token
-from fanlight_server.storage import wal
+from fanlight_server.storage import log_check
 from fanlight_server.storage.store import Change, Store
 
 DIM = 4
@@ -223,7 +223,7 @@ def logs() -> Target:
             file.write_bytes(sound[name])
         if data:
             files["-shm" if data[0] % 2 else "-wal"].write_bytes(data[1:])
-        wal.check(path)
+        log_check.check(path)
 
     return Target([b"\0" + sound["-wal"], b"\1" + sound["-shm"]], decode)
 

@@ -15,7 +15,7 @@ from fanlight_server.check.items import ItemsCheck, opened
 from fanlight_server.check.report import Finding, Found, Report
 from fanlight_server.check.segments import SegmentsCheck
 from fanlight_server.records import UNMARKED, Record
-from fanlight_server.storage import header, marks, wal
+from fanlight_server.storage import header, log_check, marks
 from fanlight_server.storage.files import DirectoryLock
 from fanlight_server.storage.marks import Expected, Owner, Pin
 from fanlight_server.waste import is_lost, remove, waste
@@ -101,7 +101,7 @@ class _Check:
             return False
         try:
             header.check(path)
-            wal.check(path)
+            log_check.check(path)
             with opened(path) as db:
                 self._read_catalog(db)
         except Corruption as error:

@@ -13,7 +13,7 @@ from typing import Any
 from fanlight.errors import Corruption
 from fanlight.model import CollectionSpec
 from fanlight_server.check.report import Finding, Found
-from fanlight_server.storage import format2, header, marks, wal
+from fanlight_server.storage import format2, header, log_check, marks
 from fanlight_server.storage.marks import Expected, Owner, Pin, Tally
 from fanlight_server.storage.store import SegmentEntry, is_sound
 
@@ -69,7 +69,7 @@ class ItemsCheck:
             return
         try:
             header.check(path)
-            wal.check(path)
+            log_check.check(path)
         except Corruption as error:
             self._report(error.message, "restore")
             return

@@ -24,7 +24,7 @@ from isal.isal_zlib import crc32
 from fanlight.errors import Corruption, NotReady, Overloaded
 from fanlight.ids import empty
 from fanlight.model import Floats, IdColumn, IdType, Rows
-from fanlight_server.storage import format2, header, marks, wal
+from fanlight_server.storage import format2, header, log_check, marks
 from fanlight_server.storage.marks import Expected, Pin, Tally
 
 FORMAT_VERSION = format2.VERSION
@@ -169,7 +169,7 @@ class Store:
             raise Corruption(f"{self._name}: the file is missing")
         with named(self._name):
             header.check(path)
-            wal.check(path)
+            log_check.check(path)
         with sqlite_errors(self._name):
             # used by the writer thread alone
             self._all_new = True

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fanlight.errors import Corruption
-from fanlight_server.storage import wal
+from fanlight_server.storage import log_check
 
 FRAME = 24 + 4096
 
@@ -39,7 +39,7 @@ class Killed:
         if index:
             self.index.write_bytes(self.index_data)
         try:
-            wal.check(self.path)
+            log_check.check(self.path)
         except Corruption:
             return True
         return False
@@ -104,7 +104,7 @@ def test_a_cut_log_is_found(killed: Killed, size: int) -> None:
     assert killed.refused(killed.data[:size])
     killed.log.unlink()
     with pytest.raises(Corruption, match="gone or cut"):
-        wal.check(killed.path)
+        log_check.check(killed.path)
 
 
 def test_frames_of_an_earlier_log_are_no_damage(tmp_path: Path) -> None:
@@ -116,9 +116,9 @@ def test_frames_of_an_earlier_log_are_no_damage(tmp_path: Path) -> None:
         for n in range(20):
             db.execute("INSERT INTO t VALUES (?, ?)", (n, "x" * 3_000))
         db.execute("PRAGMA wal_checkpoint(RESTART)")
-        wal.check(path)
+        log_check.check(path)
         db.execute("INSERT INTO t VALUES (99, 'y')")
-        wal.check(path)
+        log_check.check(path)
         (tmp_path / "a.db-shm").rename(tmp_path / "gone")
-        wal.check(path)
+        log_check.check(path)
         (tmp_path / "gone").rename(tmp_path / "a.db-shm")
