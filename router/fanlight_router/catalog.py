@@ -13,7 +13,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import fields, replace
 from typing import Any, Protocol, TypeVar
 
-from fanlight.cluster import ShardState
 from fanlight.errors import AlreadyExists, NotFound, NotReady, WrongShard
 from fanlight.filters import listed
 from fanlight.limits import Limits
@@ -162,7 +161,7 @@ class ClusterCatalog:
         missing = {
             index: status.error or NotReady("is not serving")
             for index, status in enumerate(self._topology.status.shards)
-            if status.state is not ShardState.SERVING
+            if not status.state.answers
         }
         if not missing:
             return best

@@ -8,11 +8,10 @@ place of one shard map for ever.
 from __future__ import annotations
 
 import logging
-import shutil
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from fanlight.errors import AlreadyExists, Corruption, FanlightError, NotFound, Overloaded
@@ -26,6 +25,7 @@ from fanlight_server.collection import Collection
 from fanlight_server.index.settings import IndexConfig, SearchConfig
 from fanlight_server.keeper import SegmentKeeper
 from fanlight_server.records import Record, Records, new_uuid
+from fanlight_server.storage.disk import Disk
 from fanlight_server.storage.files import DirectoryLock, make_directory
 from fanlight_server.waste import remove_waste
 
@@ -33,7 +33,12 @@ _log = logging.getLogger(__name__)
 
 
 class Catalog:
-    """See the module. Safe for many threads."""
+    """See the module. Safe for many threads.
+
+    Attributes:
+        identity: which part of which cluster this shard is.
+        disk: the state of the disk that it is on.
+    """
 
     def __init__(
         self,
@@ -43,6 +48,7 @@ class Catalog:
         index_config: IndexConfig,
         search_config: SearchConfig,
         now: Callable[[], float] = time.monotonic,
+        disk: Disk | None = None,
     ) -> None:
         """Open a data directory, or create it, and load its collections.
 
@@ -53,17 +59,18 @@ class Catalog:
         """
         # constant after construction
         self.identity = identity
+        self.disk = disk or Disk(path)
         self._path = path / "collections"
         self._limits = limits
         self._index_config = index_config
         self._search_config = search_config
-        make_directory(self._path)
+        make_directory(self._path, self.disk.files)
         self._directory_lock = DirectoryLock(path)
         # guards the records, the database and the publication of `_collections`
         self._lock = threading.Lock()
         with ExitStack() as undo:
             undo.callback(self._directory_lock.release)
-            self._records = Records(path / "catalog.db", identity)
+            self._records = Records(path / "catalog.db", identity, self.disk)
             undo.callback(self._records.close)
             # replaced whole, never changed
             self._collections = self._open_all(undo)
@@ -73,7 +80,7 @@ class Catalog:
 
     def _open_all(self, undo: ExitStack) -> dict[str, Collection]:
         live = [record for record in self._records.all.values() if not record.deleted]
-        remove_waste(self._path, self._records.all)
+        remove_waste(self._path, self._records.all, self.disk.files)
         collections = {}
         for record in live:
             name = record.spec.name
@@ -114,12 +121,18 @@ class Catalog:
             self._limits,
             self._index_config,
             self._search_config,
+            disk=self.disk,
             create=create,
             expected=self._records.expected(record),
         )
 
     def _keepers(self) -> list[SegmentKeeper]:
         return [collection.keeper for collection in self._collections.values()]
+
+    @property
+    def write_refusal(self) -> FanlightError | None:
+        """Tell why no write is taken: the disk is full or has failed; None when they are."""
+        return self.disk.refusal
 
     def get(self, name: str) -> Collection:
         """Find a collection.
@@ -157,7 +170,8 @@ class Catalog:
         Raises:
             InvalidRequest: the parameters are out of range.
             AlreadyExists: there is one with other parameters, or a higher version is known.
-            Overloaded: the shard holds as many collections as it may.
+            Overloaded: the shard holds as many collections as it may, or its disk is full.
+            NotReady: its disk has failed.
         """
         check_spec(spec, self._limits)
         with self._lock:
@@ -172,6 +186,7 @@ class Catalog:
             if replaced is None and len(self._collections) >= self._limits.collections:
                 message = f"collections: the limit of {self._limits.collections} is reached"
                 raise Overloaded(message, field="collections")
+            self.disk.check_writable()
             number = newest + 1 if version is None else version
             record = Record(spec, number, deleted=False, uuid=new_uuid(), last_seq=0)
             collection = self._create(record)
@@ -183,7 +198,7 @@ class Catalog:
     def _create(self, record: Record) -> Collection:
         """Make the files of a collection, then its record: what is recorded has its files."""
         directory = self._path / record.directory
-        shutil.rmtree(directory, ignore_errors=True)  # of a creation that failed
+        self._clear(directory)  # of a creation that failed
         collection = self._open(record, create=True)
         try:
             self._records.put(record)
@@ -193,7 +208,7 @@ class Catalog:
         return collection
 
     def delete(self, name: str, version: int | None = None) -> None:
-        """Delete a collection and its items.
+        """Delete a collection and its items; on a full disk too, since it makes room.
 
         Args:
             name: its name.
@@ -202,6 +217,7 @@ class Catalog:
 
         Raises:
             NotFound: there is none (and no version was given).
+            Overloaded, NotReady: there is not even room for the record, or the disk has failed.
         """
         with self._lock:
             record = self._records.all.get(name)
@@ -222,8 +238,12 @@ class Catalog:
     def _remove(self, collection: Collection) -> None:
         """Close a collection that is no longer recorded; what stays of it goes at next start."""
         collection.close()
-        directory = self._path / f"{collection.spec.name}@{collection.version}"
-        shutil.rmtree(directory, ignore_errors=True)
+        self._clear(self._path / f"{collection.spec.name}@{collection.version}")
+
+    def _clear(self, directory: Path) -> None:
+        """Remove what is of no use; if that fails it stays until the next start."""
+        with suppress(OSError):
+            self.disk.files.remove_tree(directory)
 
     def close(self) -> None:
         """Finish queued writes, stop builds, close all files; idempotent."""

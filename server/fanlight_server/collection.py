@@ -53,6 +53,7 @@ from fanlight_server.index.query import Queries
 from fanlight_server.index.settings import IndexConfig, SearchConfig
 from fanlight_server.keeper import SegmentKeeper
 from fanlight_server.paging import from_token, to_token
+from fanlight_server.storage.disk import Disk
 from fanlight_server.storage.files import make_directory
 from fanlight_server.storage.marks import Expected
 from fanlight_server.storage.store import Change, Store, StoredItem
@@ -92,6 +93,7 @@ class Collection:
         index_config: IndexConfig,
         search_config: SearchConfig,
         now: Callable[[], float] = time.monotonic,
+        disk: Disk | None = None,
         *,
         create: bool,
         expected: Expected = Expected(),
@@ -102,6 +104,7 @@ class Collection:
 
         Raises:
             Corruption: the store is damaged or missing. (A damaged segment is rebuilt instead.)
+            Overloaded, NotReady: it is to be created, and the disk is full or fails.
         """
         # constant after construction
         self.spec = spec
@@ -111,13 +114,15 @@ class Collection:
         self._threads = search_config.worker_threads
         self._now = now
         segments = path / "segments"
-        make_directory(segments)
+        disk = disk or Disk(path)
+        with disk.writing("directory", spec.name):
+            make_directory(segments, disk.files)
         # own synchronisation
         self._store = Store(
-            path / "items.db", spec.dim, spec.id_type, create=create, expected=expected
+            path / "items.db", spec.dim, spec.id_type, disk, create=create, expected=expected
         )
         self._index = Index(spec, index_config, now)
-        self.keeper = SegmentKeeper(self._index, self._store, segments, spec, index_config)
+        self.keeper = SegmentKeeper(self._index, self._store, segments, spec, index_config, disk)
         try:
             self.keeper.recover()
             # used by the writer thread alone
@@ -295,7 +300,7 @@ class Collection:
 
         Raises:
             InvalidRequest: the batch as a whole is wrong.
-            Overloaded: too much waits to be written.
+            Overloaded: too much waits to be written, or the disk is full.
             NotReady: the collection takes no writes any more.
         """
         check_items(batch, self.spec, self._limits)
@@ -340,7 +345,8 @@ class Collection:
         return self._writer.submit(write, vectors + sum(map(len, blobs)) + 64 * len(write.ids))
 
     def _apply(self, writes: Sequence[Write]) -> list[Answer]:
-        """Make writes durable, then visible."""
+        """Make writes durable, then visible; refuse what became impossible while it waited."""
+        self.keeper.check_writable()
         changes, seq = [], self._seq + 1
         for write in writes:
             changes.append(Change(write.ids, seq, write.vectors, write.payload_blobs))

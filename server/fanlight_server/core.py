@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future
 from typing import Protocol
 
+from fanlight.errors import FanlightError
 from fanlight.model import (
     CollectionInfo,
     CollectionSpec,
@@ -65,6 +66,11 @@ class CatalogCore(Protocol):
     @property
     def identity(self) -> ShardIdentity:
         """Tell which part of which cluster the shard is."""
+        ...
+
+    @property
+    def write_refusal(self) -> FanlightError | None:
+        """Tell why the shard takes no writes; None when it takes them."""
         ...
 
     def create(self, spec: CollectionSpec, version: int | None = None) -> CollectionInfo:

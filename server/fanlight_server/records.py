@@ -19,9 +19,12 @@ from fanlight.filters import FieldType
 from fanlight.model import CollectionSpec, IdType, Metric
 from fanlight.placement import ShardIdentity
 from fanlight_server.storage import header, log_check, marks
+from fanlight_server.storage.disk import Disk
 from fanlight_server.storage.files import sync_directory
+from fanlight_server.storage.filesystem import FileSystem
 from fanlight_server.storage.marks import Contents, Expected, Owner
 from fanlight_server.storage.store import named, sqlite_errors
+from fanlight_server.storage.wal import Checkpoints
 
 FORMAT_VERSION = 2
 # In place of the least seq of a collection: its items.db may still be of format version 1.
@@ -77,7 +80,7 @@ class Record:
 class Records:
     """One catalog.db, open. Safe for many threads."""
 
-    def __init__(self, path: Path, identity: ShardIdentity) -> None:
+    def __init__(self, path: Path, identity: ShardIdentity, disk: Disk) -> None:
         """Open the database, or create it beside a directory without collections.
 
         Raises:
@@ -86,6 +89,7 @@ class Records:
         """
         # constant after construction
         self.identity = identity
+        self._disk = disk
         # guards what follows, and the database
         self._lock = threading.Lock()
         with named(path.name):
@@ -95,7 +99,8 @@ class Records:
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             try:
                 with named(path.name):
-                    _prepare(self._db, path, identity)
+                    _prepare(self._db, path, identity, disk.files)
+                    self._checkpoints = Checkpoints(self._db, path, disk.config.wal_bytes)
                     self.generation, self.all = read(self._db)
             except BaseException:
                 self._db.close()
@@ -126,7 +131,8 @@ class Records:
 
     def _commit(self, changed: Mapping[str, Record]) -> None:
         records = {**self.all, **changed}
-        with sqlite_errors("catalog.db"), self._db:
+        with self._disk.writing("catalog", "catalog.db"), self._db:
+            self._checkpoints.run_if_due()
             self._db.execute("BEGIN IMMEDIATE")
             rows = [_row_of(record) for record in changed.values()]
             statement = f"INSERT OR REPLACE INTO collections ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"
@@ -174,7 +180,9 @@ def _seal(db: sqlite3.Connection, generation: int) -> None:
     marks.write(db, Contents(generation, _crc(db)))
 
 
-def _prepare(db: sqlite3.Connection, path: Path, identity: ShardIdentity) -> None:
+def _prepare(
+    db: sqlite3.Connection, path: Path, identity: ShardIdentity, files: FileSystem
+) -> None:
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
     version = db.execute("PRAGMA user_version").fetchone()[0]
@@ -186,7 +194,7 @@ def _prepare(db: sqlite3.Connection, path: Path, identity: ShardIdentity) -> Non
     if version < FORMAT_VERSION:
         with db:
             _upgrade(db, version, identity)
-        sync_directory(path.parent)
+        sync_directory(path.parent, files)
     check_identity(db, identity)
 
 

@@ -256,10 +256,12 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
 
         def work() -> cluster_pb2.GetStatusResponse:
             catalog = self._catalog()
+            refusal = catalog.write_refusal
             shard = ShardStatus(
                 identity=catalog.identity,
                 address=self._address(),
-                state=ShardState.SERVING,
+                state=ShardState.SERVING if refusal is None else ShardState.READ_ONLY,
+                error=refusal,
                 collections=tuple(catalog.describe(with_deleted=True)),
                 version=VERSION,
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -10,9 +9,12 @@ from pathlib import Path
 
 from fanlight.errors import Corruption
 from fanlight_server.records import Record
+from fanlight_server.storage.filesystem import LOCAL_FILES, FileSystem
 
 
-def remove_waste(directory: Path, records: Mapping[str, Record]) -> None:
+def remove_waste(
+    directory: Path, records: Mapping[str, Record], files: FileSystem = LOCAL_FILES
+) -> None:
     """Remove what belongs to no live collection.
 
     Raises:
@@ -25,7 +27,7 @@ def remove_waste(directory: Path, records: Mapping[str, Record]) -> None:
                 f"catalog.db: knows nothing of {path.name}, which holds items: an older file"
             )
     for path in found:
-        remove(path)
+        remove(path, files)
 
 
 def waste(directory: Path, records: Mapping[str, Record]) -> Iterator[Path]:
@@ -60,9 +62,9 @@ def _holds_items(path: Path) -> bool:
         return True
 
 
-def remove(path: Path) -> None:
+def remove(path: Path, files: FileSystem = LOCAL_FILES) -> None:
     """Remove a file or a directory."""
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        files.remove_tree(path)
     else:
-        path.unlink()
+        files.unlink(path)

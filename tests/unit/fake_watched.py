@@ -28,6 +28,7 @@ class FakeWatched:
         is_up: whether it answers at all.
         busy: whether it is too busy to tell its status, though it answers other calls.
         fault: raised by changes of collections when set.
+        write_refusal: why it takes no writes, if it takes none.
         refusal: as set by the topology; None when admitted.
         held: its collections by name, deleted ones included.
         changes: the changes that reached it.
@@ -42,6 +43,7 @@ class FakeWatched:
         self._up.set()
         self.busy = False
         self.fault: FanlightError | None = None
+        self.write_refusal: FanlightError | None = None
         self.refusal: FanlightError | None = UNREACHABLE
         self.held: dict[str, CollectionInfo] = {}
         self.changes: list[tuple[str, str, int]] = []
@@ -91,7 +93,8 @@ class FakeWatched:
             state = ShardState.UNREACHABLE
             return ShardStatus(self.identity, self.address, state, UNREACHABLE)
         held = tuple(self.held.values())
-        return ShardStatus(self.answers_as, "self", ShardState.SERVING, None, held, "1.0")
+        state = ShardState.READ_ONLY if self.write_refusal else ShardState.SERVING
+        return ShardStatus(self.answers_as, "self", state, self.write_refusal, held, "1.0")
 
     async def _begin(self) -> None:
         await asyncio.sleep(0)

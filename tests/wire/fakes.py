@@ -125,6 +125,7 @@ class FakeCatalog:
         self.movies = FakeCollection()
         self.identity = ShardIdentity("test", 1, 3)
         self.calls: list[tuple[object, ...]] = []
+        self.write_refusal: FanlightError | None = None
 
     def create(self, spec: CollectionSpec, version: int | None = None) -> CollectionInfo:
         self.calls.append(("create", spec, version))

@@ -15,7 +15,8 @@ from fanlight.model import CollectionSpec
 from fanlight_server.check.report import Finding, Found
 from fanlight_server.storage import format2, header, log_check, marks
 from fanlight_server.storage.marks import Expected, Owner, Pin, Tally
-from fanlight_server.storage.store import SegmentEntry, is_sound
+from fanlight_server.storage.rows import is_sound
+from fanlight_server.storage.store import SegmentEntry
 
 _COLUMNS = "id, seq, deleted, crc, vector, payload"
 # Whether what SQLite says of itself is about what derives from the rows.

@@ -16,7 +16,8 @@ from fanlight_server.check.items import Contents, opened
 from fanlight_server.storage import format2, marks
 from fanlight_server.storage.files import sync_directory
 from fanlight_server.storage.marks import Expected, Tally
-from fanlight_server.storage.store import Row, is_sound, prepare_file, schema_of
+from fanlight_server.storage.rows import Row, is_sound
+from fanlight_server.storage.store import prepare_file, schema_of
 
 _COLUMNS = "id, seq, deleted, crc, vector, payload"
 _READ_ROWS = 1_000

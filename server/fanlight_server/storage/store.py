@@ -9,30 +9,28 @@ from __future__ import annotations
 
 import queue
 import sqlite3
-import struct
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from isal.isal_zlib import crc32
 
 from fanlight.errors import Corruption, NotReady, Overloaded
 from fanlight.ids import empty
 from fanlight.model import Floats, IdColumn, IdType, Rows
 from fanlight_server.storage import format2, header, log_check, marks
+from fanlight_server.storage.disk import Disk
 from fanlight_server.storage.marks import Expected, Pin, Tally
+from fanlight_server.storage.rows import Row, crc_of, is_sound
+from fanlight_server.storage.wal import Checkpoints
 
 FORMAT_VERSION = format2.VERSION
 # SQLite's default limit of host parameters in one statement is 32,766 since 3.32.
 _PARAMETERS_MAX = 10_000
-# A checkpoint copies the WAL into the database with two fsyncs; 32 MiB of WAL make it rare
-# enough to vanish beside the writes.
-_WAL_PAGES = 2_000
 _PAGE_BYTES = 16_384
 
 _SCHEMA = """
@@ -63,7 +61,6 @@ _INSERTS = {n: _INSERT.format(rows=places) for n, places in _PLACES.items()}
 _PUTS = {n: _PUT.format(rows=places) for n, places in _PLACES.items()}
 _COLUMNS = "id, seq, deleted, crc, vector, payload"
 
-Row = tuple[Any, int, int, int, bytes | None, bytes | None]
 WrittenRow = tuple[Any, int, int, int, memoryview | None, bytes | None]
 
 
@@ -139,6 +136,7 @@ class Store:
         path: Path,
         dim: int,
         id_type: IdType,
+        disk: Disk | None = None,
         *,
         create: bool,
         expected: Expected = Expected(),
@@ -149,14 +147,18 @@ class Store:
             path: of its file.
             dim: elements of a vector.
             id_type: type of the ids.
+            disk: what it is on; None for one that nobody else asks.
             create: whether it may be new.
             expected: what its catalog knows of it.
 
         Raises:
             Corruption: it is no database of this format or not the one expected, rows of it are
                 gone, or it is not there.
+            Overloaded, NotReady: it is to be created or moved to this format, and the disk is
+                full or fails.
         """
         # constant after construction
+        self._disk = disk or Disk(path.parent)
         self._path = path
         self._name = f"{path.parent.name}/{path.name}"
         self._vector_bytes = 4 * dim
@@ -170,15 +172,21 @@ class Store:
         with named(self._name):
             header.check(path)
             log_check.check(path)
-        with sqlite_errors(self._name):
+        # the move to this format writes as well
+        with self._writing() if create or expected.old else sqlite_errors(self._name):
             # used by the writer thread alone
             self._all_new = True
             self._writer = self._connect()
             try:
                 self._prepare(create)
+                wal_bytes = self._disk.config.wal_bytes
+                self._checkpoints = Checkpoints(self._writer, path, wal_bytes)
             except BaseException:
                 self._writer.close()
                 raise
+
+    def _writing(self) -> AbstractContextManager[None]:
+        return self._disk.writing("items", self._name)
 
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(
@@ -188,7 +196,6 @@ class Store:
     def _prepare(self, create: bool) -> None:
         db = self._writer
         prepare_file(db)
-        db.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
         version = db.execute("PRAGMA user_version").fetchone()[0]
         with named(self._name):
             if version == 0 and create:
@@ -233,9 +240,13 @@ class Store:
 
         Raises:
             Overloaded: the disk is full; nothing was changed.
-            Corruption: the database is damaged or cannot be written; nothing was changed.
+            NotReady: the disk has failed. If that was just now, the changes may be there after
+                the next start.
+            Corruption: the database is damaged; nothing was changed.
         """
-        with sqlite_errors(self._name):
+        self._disk.check_writable()
+        with self._writing():
+            self._checkpoints.run_if_due()
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 tally = self._tally
@@ -290,8 +301,9 @@ class Store:
 
     def set_pin(self, generation: int) -> None:
         """Remember a generation of the catalog, durably."""
-        with sqlite_errors(self._name), closing(self._connect()) as connection:
+        with self._writing(), closing(self._connect()) as connection:
             connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA wal_autocheckpoint = 0")
             connection.execute("BEGIN IMMEDIATE")
             marks.write(connection, Pin(generation))
             connection.execute("COMMIT")
@@ -382,9 +394,14 @@ class Store:
         return entries
 
     def replace_segments(self, removed: Iterable[str], added: Iterable[SegmentEntry]) -> None:
-        """Change the list of segment files, durably and at once."""
-        with sqlite_errors(self._name), closing(self._connect()) as connection:
+        """Change the list of segment files, durably and at once.
+
+        Raises:
+            Overloaded, NotReady, Corruption: as for `write`.
+        """
+        with self._writing(), closing(self._connect()) as connection:
             connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA wal_autocheckpoint = 0")
             connection.execute("BEGIN IMMEDIATE")
             connection.executemany(
                 "DELETE FROM segments WHERE name = ?", [(name,) for name in removed]
@@ -436,7 +453,7 @@ def _rows(change: Change) -> Iterator[WrittenRow]:
     payloads = change.payload_blobs or repeat(b"", n)
     for id_, seq, vector, payload in zip(change.ids.tolist(), seqs, vectors, payloads, strict=True):
         blob = payload or None
-        yield id_, seq, deleted, _crc(id_, seq, deleted, vector, blob), vector, blob
+        yield id_, seq, deleted, crc_of(id_, seq, deleted, vector, blob), vector, blob
 
 
 def _row_bytes(vectors: Floats) -> Iterator[memoryview]:
@@ -444,32 +461,6 @@ def _row_bytes(vectors: Floats) -> Iterator[memoryview]:
     size = vectors.shape[1] * vectors.itemsize
     view = vectors.reshape(-1).view(np.uint8).data
     return (view[start : start + size] for start in range(0, len(view), size))
-
-
-_HEAD = struct.Struct("<qB")
-_INT64_HEAD = struct.Struct("<qBq")
-
-
-def _crc(
-    id_: Any, seq: int, deleted: int, vector: bytes | memoryview | None, payload: bytes | None
-) -> int:
-    if isinstance(id_, str):
-        crc = crc32(id_.encode(), crc32(_HEAD.pack(seq, deleted)))
-    else:
-        crc = crc32(_INT64_HEAD.pack(seq, deleted, id_))
-    if vector:
-        crc = crc32(vector, crc)
-    return crc32(payload, crc) if payload else crc
-
-
-def is_sound(row: Row, vector_bytes: int) -> bool:
-    """Compare a row of `items` with its checksum."""
-    id_, seq, deleted, crc, vector, payload = row
-    try:
-        sound = crc == _crc(id_, seq, deleted, vector, payload)
-    except (TypeError, AttributeError, OverflowError, ValueError, struct.error):
-        return False  # SQLite keeps a type with each value, and that can be damaged too
-    return sound and len(vector or b"") == (0 if deleted else vector_bytes)
 
 
 @contextmanager
