@@ -52,7 +52,8 @@ class Router:
             lambda search, timeout_s: fanout.search(search, deadlines.of_search(timeout_s)), limits
         )
         add_SearchServiceServicer_to_server(SearchServicer(stacker, limits.message_bytes), server)
-        add_ItemServiceServicer_to_server(ItemServicer(placed, fanout, deadlines), server)
+        exporting = ItemServicer(placed, fanout, deadlines, shards, limits.export_s)
+        add_ItemServiceServicer_to_server(exporting, server)
         add_CollectionServiceServicer_to_server(CollectionServicer(catalog, deadlines), server)
         add_ClusterServiceServicer_to_server(ClusterServicer(self._topology), server)
 

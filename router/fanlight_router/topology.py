@@ -75,7 +75,7 @@ class WatchedShard(Protocol):
         ...
 
     async def create_collection(
-        self, spec: CollectionSpec, version: int, timeout_s: float
+        self, spec: CollectionSpec, version: int, timeout_s: float, *, restoring: bool = False
     ) -> CollectionInfo:
         """Create a collection of this version."""
         ...
@@ -206,7 +206,9 @@ class Topology:
             if info.deleted:
                 await shard.delete_collection(name, info.version, self._look_s)
             else:
-                await shard.create_collection(info.spec, info.version, self._look_s)
+                await shard.create_collection(
+                    info.spec, info.version, self._look_s, restoring=info.restoring
+                )
         except FanlightError as error:
             # It is tried again at the next look.
             _log.warning(

@@ -55,7 +55,7 @@ class ShardServer:
         """Add the servicers."""
         config, catalog, workers = self._config, self._catalog.result, self._workers
         add_CollectionServiceServicer_to_server(CollectionServicer(catalog, workers), server)
-        add_ItemServiceServicer_to_server(ItemServicer(catalog, workers), server)
+        add_ItemServiceServicer_to_server(ItemServicer(catalog, workers, config.limits), server)
         add_SearchServiceServicer_to_server(
             SearchServicer(self._executor, config.limits.message_bytes), server
         )

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from fanlight.errors import AlreadyExists, Corruption, FanlightError, NotFound, Overloaded
@@ -124,6 +125,7 @@ class Catalog:
             disk=self.disk,
             create=create,
             expected=self._records.expected(record),
+            restoring=record.restoring,
         )
 
     def _keepers(self) -> list[SegmentKeeper]:
@@ -159,13 +161,16 @@ class Catalog:
         ]
         return [info for info in infos if with_deleted or not info.deleted]
 
-    def create(self, spec: CollectionSpec, version: int | None = None) -> CollectionInfo:
+    def create(
+        self, spec: CollectionSpec, version: int | None = None, *, restoring: bool = False
+    ) -> CollectionInfo:
         """Create a collection; one with the same parameters is returned as it is.
 
         Args:
             spec: its parameters.
             version: set by a router. A higher one than the collection here has means that this
                 shard missed a deletion: what it holds under the name is dropped.
+            restoring: refuse reads until `finish_restore`. Without effect on one that exists.
 
         Raises:
             InvalidRequest: the parameters are out of range.
@@ -188,7 +193,9 @@ class Catalog:
                 raise Overloaded(message, field="collections")
             self.disk.check_writable()
             number = newest + 1 if version is None else version
-            record = Record(spec, number, deleted=False, uuid=new_uuid(), last_seq=0)
+            record = Record(
+                spec, number, deleted=False, uuid=new_uuid(), last_seq=0, restoring=restoring
+            )
             collection = self._create(record)
             self._collections = self._collections | {spec.name: collection}
             if replaced is not None:
@@ -206,6 +213,19 @@ class Catalog:
             collection.close()
             raise
         return collection
+
+    def finish_restore(self, name: str) -> CollectionInfo:
+        """Let a collection that was created as `restoring` be read from now on; idempotent.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        with self._lock:
+            collection = self.get(name)
+            if collection.restoring:
+                self._records.put(replace(self._records.all[name], restoring=False))
+                collection.restoring = False
+            return collection.info()
 
     def delete(self, name: str, version: int | None = None) -> None:
         """Delete a collection and its items; on a full disk too, since it makes room.

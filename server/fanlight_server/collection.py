@@ -15,10 +15,11 @@ from typing import Any, cast
 
 import numpy as np
 
-from fanlight.errors import Corruption, DeadlineExceeded, FanlightError, RowError
+from fanlight.errors import Corruption, DeadlineExceeded, FanlightError, NotReady, RowError
+from fanlight.exports import ExportRequest
 from fanlight.fields import FieldValues
 from fanlight.hits import attach, by_vector, first, real_ids, without_own
-from fanlight.ids import empty, id_type_of, last_occurrences
+from fanlight.ids import column_of, empty, id_type_of, last_occurrences
 from fanlight.limits import Limits
 from fanlight.model import (
     NO_SCORE,
@@ -48,6 +49,7 @@ from fanlight.validation import (
     check_search,
     judge_items,
 )
+from fanlight_server.exports import CollectionExport
 from fanlight_server.index.index import Index
 from fanlight_server.index.query import Queries
 from fanlight_server.index.settings import IndexConfig, SearchConfig
@@ -97,6 +99,7 @@ class Collection:
         *,
         create: bool,
         expected: Expected = Expected(),
+        restoring: bool = False,
     ) -> None:
         """Open the collection in a directory, or create it there.
 
@@ -113,6 +116,8 @@ class Collection:
         self._search_config = search_config
         self._threads = search_config.worker_threads
         self._now = now
+        # set to False once, by the catalog
+        self.restoring = restoring
         segments = path / "segments"
         disk = disk or Disk(path)
         with disk.writing("directory", spec.name):
@@ -145,7 +150,12 @@ class Collection:
             items=view.live,
             unindexed_items=view.unindexed,
             segments=len(view.segments),
+            restoring=self.restoring,
         )
+
+    def _check_readable(self) -> None:
+        if self.restoring:
+            raise NotReady(f"collection {self.spec.name!r} is being restored from a snapshot")
 
     def count(self) -> int:
         """Count the live items."""
@@ -162,6 +172,7 @@ class Collection:
         Raises:
             InvalidRequest: the request as a whole is wrong.
         """
+        self._check_readable()
         check_search(request, self.spec, self._limits)
         self._index.note_search()
         ends = None if timeout_s is None else self._now() + timeout_s
@@ -215,6 +226,7 @@ class Collection:
             InvalidRequest: the ids are of the wrong type or too many.
             Corruption: a stored row fails its checksum.
         """
+        self._check_readable()
         check_batch(ids, self._limits)
         check_id_type(ids, self.spec)
         return self._read(ids, with_vectors, with_payloads)
@@ -264,6 +276,7 @@ class Collection:
         Raises:
             InvalidRequest: the token is not from this collection, or the size out of range.
         """
+        self._check_readable()
         check_range("page_size", page_size, 1, self._limits.batch_rows)
         after = from_token(page_token, self.spec.id_type)
         found = self._store.page(after, page_size + 1)
@@ -273,6 +286,25 @@ class Collection:
         token = to_token(shown[-1].id) if len(found) > page_size else b""
         items = self._items(shown, empty(self.spec.id_type), with_vectors, with_payloads)
         return Page(items, token)
+
+    def export(self, request: ExportRequest) -> CollectionExport:
+        """Begin to read all items as they are now; the caller closes it.
+
+        Raises:
+            InvalidRequest: an id of the wrong type, or a number of rows out of range.
+            NotReady: the collection is being restored or closed.
+        """
+        self._check_readable()
+        check_range("batch_rows", request.batch_rows, 1, self._limits.batch_rows)
+        if request.after is not None:
+            self._check_after(column_of(request.after))
+        export = self._store.export(request.after)
+        return CollectionExport(export, self.info(), request)
+
+    def _check_after(self, after: IdColumn) -> None:
+        check_id_type(after, self.spec, "after")
+        for refused in self._valid(after)[1]:
+            raise refused.error
 
     def _items(
         self,

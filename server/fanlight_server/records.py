@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from fanlight.errors import Corruption, FanlightError
 from fanlight.filters import FieldType
@@ -63,6 +64,7 @@ class Record:
         deleted: whether that version is a deletion.
         uuid: what the items.db of the collection must bear.
         last_seq: the least that the last seq of its items.db can be, or UNMARKED.
+        restoring: whether it may not be read yet.
     """
 
     spec: CollectionSpec
@@ -70,6 +72,7 @@ class Record:
     deleted: bool
     uuid: str = ""
     last_seq: int = UNMARKED
+    restoring: bool = False
 
     @property
     def directory(self) -> str:
@@ -243,7 +246,7 @@ def check_identity(db: sqlite3.Connection, identity: ShardIdentity) -> None:
 
 def _row_of(record: Record) -> tuple[object, ...]:
     spec = record.spec
-    parameters = {
+    parameters: dict[str, Any] = {
         "dim": spec.dim,
         "metric": spec.metric.value,
         "id_type": spec.id_type.value,
@@ -251,6 +254,8 @@ def _row_of(record: Record) -> tuple[object, ...]:
         "ef_construction": spec.ef_construction,
         "filterable": dict(spec.filterable),
     }
+    if record.restoring:
+        parameters["restoring"] = True
     deleted, text = int(record.deleted), json.dumps(parameters)
     return spec.name, record.version, deleted, text, record.uuid, record.last_seq
 
@@ -259,13 +264,14 @@ def _record_of(
     name: str, version: int, deleted: int, text: str, uuid: str = "", last_seq: int = UNMARKED
 ) -> Record:
     try:
-        return Record(_parsed_spec(name, text), version, bool(deleted), uuid, last_seq)
+        stored: dict[str, Any] = json.loads(text)
+        restoring = bool(stored.get("restoring", False))
+        return Record(_spec_of(name, stored), version, bool(deleted), uuid, last_seq, restoring)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Corruption("a collection's parameters cannot be read") from error
 
 
-def _parsed_spec(name: str, text: str) -> CollectionSpec:
-    stored = json.loads(text)
+def _spec_of(name: str, stored: dict[str, Any]) -> CollectionSpec:
     return CollectionSpec(
         name,
         stored["dim"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
+from dataclasses import replace
 
 from fanlight.cluster import ShardState, ShardStatus
 from fanlight.errors import AlreadyExists, FanlightError, NotFound, NotReady
@@ -103,16 +104,21 @@ class FakeWatched:
                 raise fault
 
     async def create_collection(
-        self, spec: CollectionSpec, version: int, timeout_s: float
+        self, spec: CollectionSpec, version: int, timeout_s: float, *, restoring: bool = False
     ) -> CollectionInfo:
         await self._begin()
         known = self.held.get(spec.name)
         if known is None or known.version < version:
             self.changes.append(("create", spec.name, version))
-            self.hold(CollectionInfo(spec, version))
+            self.hold(CollectionInfo(spec, version, restoring=restoring))
         elif known.deleted or known.spec != spec:
             raise AlreadyExists("exists otherwise")
         return self.held[spec.name]
+
+    async def finish_restore(self, name: str, timeout_s: float) -> CollectionInfo:
+        await self._begin()
+        self.hold(replace(self.held[name], restoring=False))
+        return self.held[name]
 
     async def delete_collection(self, name: str, version: int, timeout_s: float) -> None:
         await self._begin()

@@ -73,6 +73,7 @@ def info_as_json(info: CollectionInfo) -> dict[str, Any]:
         "items": info.items,
         "unindexed_items": info.unindexed_items,
         "segments": info.segments,
+        "restoring": info.restoring,
     }
 
 

@@ -17,7 +17,6 @@ from fanlight_server.storage import format2, marks
 from fanlight_server.storage.files import sync_directory
 from fanlight_server.storage.marks import Expected, Tally
 from fanlight_server.storage.rows import Row, is_sound
-from fanlight_server.storage.store import prepare_file, schema_of
 
 _COLUMNS = "id, seq, deleted, crc, vector, payload"
 _READ_ROWS = 1_000
@@ -31,8 +30,8 @@ def rewrite(directory: Path, spec: CollectionSpec, expected: Expected, contents:
     path, new = directory / "items.db", directory / "items.db.new"
     new.unlink(missing_ok=True)
     with opened(path) as source, closing(sqlite3.connect(new, isolation_level=None)) as target:
-        prepare_file(target)
-        format2.create(target, schema_of(spec.id_type), expected)
+        format2.prepare_file(target)
+        format2.create(target, spec.id_type, expected)
         target.execute("BEGIN IMMEDIATE")
         for row in _readable(source, 4 * spec.dim):
             target.execute("INSERT OR IGNORE INTO items VALUES (?, ?, ?, ?, ?, ?)", row)

@@ -7,16 +7,39 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from fanlight.errors import Corruption
+from fanlight.model import IdType
 from fanlight_server.storage import marks
 from fanlight_server.storage.marks import Expected, Owner, Pin, Tally
 
 VERSION = 2
+_PAGE_BYTES = 16_384
+
+_SCHEMA = """
+CREATE TABLE items (
+  id {id_type} PRIMARY KEY,
+  seq INTEGER NOT NULL,
+  deleted INTEGER NOT NULL,
+  crc INTEGER NOT NULL,
+  vector BLOB,
+  payload BLOB
+);
+CREATE UNIQUE INDEX items_by_seq ON items (seq, deleted);
+CREATE TABLE segments (name TEXT PRIMARY KEY, seq INTEGER NOT NULL, crc INTEGER NOT NULL);
+"""
 
 
-def create(db: sqlite3.Connection, schema: str, expected: Expected) -> None:
+def prepare_file(db: sqlite3.Connection) -> None:
+    """Set what a database that is still empty keeps, and how a connection writes."""
+    db.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")
+
+
+def create(db: sqlite3.Connection, id_type: IdType, expected: Expected) -> None:
     """Make the tables of an empty database, in one transaction."""
+    kind = "TEXT" if id_type is IdType.STRING else "INTEGER"
     with _transaction(db):
-        _run(db, schema + marks.SCHEMA)
+        _run(db, _SCHEMA.format(id_type=kind) + marks.SCHEMA)
         _finish(db, expected, Tally())
 
 

@@ -24,6 +24,7 @@ from fanlight.ids import empty
 from fanlight.model import Floats, IdColumn, IdType, Rows
 from fanlight_server.storage import format2, header, log_check, marks
 from fanlight_server.storage.disk import Disk
+from fanlight_server.storage.export import StoreExport
 from fanlight_server.storage.marks import Expected, Pin, Tally
 from fanlight_server.storage.rows import Row, crc_of, is_sound
 from fanlight_server.storage.wal import Checkpoints
@@ -31,20 +32,7 @@ from fanlight_server.storage.wal import Checkpoints
 FORMAT_VERSION = format2.VERSION
 # SQLite's default limit of host parameters in one statement is 32,766 since 3.32.
 _PARAMETERS_MAX = 10_000
-_PAGE_BYTES = 16_384
 
-_SCHEMA = """
-CREATE TABLE items (
-  id {id_type} PRIMARY KEY,
-  seq INTEGER NOT NULL,
-  deleted INTEGER NOT NULL,
-  crc INTEGER NOT NULL,
-  vector BLOB,
-  payload BLOB
-);
-CREATE UNIQUE INDEX items_by_seq ON items (seq, deleted);
-CREATE TABLE segments (name TEXT PRIMARY KEY, seq INTEGER NOT NULL, crc INTEGER NOT NULL);
-"""
 _INSERT = """
 INSERT INTO items (id, seq, deleted, crc, vector, payload) VALUES {rows}
 ON CONFLICT (id) DO NOTHING
@@ -195,11 +183,11 @@ class Store:
 
     def _prepare(self, create: bool) -> None:
         db = self._writer
-        prepare_file(db)
+        format2.prepare_file(db)
         version = db.execute("PRAGMA user_version").fetchone()[0]
         with named(self._name):
             if version == 0 and create:
-                format2.create(db, schema_of(self._id_type), self._expected)
+                format2.create(db, self._id_type, self._expected)
             elif version == 1 and self._expected.old:
                 format2.migrate(db, self._expected)
             self._tally = format2.checked(db, self._expected)
@@ -349,6 +337,30 @@ class Store:
         with self._reader() as db, closing(db.execute(query, parameters)) as rows:
             return list(islice(self._live(rows), n))
 
+    def export(self, after: Any = None) -> StoreExport:
+        """Begin to read all live items as they are now; the caller closes it.
+
+        Args:
+            after: leave out the ids up to this one; None for all.
+        """
+        if self._closed.is_set():
+            raise _closing()
+        with sqlite_errors(self._name):
+            db = self._connect()
+            try:
+                db.execute("PRAGMA query_only = 1")
+                return StoreExport(db, _COLUMNS, self._exported, after)
+            except BaseException:
+                db.close()
+                raise
+
+    def _exported(self, rows: Iterable[Row]) -> Iterator[StoredItem]:
+        with sqlite_errors(self._name):
+            for item in self._live(rows):
+                if self._closed.is_set():
+                    raise _closing()
+                yield item
+
     def log_after(self, seq: int) -> Log:
         """Read the last change of each id that changed after `seq`.
 
@@ -419,18 +431,6 @@ class Store:
         while not self._idle_readers.empty():
             self._idle_readers.get_nowait().close()
         self._writer.close()
-
-
-def prepare_file(db: sqlite3.Connection) -> None:
-    """Set what a database that is still empty keeps, and how a connection writes."""
-    db.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = FULL")
-
-
-def schema_of(id_type: IdType) -> str:
-    """Write the statements that make the tables."""
-    return _SCHEMA.format(id_type="TEXT" if id_type is IdType.STRING else "INTEGER")
 
 
 def _closing() -> NotReady:
