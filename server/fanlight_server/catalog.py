@@ -16,11 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from fanlight.errors import AlreadyExists, Corruption, FanlightError, NotFound, Overloaded
-from fanlight.filters import listed
 from fanlight.limits import Limits
 from fanlight.model import CollectionInfo, CollectionSpec
 from fanlight.placement import ShardIdentity
-from fanlight.validation import check_spec
+from fanlight.validation import check_name, check_same, check_spec, check_version
 from fanlight_server.builder import Builder
 from fanlight_server.collection import Collection
 from fanlight_server.index.settings import IndexConfig, SearchConfig
@@ -136,8 +135,12 @@ class Catalog:
         """Tell why no write is taken: the disk is full or has failed; None when they are."""
         return self.disk.refusal
 
-    def get(self, name: str) -> Collection:
+    def get(self, name: str, field: str = "collection") -> Collection:
         """Find a collection.
+
+        Args:
+            name: its name.
+            field: where the request says so.
 
         Raises:
             NotFound: there is none of that name.
@@ -145,9 +148,7 @@ class Catalog:
         try:
             return self._collections[name]
         except KeyError:
-            raise NotFound(
-                f"collection: there is none named {name!r}", field="collection"
-            ) from None
+            raise NotFound(f"{field}: there is none named {name!r}", field=field) from None
 
     def describe(self, *, with_deleted: bool = False) -> list[CollectionInfo]:
         """Describe all collections, by name; with the records of deleted ones if wanted."""
@@ -173,20 +174,23 @@ class Catalog:
             restoring: refuse reads until `finish_restore`. Without effect on one that exists.
 
         Raises:
-            InvalidRequest: the parameters are out of range.
+            InvalidRequest: the parameters or the version are out of range.
             AlreadyExists: there is one with other parameters, or a higher version is known.
             Overloaded: the shard holds as many collections as it may, or its disk is full.
             NotReady: its disk has failed.
         """
         check_spec(spec, self._limits)
+        check_version(version)
         with self._lock:
             record = self._records.all.get(spec.name)
             newest = 0 if record is None else record.version
             if record is not None and (version is None or version <= newest):
-                if not record.deleted and record.spec == spec:
+                if not record.deleted:
+                    check_same(spec, record.spec)
                     return self._collections[spec.name].info()
-                if not record.deleted or version is not None:
-                    raise _already_exists(record)
+                if version is not None:
+                    message = f"name: {spec.name!r} was deleted at version {newest}"
+                    raise AlreadyExists(message, field="name")
             replaced = self._collections.get(spec.name)
             if replaced is None and len(self._collections) >= self._limits.collections:
                 message = f"collections: the limit of {self._limits.collections} is reached"
@@ -238,11 +242,15 @@ class Catalog:
         Raises:
             NotFound: there is none (and no version was given).
             Overloaded, NotReady: there is not even room for the record, or the disk has failed.
+            InvalidRequest: with a version: it is out of range, or no collection can have the name.
         """
+        check_version(version)
+        if version is not None:
+            check_name(name)
         with self._lock:
             record = self._records.all.get(name)
             if version is None and (record is None or record.deleted):
-                raise NotFound(f"collection: there is none named {name!r}", field="name")
+                raise NotFound(f"name: there is none named {name!r}", field="name")
             newest = 0 if record is None else record.version
             if version is not None and version <= newest:
                 return
@@ -280,15 +288,3 @@ class Catalog:
             self._collections = {}
             self._records.close()
             self._directory_lock.release()
-
-
-def _already_exists(record: Record) -> AlreadyExists:
-    spec = record.spec
-    if record.deleted:
-        return AlreadyExists(f"name: {spec.name!r} was deleted at version {record.version}")
-    return AlreadyExists(
-        f"name: a collection {spec.name!r} exists with dim={spec.dim}, metric={spec.metric}, "
-        f"id_type={spec.id_type}, m={spec.m}, ef_construction={spec.ef_construction}, "
-        f"filterable={listed(spec.filterable)}",
-        field="name",
-    )

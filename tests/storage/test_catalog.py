@@ -80,10 +80,10 @@ def test_creating_twice_is_creating_once(open_catalog: OpenCatalog) -> None:
     assert catalog.create(SPEC).items == 3
     for other in (replace(SPEC, dim=5), replace(SPEC, metric=Metric.L2), replace(SPEC, m=9)):
         with pytest.raises(
-            AlreadyExists, match="a collection 'things' exists with dim=4, metric=cosine"
+            AlreadyExists, match="collection 'things' exists with other parameters: "
         ):
             catalog.create(other)
-    with pytest.raises(AlreadyExists, match="filterable=none"):
+    with pytest.raises(AlreadyExists, match="filterable none, not year int"):
         catalog.create(replace(SPEC, filterable={"year": FieldType.INT}))
     assert catalog.get("things").count() == 3
 

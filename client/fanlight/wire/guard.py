@@ -21,7 +21,7 @@ from google.protobuf.message import DecodeError
 
 from fanlight.errors import FanlightError, InternalError, InvalidRequest, NotReady, Overloaded
 from fanlight.limits import Limits
-from fanlight.wire.status import ERROR_KEY, status_of, to_error
+from fanlight.wire.status import ERROR_KEY, shortened, status_of, to_error
 
 OUR_SERVICES = "/fanlight."
 # Long enough for the calls under way to make room, short enough to go unnoticed.
@@ -175,7 +175,7 @@ class Guard(grpc.aio.ServerInterceptor):
 
 async def _abort(context: _Context, error: FanlightError) -> None:
     detail = to_error(error).SerializeToString()
-    await context.abort(status_of(error), error.message, ((ERROR_KEY, detail),))
+    await context.abort(status_of(error), shortened(error.message), ((ERROR_KEY, detail),))
 
 
 @dataclass(frozen=True, slots=True)
