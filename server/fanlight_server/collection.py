@@ -9,15 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
-from fanlight.answering import answer
-from fanlight.errors import InvalidRequest, NotReady, RowError
-from fanlight.explaining import explain, explained
+from fanlight.errors import Corruption, InvalidRequest, NotReady, RowError
 from fanlight.exports import ExportRequest
 from fanlight.facets import ranked
 from fanlight.fields import FieldValues
@@ -28,16 +25,14 @@ from fanlight.filter_rules import (
 )
 from fanlight.filters import Filter
 from fanlight.hits import attach, first, real_ids
-from fanlight.ids import ascending, column_of, empty, last_occurrences
+from fanlight.ids import column_of, empty, last_occurrences
 from fanlight.limits import Limits
 from fanlight.model import (
     CollectionInfo,
     CollectionSpec,
-    Coverage,
     DeleteResult,
     Explanation,
     Facets,
-    Floats,
     Hits,
     IdColumn,
     ItemBatch,
@@ -46,32 +41,26 @@ from fanlight.model import (
     SearchRequest,
     UpsertResult,
 )
-from fanlight.plans import Describe, Fetch, Fetched, Nearest, Stand, Standing, Step, perform
-from fanlight.queries import Exclusions
-from fanlight.topk import cut
 from fanlight.validation import (
     bad_id_rows,
-    bad_vector_rows,
     check_batch,
     check_id_type,
     check_items,
     check_range,
-    check_score,
     check_search,
     judge_items,
 )
-from fanlight_server.answered import all_but, spread, without_late
+from fanlight_server.answered import all_but
 from fanlight_server.exports import CollectionExport
-from fanlight_server.index.excluded import Excluded
 from fanlight_server.index.index import Index
-from fanlight_server.index.query import Queries
 from fanlight_server.index.settings import IndexConfig, SearchConfig
-from fanlight_server.index.standing import exclusion_outcomes, standing_of
 from fanlight_server.keeper import SegmentKeeper
 from fanlight_server.paging import from_token, to_token
+from fanlight_server.searching import Searching
 from fanlight_server.sets import Sets
 from fanlight_server.storage.disk import Disk
 from fanlight_server.storage.files import make_directory
+from fanlight_server.storage.marks import Expected
 from fanlight_server.storage.sets import SetChange
 from fanlight_server.storage.store import Change, Store, StoredItem
 from fanlight_server.storage.writer import GroupWriter
@@ -94,9 +83,12 @@ class Collection:
         clock: Callable[[], float] = time.time,
         *,
         create: bool,
+        expected: Expected = Expected(),
         restoring: bool = False,
     ) -> None:
         """Open the collection in a directory, or create it there.
+
+        `expected` is what its catalog knows of its items.db.
 
         Raises:
             Corruption: the store is damaged or missing. (A damaged segment is rebuilt instead.)
@@ -106,8 +98,6 @@ class Collection:
         self.spec = spec
         self.version = version
         self._limits = limits
-        self._search_config = search_config
-        self._threads = search_config.worker_threads
         self._now = now
         # set to False once, by the catalog
         self.restoring = restoring
@@ -116,7 +106,9 @@ class Collection:
         with disk.writing("directory", spec.name):
             make_directory(segments, disk.files)
         # own synchronisation
-        self._store = Store(path / "items.db", spec.dim, spec.id_type, disk, create=create)
+        self._store = Store(
+            path / "items.db", spec.dim, spec.id_type, disk, create=create, expected=expected
+        )
         self._index = Index(spec, index_config, now)
         self.keeper = SegmentKeeper(self._index, self._store, segments, spec, index_config, disk)
         try:
@@ -127,6 +119,9 @@ class Collection:
             self._store.close()
             raise
         self.sets = Sets(self._store, spec, limits, self._submit_change, clock)
+        self._searching = Searching(
+            self._index, spec, limits, search_config, now, self.sets.members, self._read
+        )
         self._writer: GroupWriter[Write | SetChange, Answer] = GroupWriter(
             f"writer-{spec.name}", self._apply, self.keeper.wait_for_room
         )
@@ -198,12 +193,7 @@ class Collection:
         check_search(request, self.spec, self._limits)
         self._index.note_search()
         ends = None if timeout_s is None else self._now() + timeout_s
-        if request.is_nearest:
-            hits = self._search(request, ends)
-        else:
-            plan = answer(request, self._limits)
-            hits = perform(plan, lambda step: self._perform(step, ends))
-        hits = first(hits, request.width)
+        hits = first(self._searching.hits(request, ends), request.width)
         if not (request.with_payloads or request.with_vectors):
             return hits
         winners = self._read(real_ids(hits), request.with_vectors, request.with_payloads)
@@ -223,79 +213,7 @@ class Collection:
         self._check_readable()
         check_search(request, self.spec, self._limits)
         check_id_type(id_, self.spec)
-        if score is not None:
-            check_score(score)
-            return explained(self._standing(request, id_, score))
-        return perform(explain(request, id_, self._limits), lambda step: self._perform(step, None))
-
-    def _standing(self, request: SearchRequest, id_: IdColumn, score: float | None) -> Standing:
-        assert request.vectors is not None
-        exclude = request.exclude
-        excluded = None if exclude is None else self._excluded(exclude)
-        queries = self._queries(replace(request, exact=True), request.vectors, excluded, None)
-        standing = standing_of(self._index.view, queries, id_, score)
-        outcomes = exclusion_outcomes(exclude, self.sets.members, id_)
-        return replace(standing, outcomes=(*standing.outcomes, *outcomes))
-
-    def _perform(
-        self, step: Step, ends: float | None
-    ) -> Hits | Fetched | CollectionSpec | Standing:
-        match step:
-            case Nearest(request):
-                return self._search(request, ends)
-            case Fetch(ids, vectors, payloads):
-                return Fetched(self._read(ids, vectors, payloads))
-            case Describe():
-                return self.spec
-            case Stand(request, id_):
-                return self._standing(request, id_, None)
-
-    def _search(self, request: SearchRequest, ends: float | None) -> Hits:
-        assert request.vectors is not None
-        view = self._index.view
-        excluded = None if request.exclude is None else self._excluded(request.exclude)
-        coverage = Coverage(1, 1, view.live, view.live)
-        errors = bad_vector_rows("vectors", request.vectors, self.spec.metric)
-        if not errors:
-            top, whole = view.search(self._queries(request, request.vectors, excluded, ends))
-        else:
-            good = all_but(list(errors), len(request.vectors))
-            top, whole = view.search(self._queries(request, request.vectors[good], excluded, ends))
-            top = spread(top, good, len(request.vectors), self.spec.id_type)
-        if not whole:
-            top, late = without_late(top)
-            errors |= late
-        if request.score_threshold is not None:
-            top = cut(top, request.score_threshold)
-        hits = Hits(top.ids, top.scores, top.counts, coverage, errors)
-        if excluded is None:
-            return hits
-        left_out = view.count(request.filter) - view.count(request.filter, excluded)
-        return replace(hits, excluded=left_out)
-
-    def _excluded(self, exclude: Exclusions) -> Excluded:
-        """Gather the ids that a search may not find."""
-        columns = [] if exclude.ids is None else [ascending(exclude.ids)]
-        return Excluded([*columns, *map(self.sets.members, exclude.sets)])
-
-    def _queries(
-        self,
-        request: SearchRequest,
-        vectors: Floats,
-        excluded: Excluded | None,
-        ends: float | None,
-    ) -> Queries:
-        config = self._search_config
-        return Queries(
-            vectors=vectors,
-            k=request.k,
-            ef=None if request.exact else request.ef_search or config.ef_search_default,
-            filter=request.filter,
-            excluded=excluded,
-            walk=config.walk,
-            threads=self._threads,
-            time_left=lambda: None if ends is None else max(0.0, ends - self._now()),
-        )
+        return self._searching.explain(request, id_, score)
 
     def get(self, ids: IdColumn, *, with_vectors: bool = True, with_payloads: bool = True) -> Items:
         """Read items by id, in the order asked; an id asked for twice is answered twice.
@@ -312,8 +230,30 @@ class Collection:
     def _read(self, ids: IdColumn, with_vectors: bool, with_payloads: bool) -> Items:
         found = {item.id: item for item in self._store.get(self._valid(ids)[0])}
         present = np.fromiter((value in found for value in ids.tolist()), bool, len(ids))
-        items = [found[value] for value in ids[present].tolist()]
-        return self._items(items, ids[~present], with_vectors, with_payloads)
+        items, missing = [found[value] for value in ids[present].tolist()], ids[~present]
+        if len(missing):
+            self._check_gone(self._index.view.seqs_of(missing))
+        return self._items(items, missing, with_vectors, with_payloads)
+
+    def _check_gone(self, seqs: dict[Any, int]) -> None:
+        """Make sure that items which the store did not give were deleted since.
+
+        Its structures have no checksum: damage to one can hide rows, but not from the index.
+
+        Args:
+            seqs: by id, of a view that was taken after the store was asked.
+
+        Raises:
+            Corruption: the store has lost one of the items.
+        """
+        ids = empty(self.spec.id_type, len(seqs))
+        ids[:] = list(seqs)
+        stored = self._store.seqs_of(ids) if seqs else {}
+        for value, seq in seqs.items():
+            if stored.get(value, 0) < seq:
+                raise Corruption(
+                    f"{self.spec.name}@{self.version}/items.db: item {value!r} is gone"
+                )
 
     def scroll(
         self,
@@ -337,6 +277,8 @@ class Collection:
         after = from_token(page_token, self.spec.id_type)
         found = self._store.page(after, page_size + 1)
         shown = found[:page_size]
+        expected = self._index.view.seqs_between(after, shown[-1].id if found[page_size:] else None)
+        self._check_gone(_without(expected, shown))
         token = to_token(shown[-1].id) if len(found) > page_size else b""
         items = self._items(shown, empty(self.spec.id_type), with_vectors, with_payloads)
         return Page(items, token)
@@ -475,7 +417,9 @@ class Collection:
     def _unchanged(self, write: Write, before: Sequence[Change | SetChange]) -> IdColumn:
         """Leave out items that have changed since the write was made."""
         assert write.seqs is not None
-        same = self._index.view.seqs_of(write.ids) == write.seqs
+        seqs = self._index.view.seqs_of(write.ids)
+        now = np.fromiter((seqs.get(value, 0) for value in write.ids.tolist()), np.int64)
+        same = now == write.seqs
         for change in before:
             if isinstance(change, Change):
                 same &= ~np.isin(write.ids, change.ids)
@@ -497,8 +441,31 @@ class Collection:
         self._index.upsert(change.ids, change.first_seq, change.vectors, fields)
         return 0
 
-    def close(self) -> None:
-        """Finish queued writes, stop builds and close the store; idempotent."""
+    @property
+    def last_seq(self) -> int:
+        """Tell the highest seq that is on disk."""
+        return self._store.last_seq()
+
+    @property
+    def pin(self) -> int:
+        """Tell the least generation that the catalog of this collection can have."""
+        return self._store.pin
+
+    def set_pin(self, generation: int) -> None:
+        """Remember a generation of the catalog, durably."""
+        self._store.set_pin(generation)
+
+    def drain(self) -> None:
+        """Finish queued writes and stop builds; idempotent."""
         self.keeper.stop()
         self._writer.close()
+
+    def close(self) -> None:
+        """Finish queued writes, stop builds and close the store; idempotent."""
+        self.drain()
         self._store.close()
+
+
+def _without(seqs: dict[Any, int], items: list[StoredItem]) -> dict[Any, int]:
+    ids = {item.id for item in items}
+    return {value: seq for value, seq in seqs.items() if value not in ids}
