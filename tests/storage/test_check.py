@@ -244,3 +244,23 @@ def test_an_older_catalog_costs_no_collection(data: Path, made: Sound) -> None:
     assert (data / "collections" / "unknown@1" / "items.db").exists()
     assert not check_and_repair(data, drop_damaged_rows=True).sound
     assert (data / "collections" / "unknown@1" / "items.db").exists()
+
+
+def test_sets_are_checked_and_kept(data: Path, made: Sound) -> None:
+    """A damaged member is found, and given up only when told to; the others stay."""
+    with closing(opened(data)) as catalog:
+        catalog.get("numbers").sets.append("seen", np.arange(9)).result(30)
+        catalog.get("numbers").sets.append("left", np.arange(3), 1e9).result(30)
+    assert problems(data) == []
+    edit(data / NUMBERS / "items.db", "UPDATE members SET crc = crc + 1 WHERE id = 4")
+    file = str(NUMBERS / "items.db")
+    assert (file, "drop") in problems(data)
+    with closing(opened(data)) as catalog, pytest.raises(Corruption, match="member of a set"):
+        catalog.get("numbers").sets.members("seen")
+    check_and_repair(data, drop_damaged_rows=True)
+    assert problems(data) == []
+    with closing(opened(data)) as catalog:
+        sets = catalog.get("numbers").sets
+        assert sets.members("seen").tolist() == [0, 1, 2, 3, 5, 6, 7, 8]
+        assert sets.members("left").tolist() == [0, 1, 2]
+    serves(data, made)

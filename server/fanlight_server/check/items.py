@@ -13,7 +13,7 @@ from typing import Any
 from fanlight.errors import Corruption
 from fanlight.model import CollectionSpec
 from fanlight_server.check.report import Finding, Found
-from fanlight_server.storage import format2, header, log_check, marks
+from fanlight_server.storage import format2, header, log_check, marks, sets
 from fanlight_server.storage.marks import Expected, Owner, Pin, Tally
 from fanlight_server.storage.rows import is_sound
 from fanlight_server.storage.store import SegmentEntry
@@ -96,6 +96,7 @@ class ItemsCheck:
         elif readable and marks.sums_of_table(db)[:4] != marks.sums_of_index(db):
             self._report("its index on seq contradicts its rows", "rebuild")
         self._segments(db, version)
+        self._sets(db)
 
     def _structures(self, db: sqlite3.Connection) -> None:
         """Let SQLite look at its own structures."""
@@ -157,6 +158,16 @@ class ItemsCheck:
             marks.check_index(tally, marks.sums_of_index(db))
         except Corruption as error:
             self._report(error.message, "rebuild")
+
+    def _sets(self, db: sqlite3.Connection) -> None:
+        """Compare each member of a set with its checksum."""
+        try:
+            damaged = sets.damaged(db)
+        except sqlite3.DatabaseError as error:
+            self._report(f"members of sets cannot be read: {error}", "drop")
+            return
+        if damaged:
+            self._report(f"{damaged} members of sets fail their checksum", "drop")
 
     def _segments(self, db: sqlite3.Connection, version: int) -> None:
         rows: list[tuple[str, int, int]] = []

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fanlight.model import CollectionSpec
 from fanlight_server.check.items import Contents, opened
-from fanlight_server.storage import format2, marks
+from fanlight_server.storage import format2, marks, sets
 from fanlight_server.storage.files import sync_directory
 from fanlight_server.storage.marks import Expected, Tally
 from fanlight_server.storage.rows import Row, is_sound
@@ -43,6 +43,7 @@ def rewrite(directory: Path, spec: CollectionSpec, expected: Expected, contents:
             entries = [(entry.name, entry.seq, entry.crc) for entry in contents.segments]
             target.executemany("INSERT INTO segments VALUES (?, ?, ?)", entries)
             marks.write(target, marks.listing_of(target))
+        sets.copy(source, target, spec.id_type)
         target.execute("COMMIT")
         target.execute("PRAGMA journal_mode = DELETE")
     new.replace(path)

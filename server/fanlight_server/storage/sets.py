@@ -17,6 +17,7 @@ from isal.isal_zlib import crc32
 from fanlight.errors import Corruption
 from fanlight.ids import empty
 from fanlight.model import IdColumn, IdType, Rows
+from fanlight_server.storage import marks
 
 # Made by the first change of a set: a database without sets is as it was before there were any.
 _SCHEMA = (
@@ -55,8 +56,8 @@ class SetChange:
 
 def apply(db: sqlite3.Connection, change: SetChange, id_type: IdType) -> None:
     """Make a change, and take some members away whose time is over; in a transaction."""
-    for statement in _SCHEMA:
-        db.execute(statement.format(id_type="TEXT" if id_type is IdType.STRING else "INTEGER"))
+    if not _has_tables(db):
+        _create(db, id_type)
     key = _key(db, change.name, create=change.kind == "append")
     if key is not None:
         _APPLY[change.kind](db, key, change)
@@ -65,6 +66,40 @@ def apply(db: sqlite3.Connection, change: SetChange, id_type: IdType) -> None:
         " WHERE expires_ms > 0 AND expires_ms <= ? LIMIT ?)",
         (change.now_ms, _SWEPT),
     )
+
+
+def _has_tables(db: sqlite3.Connection) -> bool:
+    return db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'members'").fetchone() is not None
+
+
+def _create(db: sqlite3.Connection, id_type: IdType) -> None:
+    """Make the tables, and say in the mark of the structure that they belong; in a transaction."""
+    for statement in _SCHEMA:
+        db.execute(statement.format(id_type="TEXT" if id_type is IdType.STRING else "INTEGER"))
+    marks.write(db, marks.structure_of(db))
+
+
+def damaged(db: sqlite3.Connection) -> int:
+    """Count the members that fail their checksum."""
+    if not _has_tables(db):
+        return 0
+    rows = db.execute("SELECT set_key, id, expires_ms, crc FROM members")
+    return sum(not _is_sound(*row) for row in rows)
+
+
+def copy(source: sqlite3.Connection, target: sqlite3.Connection, id_type: IdType) -> None:
+    """Copy the sound members that can be read to another database; in a transaction of it."""
+    if not _has_tables(source):
+        return
+    _create(target, id_type)
+    try:
+        for name in source.execute("SELECT key, name FROM sets"):
+            target.execute("INSERT OR IGNORE INTO sets VALUES (?, ?)", name)
+        for row in source.execute("SELECT set_key, id, expires_ms, crc FROM members"):
+            if _is_sound(*row):
+                target.execute("INSERT OR IGNORE INTO members VALUES (?, ?, ?, ?)", row)
+    except sqlite3.DatabaseError:
+        return  # what could be read is there
 
 
 def _key(db: sqlite3.Connection, name: str, *, create: bool) -> int | None:
@@ -119,8 +154,7 @@ def read(db: sqlite3.Connection, name: str, id_type: IdType) -> tuple[IdColumn, 
         "SELECT set_key, id, expires_ms, m.crc FROM members m JOIN sets s ON s.key = m.set_key"
         " WHERE s.name = ? ORDER BY id"
     )
-    known = db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'members'").fetchone()
-    rows = [] if known is None else db.execute(query, (name,)).fetchall()
+    rows = db.execute(query, (name,)).fetchall() if _has_tables(db) else []
     for key, value, expires_ms, crc in rows:
         if not _is_sound(key, value, expires_ms, crc):
             raise Corruption("items.db: a member of a set fails its checksum")
