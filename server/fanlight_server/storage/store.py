@@ -395,6 +395,11 @@ class Store:
                 raise Corruption(f"{self._name}: item {row[0]!r} fails its checksum")
             yield row
 
+    def members(self, name: str) -> tuple[IdColumn, Rows]:
+        """Read a set; see `fanlight_server.storage.sets.read`."""
+        with self._reader() as db:
+            return sets.read(db, name, self._id_type)
+
     # --- segments -----------------------------------------------------------------------------
 
     def segments(self) -> list[SegmentEntry]:
