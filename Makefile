@@ -5,7 +5,7 @@ BUF := node_modules/.bin/buf
 PROTOC := .venv-protos/bin/python -m grpc_tools.protoc
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-fast check format kernel-sanitize demo protos torture bench bench-quick bench-peers clean
+.PHONY: help setup test test-fast check format fuzz kernel-sanitize demo protos torture bench bench-quick bench-peers clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -77,6 +77,10 @@ assert b"__asan_report" in file.read_bytes() and b"__ubsan_handle" in file.read_
 sys.exit(pytest.main(sys.argv[1:]))
 endef
 export RUN_SANITIZED
+
+fuzz: setup ## Feed nonsense to decoders and readers for SECONDS (300), inputs chosen by libFuzzer
+	$(BIN)/python -m pip install --quiet --group fuzz
+	$(BIN)/python -m tests.faults.decoders $(or $(SECONDS),300) $(or $(SEED),1)
 
 demo: setup ## Start a local cluster, load 8,000 real embeddings, search them
 	$(BIN)/fanlight demo
