@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, TypeAlias, TypeVar
 
-from fanlight.errors import FanlightError
+from fanlight.errors import InvalidRequest
 
 T = TypeVar("T")
 _State: TypeAlias = tuple[tuple[int, int, int, int], ...]
@@ -22,7 +22,7 @@ _State: TypeAlias = tuple[tuple[int, int, int, int], ...]
 _OTHERS = stat.S_IRWXO
 
 
-class BadFile(FanlightError):
+class BadFile(InvalidRequest):
     """A file of keys or certificates cannot be used; the message names it, never what it holds."""
 
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from typing import Any
 
 import grpc
 import structlog
 
 from fanlight.access.files import BadFile, Reloaded
+from fanlight.access.hosts import is_loopback
 from fanlight.access.keys import Keyring, watch_keys
 from fanlight.access.tls import Material, Tls, watch
 from fanlight.config import AccessConfig, ConfigError, ListenConfig, TlsConfig
@@ -150,11 +150,3 @@ async def keep_fresh(watched: Iterable[Reloaded[Any]]) -> None:
     while True:
         await asyncio.sleep(LOOK_EVERY_S)
         await asyncio.to_thread(freshener.look)
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a host is this one, and reached by nobody else."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
