@@ -20,6 +20,7 @@ from fanlight.errors import FanlightError
 _MODULES = {
     "collections": "collection",
     "demo": "demo",
+    "keys": "keys",
     "load": "load",
     "search": "search",
     "status": "status",

@@ -195,7 +195,7 @@ class _Callable:
 
     def __init__(self, seat: Seat, kind: str, args: Sequence[Any], options: dict[str, Any]) -> None:
         self._seat = seat
-        self._make = lambda channel: getattr(channel, kind)(*args, **options)
+        self._make: Callable[[Any], Any] = lambda channel: getattr(channel, kind)(*args, **options)
         self._made: tuple[Any, Any] = (None, None)
 
     def _current(self) -> Any:
