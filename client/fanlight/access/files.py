@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Generic, TypeAlias, TypeVar
 
@@ -20,6 +21,8 @@ T = TypeVar("T")
 _State: TypeAlias = tuple[tuple[int, int, int, int], ...]
 # Others than owner and group may not read a secret, nor write what decides who gets in.
 _OTHERS = stat.S_IRWXO
+# Whoever replaces files is done within one reading or two.
+_FIRST_TRIES = 5
 
 
 class BadFile(InvalidRequest):
@@ -59,16 +62,26 @@ class Reloaded(Generic[T]):
     """
 
     def __init__(self, paths: Sequence[str | Path], read: Callable[[], T]) -> None:
-        """Read it for the first time.
+        """Read it for the first time, again if the files change meanwhile.
 
         Raises:
             BadFile: what `read` raises.
         """
         self._paths = tuple(paths)
         self._read = read
-        self._taken = self._seen = self._state()
-        self.value = read()
+        self.value = self._read_first()
         self.version = 1
+
+    def _read_first(self) -> T:
+        for _ in range(_FIRST_TRIES):
+            self._taken = self._seen = self._state()
+            with suppress(BadFile):
+                value = self._read()
+                if self._state() == self._taken:
+                    return value
+            if self._state() == self._taken:
+                break  # nobody changes them: they are bad
+        return self._read()
 
     @property
     def names(self) -> str:
