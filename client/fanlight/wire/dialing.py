@@ -206,9 +206,12 @@ class _Callable:
             self._made = (channel, method)
         return method
 
-    def __call__(self, *args: Any, **options: Any) -> Any:
-        return self._current()(*args, metadata=self._seat.metadata() or None, **options)
+    def _metadata(self, given: Any) -> Any:
+        return (*self._seat.metadata(), *(given or ())) or None
 
-    def future(self, *args: Any, **options: Any) -> Any:
+    def __call__(self, *args: Any, metadata: Any = None, **options: Any) -> Any:
+        return self._current()(*args, metadata=self._metadata(metadata), **options)
+
+    def future(self, *args: Any, metadata: Any = None, **options: Any) -> Any:
         """As that of `grpc.UnaryUnaryMultiCallable`."""
-        return self._current().future(*args, metadata=self._seat.metadata() or None, **options)
+        return self._current().future(*args, metadata=self._metadata(metadata), **options)
