@@ -36,7 +36,7 @@ from fanlight.errors import (
     PartialResult,
 )
 from fanlight.model import Hits, SearchRequest
-from fanlight.searches import StreamedSearches
+from fanlight.searches import StreamBroke, StreamedSearches
 from fanlight.stacking import STACK_QUERIES, ClientBounds, size_of
 from fanlight.wire.channels import channel_options
 from fanlight.wire.dialing import Identity, Seat
@@ -367,6 +367,8 @@ class AsyncTransport:
             connection.searches = StreamedSearches(connection.channel)
         try:
             return await connection.searches.search(step.request, step.timeout_s)
+        except StreamBroke:
+            return step.hits(await self._call(step.call))
         except FanlightError as failure:
             self._connections.note(failure, address, loop)
             raise

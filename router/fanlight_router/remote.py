@@ -58,7 +58,7 @@ from fanlight.wire import codec
 from fanlight.wire.channels import channel_options
 from fanlight.wire.cluster_codec import from_cluster_status
 from fanlight.wire.dialing import AsyncSeat, Identity
-from fanlight.wire.status import ERROR_KEY, from_coverage, from_row_errors, from_rpc_error
+from fanlight.wire.status import from_coverage, from_row_errors, from_rpc_error, has_detail
 from fanlight.wire.stream import Decode, SearchStream
 from fanlight_router.shards import Columns
 
@@ -189,7 +189,7 @@ class RemoteShard:
                 shards = from_cluster_status(response).shards
         except grpc.aio.AioRpcError as error:
             reason = self._translated(error)
-            if _has_detail(error):
+            if has_detail(error):
                 return self._not_serving(ShardState.NOT_SERVING, reason)
             return self._not_serving(ShardState.UNREACHABLE, NotReady(_UNREACHABLE))
         except InternalError as error:
@@ -363,7 +363,7 @@ class RemoteShard:
             raise copy(self._refusal)
 
     def _translated(self, error: grpc.aio.AioRpcError) -> FanlightError:
-        if _has_detail(error):
+        if has_detail(error):
             reason = from_rpc_error(error)
             # The caller's own credentials were judged here; what is wrong is this router's.
             foreign = isinstance(reason, (Unauthenticated, PermissionDenied))
@@ -389,11 +389,6 @@ class RemoteShard:
         if self._refusal is None:
             self._refusal = NotReady(_UNREACHABLE)
         self.lost.set()
-
-
-def _has_detail(error: grpc.aio.AioRpcError) -> bool:
-    """Tell whether the shard itself said what is wrong."""
-    return any(key == ERROR_KEY for key, _ in error.trailing_metadata() or ())
 
 
 @contextmanager

@@ -112,6 +112,17 @@ async def test_a_refused_search_leaves_its_neighbours(cluster: SecureCluster) ->
     assert isinstance(last, fanlight.Hits)
 
 
+async def test_a_wrong_key_is_told_so_on_a_stream(cluster: SecureCluster) -> None:
+    """Whatever gRPC makes of a stream that is refused, the user learns that his key is wrong."""
+    for _ in range(20):
+        client = fanlight.AsyncClient(
+            cluster.router.address, tls=cluster.user_files.tls, api_key="wrong"
+        )
+        async with client:
+            with pytest.raises(fanlight.Unauthenticated):
+                await client.collection(access.OWN).search(np.ones((1, 4), dtype=np.float32), k=1)
+
+
 async def test_a_revoked_key_ends_its_stream(cluster: SecureCluster) -> None:
     """A stream that was opened with a key asks nothing more when the key is revoked."""
     path = next(method for method in METHODS if method.endswith("SearchStream"))
