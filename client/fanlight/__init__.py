@@ -37,6 +37,7 @@ from fanlight.errors import (
     WrongShard,
 )
 from fanlight.filters import FieldType, Filter
+from fanlight.frames import from_frame
 from fanlight.model import (
     CollectionInfo,
     CollectionSpec,
@@ -91,4 +92,5 @@ __all__ = [
     "WrongShard",
     "__version__",
     "field",
+    "from_frame",
 ]
