@@ -16,25 +16,17 @@ from fanlight.cli.session import address_option
 from fanlight.cli.show import show_error
 from fanlight.errors import FanlightError
 
-    "collections": "collection",
-    "collections": ("collection", "collections"),
-    "demo": "demo",
-    "demo": ("demo", "demo"),
-    "eval": ("evaluate", "evaluate"),
-    "keys": "keys",
-    "load": "load",
-    "load": ("load", "load"),
-    "map": ("map", "draw_map"),
-    "search": "search",
-    "search": ("search", "search"),
-    "status": "status",
-    "status": ("status", "status"),
-    "up": "up",
-    "up": ("up", "up"),
-# The module of each subcommand.
 # Where each subcommand stands: its module and its name there.
 _COMMANDS = {
-_MODULES = {
+    "collections": ("collection", "collections"),
+    "demo": ("demo", "demo"),
+    "eval": ("evaluate", "evaluate"),
+    "keys": ("keys", "keys"),
+    "load": ("load", "load"),
+    "map": ("map", "draw_map"),
+    "search": ("search", "search"),
+    "status": ("status", "status"),
+    "up": ("up", "up"),
 }
 _ROWS_SHOWN = 10
 
