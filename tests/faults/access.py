@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from google.protobuf import symbol_database
+from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.json_format import ParseDict
 from grpc_reflection.v1alpha import reflection_pb2
 from tests.faults.outcome import Outcome
@@ -76,10 +76,10 @@ def bearer(key: str) -> tuple[tuple[str, str], ...]:
 def request_of(method: str, collection: str) -> bytes:
     """Make a request of a method that names a collection."""
     service, _, name = method.strip("/").partition("/")
-    pool = symbol_database.Default().pool
-    wanted = pool.FindServiceByName(service).methods_by_name[name].input_type
+    found: Any = descriptor_pool.Default().FindServiceByName(service)  # type: ignore[no-untyped-call]
+    wanted = found.methods_by_name[name].input_type
     _, template = EXPECTED[method.removeprefix("/fanlight.v1.")]
-    message = symbol_database.Default().GetMessages([wanted.file.name])[wanted.full_name]()
+    message = message_factory.GetMessageClass(wanted)()
     blob: bytes = ParseDict(_filled(template, collection), message).SerializeToString()
     return blob
 
@@ -206,7 +206,8 @@ async def reflection_code(channel: grpc.aio.Channel, metadata: Any) -> grpc.Stat
             return grpc.StatusCode.OK
     except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
         pass
-    return await stream.code()
+    code: grpc.StatusCode = await stream.code()
+    return code
 
 
 @asynccontextmanager

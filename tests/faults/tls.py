@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,10 @@ async def _connects(address: str, identity: Identity) -> bool:
     finally:
         await channel.close()
     return True
+
+
+def _is_accepted(address: str, identity: Identity, accepted: bool) -> bool:
+    return asyncio.run(_connects(address, identity)) is accepted
 
 
 async def _is_served(cluster: SecureCluster, tls: Tls) -> bool:
@@ -257,10 +262,8 @@ def _probe(cluster: SecureCluster, shown: trustme.CA, trusted: trustme.CA) -> Id
 def _await_verdict(cluster: SecureCluster, probe: Identity, *, accepted: bool) -> None:
     """Wait until both programs judge callers by the new authorities."""
     for process in cluster.processes:
-        wait_until(
-            lambda address=process.address: asyncio.run(_connects(address, probe)) is accepted,
-            f"{process.name} has the new authorities",
-        )
+        judged = partial(_is_accepted, process.address, probe, accepted)
+        wait_until(judged, f"{process.name} has the new authorities")
 
 
 def _await_served(address: str, certificate: bytes) -> None:
@@ -282,11 +285,12 @@ def break_files(cluster: SecureCluster) -> list[str]:
     """Leave files half written, mismatched and open to all; say who did not complain."""
     silent = []
     stranger = issued(trustme.CA(), *HOSTS)[1]
-    for name, mode, spoil in (
+    cases: tuple[tuple[str, int, Callable[[bytes], bytes]], ...] = (
         ("cert", 0o600, lambda blob: blob[: len(blob) // 2]),
         ("key", 0o600, lambda blob: stranger),
         ("key", 0o644, lambda blob: blob),
-    ):
+    )
+    for name, mode, spoil in cases:
         files = [getattr(files, name) for files in cluster.all_files[:2]]
         whole = [path.read_bytes() for path in files]
         before = [_count(cluster, process, _COMPLAINT) for process in cluster.processes]
@@ -295,15 +299,17 @@ def break_files(cluster: SecureCluster) -> list[str]:
             path.chmod(mode)
         for process, count in zip(cluster.processes, before, strict=True):
             try:
-                wait_until(
-                    lambda one=process, n=count: _count(cluster, one, _COMPLAINT) > n, "a complaint"
-                )
+                wait_until(partial(_complains, cluster, process, count), "a complaint")
             except AssertionError:
                 silent.append(f"{process.name}: nothing said of {name}")
         for path, blob in zip(files, whole, strict=True):
             path.write_bytes(blob)
             path.chmod(0o600)
     return silent
+
+
+def _complains(cluster: SecureCluster, process: Process, before: int) -> bool:
+    return _count(cluster, process, _COMPLAINT) > before
 
 
 def _count(cluster: SecureCluster, process: Process, event: str) -> int:

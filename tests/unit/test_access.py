@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,6 @@ from click.testing import CliRunner
 from structlog.testing import capture_logs
 
 import fanlight
-from fanlight.access import keys as keys_module
 from fanlight.access.callers import Collections
 from fanlight.access.files import BadFile, Reloaded, read_file
 from fanlight.access.key_store import change_keys
@@ -123,13 +123,13 @@ def test_every_key_is_compared_in_constant_time(
 ) -> None:
     """A key that is looked for is compared with all, whichever fits; one that is found, once."""
     compared: list[bytes] = []
-    compare = keys_module.hmac.compare_digest
+    compare = hmac.compare_digest
 
     def counting(held: bytes, given: bytes) -> bool:
         compared.append(held)
         return compare(held, given)
 
-    monkeypatch.setattr(keys_module.hmac, "compare_digest", counting)
+    monkeypatch.setattr(hmac, "compare_digest", counting)
     key = new_key()
     ring = watch_keys(
         str(keys_file(tmp_path, entry(key), *(entry(new_key(), f"n{i}") for i in range(4))))

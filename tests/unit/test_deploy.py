@@ -187,7 +187,8 @@ def test_the_secure_overlay_mounts_what_its_configuration_names() -> None:
     built = {(r["kind"], r["metadata"]["name"]): r for r in resources(done.stdout)}
     for manifest in built.values():
         kubernetes_validate.validate(manifest, KUBERNETES_VERSION, strict=True)
-    for (kind, name), config in zip(WORKLOADS, secure_configs(), strict=True):
+    configs: list[ServerConfig | RouterConfig] = [*secure_configs()]
+    for (kind, name), config in zip(WORKLOADS, configs, strict=True):
         spec = built[kind, name]["spec"]["template"]["spec"]
         container = spec["containers"][0]
         probes = [container[f"{probe}Probe"] for probe in ("startup", "readiness", "liveness")]
