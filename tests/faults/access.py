@@ -76,7 +76,7 @@ def bearer(key: str) -> tuple[tuple[str, str], ...]:
 def request_of(method: str, collection: str) -> bytes:
     """Make a request of a method that names a collection."""
     service, _, name = method.strip("/").partition("/")
-    found: Any = descriptor_pool.Default().FindServiceByName(service)  # type: ignore[no-untyped-call]
+    found = descriptor_pool.Default().FindServiceByName(service)
     wanted = found.methods_by_name[name].input_type
     _, template = EXPECTED[method.removeprefix("/fanlight.v1.")]
     message = message_factory.GetMessageClass(wanted)()
