@@ -12,6 +12,7 @@ from types import TracebackType
 
 from numpy.typing import ArrayLike
 
+from fanlight.backups import AsyncClientRestores, AsyncCollectionExports
 from fanlight.cluster import ClusterStatus
 from fanlight.conditions import FilterLike
 from fanlight.credentials import KeyLike, TlsLike, identity_of
@@ -30,7 +31,7 @@ from fanlight.operations import Operations, search_parameters
 from fanlight.transport import Addresses, AsyncTransport
 
 
-class AsyncClient:
+class AsyncClient(AsyncClientRestores):
     """A connection to a Fanlight cluster; an asynchronous context manager.
 
     It connects when it is first used, and may be shared by the tasks of an event loop, or used
@@ -69,7 +70,7 @@ class AsyncClient:
         """
         self._operations = Operations(timeout, max_attempts)
         routers = Addresses(addresses)
-        identity = identity_of(tls, api_key, routers, insecure=insecure)
+        identity = identity_of(tls, api_key, routers.every, insecure=insecure)
         self._transport = AsyncTransport(routers, identity)
 
     async def create_collection(
@@ -192,7 +193,7 @@ class AsyncClient:
         return f"{type(self).__name__}({self._transport.addresses})"
 
 
-class AsyncCollection:
+class AsyncCollection(AsyncCollectionExports):
     """The handle of one collection; made by a client and usable as long as it is open."""
 
     def __init__(self, name: str, operations: Operations, transport: AsyncTransport) -> None:

@@ -34,6 +34,9 @@ class Limits:
             vectors of its queries.
         in_flight: requests worked on at once; the next ones are refused at once, since
             queueing them would only make all of them late.
+        exports: exports under way at once on a shard; each has a connection of its own.
+        export_s: seconds that an export may take, whatever its caller allows: while it lasts,
+            the log of writes since it began cannot be cut, and grows.
     """
 
     k: Annotated[int, Interval(ge=1, le=100_000)] = 10_000
@@ -50,3 +53,5 @@ class Limits:
     filter_clauses: Annotated[int, Interval(ge=1, le=10_000)] = 128
     filter_values: Annotated[int, Interval(ge=1, le=1_000_000)] = 10_000
     in_flight: Annotated[int, Interval(ge=1, le=100_000)] = 1_024
+    exports: Annotated[int, Interval(ge=1, le=64)] = 4
+    export_s: Annotated[float, Interval(gt=0, le=604_800)] = 3_600.0

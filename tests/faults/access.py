@@ -40,10 +40,12 @@ EXPECTED: dict[str, tuple[str, dict[str, Any]]] = {
     "ClusterService/GetStatus": ("admin", {}),
     "CollectionService/CreateCollection": ("admin", {"spec": {"name": "{}", "dim": 4}}),
     "CollectionService/DeleteCollection": ("admin", {"name": "{}"}),
+    "CollectionService/FinishRestore": ("admin", {"name": "{}"}),
     "CollectionService/GetCollection": ("read", {"name": "{}"}),
     "CollectionService/ListCollections": ("read", {}),
     "ItemService/CountItems": ("read", {"collection": "{}"}),
     "ItemService/DeleteItems": ("write", {"collection": "{}"}),
+    "ItemService/ExportItems": ("read", {"collection": "{}"}),
     "ItemService/GetItems": ("read", {"collection": "{}"}),
     "ItemService/ScrollItems": ("read", {"collection": "{}"}),
     "ItemService/UpsertItems": ("write", {"collection": "{}"}),
@@ -56,6 +58,7 @@ EXPECTED: dict[str, tuple[str, dict[str, Any]]] = {
 _ROLES = ("read", "write", "admin")
 _LISTS = "ListCollections"
 _STREAMS = "SearchStream"
+_EXPORTS = "ExportItems"
 
 
 @dataclass(frozen=True)
@@ -171,6 +174,11 @@ async def _code_once(channel: grpc.aio.Channel, trial: Trial) -> tuple[grpc.Stat
     try:
         if trial.method.endswith(_STREAMS):
             return await _code_of_stream(channel, trial), True
+        if trial.method.endswith(_EXPORTS):
+            rows: Any = channel.unary_stream(trial.method)
+            async for _ in rows(trial.request, metadata=trial.metadata, timeout=CALL_S):
+                pass
+            return grpc.StatusCode.OK, True
         call: Any = channel.unary_unary(trial.method)
         await call(trial.request, metadata=trial.metadata, timeout=CALL_S)
     except grpc.aio.AioRpcError as error:

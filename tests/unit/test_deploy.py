@@ -13,6 +13,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from fanlight.cli.app import cli
 from fanlight.cli.local_config import Keys, LocalConfig, load_local
 from fanlight.config import ListenConfig, load
 from fanlight_router.config import RouterConfig
@@ -31,6 +32,8 @@ MANIFESTS = sorted(
 SECURE = DEPLOY / "kubernetes-tls"
 CERTIFICATES = SECURE / "certificates.yaml"
 PATCHES = sorted(SECURE.glob("*-patch.yaml"))
+# Applied beside the base, when somebody wants it.
+BACKUP = KUBERNETES / "backup" / "snapshots.yaml"
 KUBERNETES_VERSION = "1.33"
 
 
@@ -66,6 +69,7 @@ def test_no_yaml_is_left_out() -> None:
     known = {*LOCAL, *MANIFESTS, *(KUBERNETES / name for name in PROGRAM_CONFIGS)}
     known |= {folder / "kustomization.yaml" for folder in (KUBERNETES, SECURE)}
     known |= {CERTIFICATES, *PATCHES, *(SECURE / name for name in PROGRAM_CONFIGS)}
+    known |= {BACKUP, BACKUP.with_name("kustomization.yaml")}
     found = {path for path in DEPLOY.rglob("*") if path.suffix in (".yaml", ".yml")}
     assert found == known
     assert LOCAL
@@ -108,7 +112,7 @@ def programs(config: LocalConfig) -> list[tuple[type, Keys, dict[str, Any]]]:
     ]
 
 
-@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*MANIFESTS, BACKUP], ids=lambda path: path.name)
 def test_manifests_are_valid(path: Path) -> None:
     """Every manifest fits the schema of its kind, with no unknown field."""
     for manifest in resources(path.read_text()):
@@ -293,6 +297,30 @@ def test_shards_take_calls_from_routers_only() -> None:
     assert [rule["from"] for rule in rules["ingress"]] == [[{"podSelector": routers}]]
     assert rules["policyTypes"] == ["Ingress", "Egress"]
     assert rules["egress"] == []
+
+
+def test_the_backup_is_a_command_that_exists() -> None:
+    """The CronJob runs `fanlight snapshot` at the routers' address, restricted, and let in."""
+    claim, job = resources(BACKUP.read_text())
+    template = job["spec"]["jobTemplate"]["spec"]["template"]
+    (container,) = template["spec"]["containers"]
+    module, *arguments = container["args"]
+    assert module == "fanlight.cli"
+    with cli.make_context("fanlight", list(arguments)) as context:
+        name, command, rest = cli.resolve_command(context, arguments[2:])
+        assert (name, command is not None) == ("snapshot", True)
+        assert command is not None
+        parsed = command.make_context("snapshot", rest, parent=context)
+    assert parsed.params["dest"].startswith(container["volumeMounts"][0]["mountPath"])
+    service = resource("Service", "fanlight-router")
+    assert arguments[1] == f"{service['metadata']['name']}:{router_config().listen.port}"
+    policy = resource("NetworkPolicy", "fanlight-router")["spec"]["ingress"][0]["from"][0]
+    assert policy["podSelector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+    volume = template["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"]
+    assert volume == claim["metadata"]["name"]
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert template["spec"]["securityContext"]["runAsNonRoot"] is True
+    assert not [r for r in (claim, job) if "namespace" in r["metadata"]]
 
 
 def dockerfile() -> list[str]:

@@ -105,7 +105,9 @@ def register(
     collections_pb2_grpc.add_CollectionServiceServicer_to_server(
         CollectionServicer(lambda: catalog, workers), server
     )
-    items_pb2_grpc.add_ItemServiceServicer_to_server(ItemServicer(lambda: catalog, workers), server)
+    items_pb2_grpc.add_ItemServiceServicer_to_server(
+        ItemServicer(lambda: catalog, workers, limits), server
+    )
     search_pb2_grpc.add_SearchServiceServicer_to_server(
         SearchServicer(executor, limits.message_bytes), server
     )

@@ -92,10 +92,12 @@ POLICY: dict[str, Rule] = {
         Role.ADMIN, "spec.name", internal=_VERSION
     ),
     "/fanlight.v1.CollectionService/DeleteCollection": Rule(Role.ADMIN, "name", internal=_VERSION),
+    "/fanlight.v1.CollectionService/FinishRestore": Rule(Role.ADMIN, "name"),
     "/fanlight.v1.CollectionService/GetCollection": Rule(Role.READ, "name"),
     "/fanlight.v1.CollectionService/ListCollections": Rule(Role.READ, scope=Scope.LISTED),
     "/fanlight.v1.ItemService/CountItems": Rule(Role.READ, "collection"),
     "/fanlight.v1.ItemService/DeleteItems": Rule(Role.WRITE, "collection"),
+    "/fanlight.v1.ItemService/ExportItems": Rule(Role.READ, "collection"),
     "/fanlight.v1.ItemService/GetItems": Rule(Role.READ, "collection"),
     "/fanlight.v1.ItemService/ScrollItems": Rule(Role.READ, "collection"),
     "/fanlight.v1.ItemService/UpsertItems": Rule(Role.WRITE, "collection"),

@@ -18,13 +18,17 @@ from fanlight.errors import FanlightError
 
 # Where each subcommand stands: its module and its name there.
 _COMMANDS = {
+    "check": ("check", "check"),
     "collections": ("collection", "collections"),
     "demo": ("demo", "demo"),
     "eval": ("evaluate", "evaluate"),
+    "export": ("export", "export"),
     "keys": ("keys", "keys"),
     "load": ("load", "load"),
     "map": ("map", "draw_map"),
+    "restore": ("snapshot", "restore"),
     "search": ("search", "search"),
+    "snapshot": ("snapshot", "snapshot"),
     "status": ("status", "status"),
     "up": ("up", "up"),
 }

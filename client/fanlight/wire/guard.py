@@ -28,7 +28,7 @@ from google.protobuf.message import DecodeError
 from fanlight.errors import FanlightError, InternalError, InvalidRequest, NotReady, Overloaded
 from fanlight.limits import Limits
 from fanlight.wire.authorizer import Authorizer
-from fanlight.wire.status import ERROR_KEY, status_of, to_error
+from fanlight.wire.status import ERROR_KEY, shortened, status_of, to_error
 
 OUR_SERVICES = "/fanlight."
 # Long enough for the calls under way to make room, short enough to go unnoticed.
@@ -175,7 +175,8 @@ class Guard(grpc.aio.ServerInterceptor):
                 await context.write(self._encoded(method, response))
 
     def _encoded(self, method: _Method, response: Any) -> bytes:
-        blob = method.encode(response)
+        # bytes: a message that a router passes on as it came
+        blob = response if isinstance(response, bytes) else method.encode(response)
         if len(blob) > self._limits.message_bytes:
             raise answer_too_large(len(blob), self._limits.message_bytes)
         return blob
@@ -211,7 +212,7 @@ class Guard(grpc.aio.ServerInterceptor):
 
 async def _abort(context: _Context, error: FanlightError) -> None:
     detail = to_error(error).SerializeToString()
-    await context.abort(status_of(error), error.message, ((ERROR_KEY, detail),))
+    await context.abort(status_of(error), shortened(error.message), ((ERROR_KEY, detail),))
 
 
 @dataclass(frozen=True, slots=True)

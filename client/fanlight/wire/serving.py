@@ -8,9 +8,10 @@ health is NOT_SERVING, and calls are refused, until the program says that it has
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pkgutil import iter_modules
@@ -24,6 +25,7 @@ from fanlight.access.policy import check_complete
 from fanlight.config import ListenConfig
 from fanlight.errors import FanlightError
 from fanlight.limits import Limits
+from fanlight.ports import owner_of, owner_of_socket
 from fanlight.wire.channels import server_options
 from fanlight.wire.guard import Guard
 from fanlight.wire.security import Security
@@ -72,6 +74,8 @@ class Shell:
         self.grpc = grpc.aio.server(
             interceptors=(self._guard,), options=server_options(limits.message_bytes)
         )
+        self._serving = False
+        self._withdrawn: frozenset[str] = frozenset()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
 
     async def start(self, listen: ListenConfig) -> int:
@@ -88,7 +92,7 @@ class Shell:
         if listen.reflection:
             names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, self.grpc)
-        await self._set_health(serving=False)
+        await self._tell_health()
         port = self._bind(listen)
         if listen.socket:
             self._bind_socket(listen.socket)
@@ -101,7 +105,17 @@ class Shell:
     async def set_serving(self, serving: bool) -> None:
         """Admit calls, or refuse them with NotReady; the health service says the same."""
         self._guard.admit(None if serving else "the server is not serving")
-        await self._set_health(serving=serving)
+        self._serving = serving
+        await self._tell_health()
+
+    async def withdraw(self, services: Iterable[str]) -> None:
+        """Have the health service say NOT_SERVING of these services from now on.
+
+        Of the server as a whole it says what it said before, and calls are admitted as before: a
+        service that is withdrawn refuses by itself what it cannot do.
+        """
+        self._withdrawn |= frozenset(services)
+        await self._tell_health()
 
     @property
     def calls_under_way(self) -> int:
@@ -125,11 +139,11 @@ class Shell:
             with suppress(asyncio.CancelledError):
                 await self._refresher
 
-    async def _set_health(self, *, serving: bool) -> None:
+    async def _tell_health(self) -> None:
         states = health_pb2.HealthCheckResponse
-        state = states.SERVING if serving else states.NOT_SERVING
         for name in ("", *SERVICES):
-            await self._health.set(name, state)
+            serving = self._serving and name not in self._withdrawn
+            await self._health.set(name, states.SERVING if serving else states.NOT_SERVING)
 
     async def _serve_health(self, host: str, port: int) -> None:
         """Answer probes in plain text, and nothing else: no other service is there."""
@@ -143,7 +157,12 @@ class Shell:
         return _bind(self.grpc, listen.host, listen.port, credentials)
 
     def _bind_socket(self, path: str) -> None:
-        """Bind a Unix socket for this user; one that a dead process left behind is replaced."""
+        """Bind a Unix socket for this user; one that a dead process left behind is replaced.
+
+        gRPC would replace that of a living process as well, whose clients then never find it again.
+        """
+        if owner := owner_of_socket(path):
+            raise CannotListen(f"cannot listen on the socket {path}: in use by {owner}")
         try:
             with _closed_to_others():
                 self.grpc.add_insecure_port(f"unix:{path}")
@@ -162,7 +181,7 @@ def _bind(
                 return server.add_insecure_port(where)
             return server.add_secure_port(where, credentials)
         except RuntimeError:
-            reason = "address already in use"
+            reason = _in_use(port)
     raise CannotListen(f"cannot listen on {where}: {reason}")
 
 
@@ -181,6 +200,10 @@ def address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def _in_use(port: int) -> str:
+    return f"address already in use by {owner_of(port)}"
+
+
 def _bind_error(host: str, port: int) -> str | None:
     """Ask the system why an address cannot be bound, since gRPC does not pass it on."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -188,4 +211,6 @@ def _bind_error(host: str, port: int) -> str | None:
         with socket.create_server((host, port), family=family):
             return None
     except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            return _in_use(port)
         return (error.strerror or "no such address").partition(" (")[0].lower()
