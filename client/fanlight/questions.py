@@ -32,6 +32,31 @@ class Questions:
     _operations: Operations
     _transport: Driver
 
+    def count(
+        self,
+        *,
+        filter: FilterLike | None = None,
+        min_coverage: float = 1.0,
+        timeout: float | None = None,
+    ) -> int:
+        """Count the live items.
+
+        Args:
+            filter: count only items that satisfy it.
+            min_coverage: least share of the shards that must answer, in [0, 1]; the items of
+                the others are not counted.
+            timeout: seconds; None for the client's default.
+
+        Raises:
+            NotFound: the collection does not exist.
+            PartialResult: too few shards answered.
+        """
+        return self._transport.run(
+            self._operations.count(
+                self.name, filter=filter, min_coverage=min_coverage, timeout=timeout
+            )
+        )
+
     @property
     def sets(self) -> Sets:
         """Give the sets of ids that searches of this collection can exclude by name."""
@@ -150,6 +175,31 @@ class AsyncQuestions:
     name: str
     _operations: Operations
     _transport: AsyncTransport
+
+    async def count(
+        self,
+        *,
+        filter: FilterLike | None = None,
+        min_coverage: float = 1.0,
+        timeout: float | None = None,
+    ) -> int:
+        """Count the live items.
+
+        Args:
+            filter: count only items that satisfy it.
+            min_coverage: least share of the shards that must answer, in [0, 1]; the items of
+                the others are not counted.
+            timeout: seconds; None for the client's default.
+
+        Raises:
+            NotFound: the collection does not exist.
+            PartialResult: too few shards answered.
+        """
+        return await self._transport.run(
+            self._operations.count(
+                self.name, filter=filter, min_coverage=min_coverage, timeout=timeout
+            )
+        )
 
     @property
     def sets(self) -> AsyncSets:

@@ -9,8 +9,7 @@ until it is admitted again: what answers at its address may be something else by
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable
 from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
@@ -20,7 +19,15 @@ import numpy as np
 import structlog
 
 from fanlight.cluster import ShardState, ShardStatus
-from fanlight.errors import FanlightError, InternalError, InvalidRequest, NotReady, WrongShard
+from fanlight.errors import (
+    FanlightError,
+    InternalError,
+    InvalidRequest,
+    NotReady,
+    PermissionDenied,
+    Unauthenticated,
+    WrongShard,
+)
 from fanlight.exports import ExportRequest
 from fanlight.filters import Filter
 from fanlight.model import (
@@ -51,15 +58,17 @@ from fanlight.v1 import (
 from fanlight.v1 import collections_pb2 as collections
 from fanlight.v1 import items_pb2 as items
 from fanlight.v1 import search_pb2 as search
-from fanlight.v1 import sets_pb2 as sets
 from fanlight.wire import codec
 from fanlight.wire.answer_codec import from_explanation, from_facets
 from fanlight.wire.channels import channel_options
 from fanlight.wire.cluster_codec import from_cluster_status
+from fanlight.wire.dialing import AsyncSeat, Identity
 from fanlight.wire.export_codec import to_export_request
 from fanlight.wire.filter_codec import to_filter
-from fanlight.wire.status import ERROR_KEY, from_coverage, from_row_errors, from_rpc_error
+from fanlight.wire.status import from_coverage, from_row_errors, from_rpc_error, has_detail
 from fanlight.wire.stream import Decode, SearchStream
+from fanlight_router.decoding import decoding
+from fanlight_router.remote_sets import RemoteSets
 from fanlight_router.shards import Columns
 
 T = TypeVar("T")
@@ -76,6 +85,9 @@ _HITS_ON_LOOP = 200_000
 # must be found within about a second.
 _DNS_OPTION = ("grpc.dns_min_time_between_resolutions_ms", 1_000)
 _UNREACHABLE = "cannot be reached"
+_NOT_TRUSTED = "does not accept this router's credentials"
+# How long calls may go on on a connection that was replaced: longer than callers wait.
+_LAST_CALLS_S = 300.0
 
 _log = structlog.get_logger("fanlight.router")
 
@@ -97,7 +109,7 @@ class SearchEncoder:
         return self._message
 
 
-class RemoteShard:
+class RemoteShard(RemoteSets):
     """One shard server, as `fanlight_router.shards.Shard` and more. For one event loop.
 
     Attributes:
@@ -113,6 +125,7 @@ class RemoteShard:
         encoder: SearchEncoder,
         message_bytes: int,
         target: str | None = None,
+        identity_shown: Identity | None = None,
     ) -> None:
         """Make a channel, which connects when it is first used.
 
@@ -122,6 +135,7 @@ class RemoteShard:
             encoder: shared by the shards of one router.
             message_bytes: largest message either way.
             target: how to connect to it, if not by that address.
+            identity_shown: how to encrypt, and which key to show.
         """
         self.identity = identity
         self.address = address
@@ -129,7 +143,9 @@ class RemoteShard:
         self._refusal: FanlightError | None = NotReady("was not looked at yet")
         self._encoder = encoder
         options = [*channel_options(message_bytes), _DNS_OPTION]
-        self._channel = grpc.aio.insecure_channel(target or address, options=options)
+        dial = (identity_shown or Identity()).async_channel
+        self._channel = dial(target or address, options)
+        self._renewal_failed = False
         # The generated stubs of both kinds of channel are one class with two types.
         self._cluster = cast(
             "cluster_pb2_grpc.ClusterServiceAsyncStub",
@@ -187,11 +203,11 @@ class RemoteShard:
             response = await self._cluster.GetStatus(
                 cluster.GetStatusRequest(), timeout=timeout_s, wait_for_ready=wait
             )
-            with _decoding():
+            with decoding():
                 shards = from_cluster_status(response).shards
         except grpc.aio.AioRpcError as error:
             reason = self._translated(error)
-            if _has_detail(error):
+            if has_detail(error):
                 return self._not_serving(ShardState.NOT_SERVING, reason)
             return self._not_serving(ShardState.UNREACHABLE, NotReady(_UNREACHABLE))
         except InternalError as error:
@@ -200,6 +216,44 @@ class RemoteShard:
             reason = WrongShard(f"expected one shard at its address, got {len(shards)}")
             return self._not_serving(ShardState.MISMATCHED, reason)
         return shards[0]
+
+    async def renew(self, timeout_s: float) -> None:
+        """Go on with new certificates and a new key, if there are any and the shard takes them.
+
+        Calls under way end on the old connection. While the shard does not answer on a new one,
+        and does on the old one, the old one stays.
+
+        Args:
+            timeout_s: seconds for the shard to answer.
+        """
+        seat = self._channel
+        if not isinstance(seat, AsyncSeat) or not seat.is_outdated:
+            return
+        successor = seat.successor()
+        if self.is_admitted and not await self._is_there(successor, timeout_s):
+            if not self._renewal_failed:
+                _log.error("does not take the new credentials", shard=self.identity.name)
+            self._renewal_failed = True
+            await successor.close()
+            return
+        left, self._renewal_failed = seat.give_way(successor), False
+        _log.info("renewed the connection", shard=self.identity.name)
+        try:
+            if self.is_admitted:
+                await self._searches.replace()(_LAST_CALLS_S)
+            await left.close(_LAST_CALLS_S)
+        finally:
+            await left.close()
+
+    async def _is_there(self, seat: AsyncSeat, timeout_s: float) -> bool:
+        """Tell whether what answers on a connection is this shard."""
+        stub = cluster_pb2_grpc.ClusterServiceStub(cast(grpc.aio.Channel, seat))
+        try:
+            call = stub.GetStatus(cluster.GetStatusRequest(), timeout=timeout_s)
+            shards = from_cluster_status(await cast(Any, call)).shards
+        except (grpc.aio.AioRpcError, InvalidRequest):
+            return False
+        return [shard.identity for shard in shards] == [self.identity]
 
     def _not_serving(self, state: ShardState, reason: FanlightError) -> ShardStatus:
         return ShardStatus(self.identity, self.address, state, reason)
@@ -258,54 +312,13 @@ class RemoteShard:
         wanted = None if filter is None else to_filter(filter)
         request = items.FacetItemsRequest(collection=collection, field=field, filter=wanted)
         response = await self._call(self._items.FacetItems, request, timeout_s)
-        with _decoding():
+        with decoding():
             return from_facets(response)
 
     async def delete_matching(self, collection: str, filter: Filter, timeout_s: float) -> int:
         """Delete the items that satisfy a filter."""
         request = items.DeleteItemsRequest(collection=collection, filter=to_filter(filter))
         return (await self._call(self._items.DeleteItems, request, timeout_s)).deleted
-
-    # --- sets -----------------------------------------------------------------------------
-
-    async def append_to_set(
-        self, collection: str, name: str, ids: IdColumn, ttl_s: float | None, timeout_s: float
-    ) -> int:
-        """Add ids to a set."""
-        request = sets.AppendToSetRequest(
-            collection=collection, name=name, ids=codec.to_ids(ids), ttl_s=ttl_s
-        )
-        return (await self._call(self._sets.AppendToSet, request, timeout_s)).members
-
-    async def remove_from_set(
-        self, collection: str, name: str, ids: IdColumn, timeout_s: float
-    ) -> int:
-        """Take ids out of a set."""
-        request = sets.RemoveFromSetRequest(collection=collection, name=name, ids=codec.to_ids(ids))
-        return (await self._call(self._sets.RemoveFromSet, request, timeout_s)).members
-
-    async def expire_set(self, collection: str, name: str, ttl_s: float, timeout_s: float) -> int:
-        """Give all members of a set a time to live."""
-        request = sets.ExpireSetRequest(collection=collection, name=name, ttl_s=ttl_s)
-        return (await self._call(self._sets.ExpireSet, request, timeout_s)).members
-
-    async def delete_set(self, collection: str, name: str, timeout_s: float) -> int:
-        """Take all members out of a set."""
-        request = sets.DeleteSetRequest(collection=collection, name=name)
-        await self._call(self._sets.DeleteSet, request, timeout_s)
-        return 0
-
-    async def count_set(self, collection: str, name: str, timeout_s: float) -> int:
-        """Count the members of a set."""
-        request = sets.GetSetRequest(collection=collection, name=name, without_ids=True)
-        return (await self._call(self._sets.GetSet, request, timeout_s)).members
-
-    async def set_members(self, collection: str, name: str, timeout_s: float) -> IdColumn:
-        """List the members of a set."""
-        request = sets.GetSetRequest(collection=collection, name=name)
-        response = await self._call(self._sets.GetSet, request, timeout_s)
-        with _decoding():
-            return codec.from_ids(response.ids, "ids")
 
     # --- items ----------------------------------------------------------------------------
 
@@ -333,7 +346,7 @@ class RemoteShard:
             with_payloads=columns.payloads,
         )
         response = await self._call(self._items.GetItems, request, timeout_s)
-        with _decoding():
+        with decoding():
             return codec.from_items(response)
 
     async def scroll(
@@ -348,7 +361,7 @@ class RemoteShard:
             with_payloads=columns.payloads,
         )
         response = await self._call(self._items.ScrollItems, request, timeout_s)
-        with _decoding():
+        with decoding():
             return Page(codec.from_items(response), response.next_page_token)
 
     async def export(self, request: ExportRequest, timeout_s: float) -> AsyncGenerator[bytes, None]:
@@ -373,14 +386,14 @@ class RemoteShard:
             spec=codec.to_spec(spec), version=version, restoring=restoring or None
         )
         response = await self._call(self._collections.CreateCollection, request, timeout_s)
-        with _decoding():
+        with decoding():
             return codec.from_info(response.collection)
 
     async def finish_restore(self, name: str, timeout_s: float) -> CollectionInfo:
         """Let a restored collection be read."""
         request = collections.FinishRestoreRequest(name=name)
         response = await self._call(self._collections.FinishRestore, request, timeout_s)
-        with _decoding():
+        with decoding():
             return codec.from_info(response.collection)
 
     async def delete_collection(self, name: str, version: int, timeout_s: float) -> None:
@@ -392,14 +405,14 @@ class RemoteShard:
         """Describe this shard's part of a collection."""
         request = collections.GetCollectionRequest(name=name)
         response = await self._call(self._collections.GetCollection, request, timeout_s)
-        with _decoding():
+        with decoding():
             return codec.from_info(response.collection), from_coverage(response.coverage)
 
     async def list_collections(self, timeout_s: float) -> tuple[list[CollectionInfo], Coverage]:
         """Describe this shard's part of all collections."""
         request = collections.ListCollectionsRequest()
         response = await self._call(self._collections.ListCollections, request, timeout_s)
-        with _decoding():
+        with decoding():
             infos = [codec.from_info(info) for info in response.collections]
         return infos, from_coverage(response.coverage)
 
@@ -419,8 +432,11 @@ class RemoteShard:
             raise copy(self._refusal)
 
     def _translated(self, error: grpc.aio.AioRpcError) -> FanlightError:
-        if _has_detail(error):
-            return from_rpc_error(error)
+        if has_detail(error):
+            reason = from_rpc_error(error)
+            # The caller's own credentials were judged here; what is wrong is this router's.
+            foreign = isinstance(reason, (Unauthenticated, PermissionDenied))
+            return NotReady(_NOT_TRUSTED) if foreign else reason
         _log.debug("call failed", shard=self.identity.name, status=error.debug_error_string())
         if error.code() is grpc.StatusCode.UNAVAILABLE:
             self._lose()
@@ -444,21 +460,8 @@ class RemoteShard:
         self.lost.set()
 
 
-def _has_detail(error: grpc.aio.AioRpcError) -> bool:
-    """Tell whether the shard itself said what is wrong."""
-    return any(key == ERROR_KEY for key, _ in error.trailing_metadata() or ())
-
-
-@contextmanager
-def _decoding() -> Iterator[None]:
-    try:
-        yield
-    except (InvalidRequest, ValueError) as error:
-        raise InternalError("gave a malformed answer") from error
-
-
 def _hits(response: search.SearchResponse, request: SearchRequest) -> Hits:
-    with _decoding():
+    with decoding():
         hits = codec.from_hits(response, request.width)
         if len(hits.counts) != size_of(request):
             raise InternalError("gave answers to other queries than were asked")
