@@ -25,19 +25,19 @@ class RemoteSets:
         request = sets.AppendToSetRequest(
             collection=collection, name=name, ids=codec.to_ids(ids), ttl_s=ttl_s
         )
-        return (await self._call(self._sets.AppendToSet, request, timeout_s)).members
+        return int((await self._call(self._sets.AppendToSet, request, timeout_s)).members)
 
     async def remove_from_set(
         self, collection: str, name: str, ids: IdColumn, timeout_s: float
     ) -> int:
         """Take ids out of a set."""
         request = sets.RemoveFromSetRequest(collection=collection, name=name, ids=codec.to_ids(ids))
-        return (await self._call(self._sets.RemoveFromSet, request, timeout_s)).members
+        return int((await self._call(self._sets.RemoveFromSet, request, timeout_s)).members)
 
     async def expire_set(self, collection: str, name: str, ttl_s: float, timeout_s: float) -> int:
         """Give all members of a set a time to live."""
         request = sets.ExpireSetRequest(collection=collection, name=name, ttl_s=ttl_s)
-        return (await self._call(self._sets.ExpireSet, request, timeout_s)).members
+        return int((await self._call(self._sets.ExpireSet, request, timeout_s)).members)
 
     async def delete_set(self, collection: str, name: str, timeout_s: float) -> int:
         """Take all members out of a set."""
@@ -48,7 +48,7 @@ class RemoteSets:
     async def count_set(self, collection: str, name: str, timeout_s: float) -> int:
         """Count the members of a set."""
         request = sets.GetSetRequest(collection=collection, name=name, without_ids=True)
-        return (await self._call(self._sets.GetSet, request, timeout_s)).members
+        return int((await self._call(self._sets.GetSet, request, timeout_s)).members)
 
     async def set_members(self, collection: str, name: str, timeout_s: float) -> IdColumn:
         """List the members of a set."""

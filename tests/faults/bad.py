@@ -17,7 +17,8 @@ from typing import Any
 
 import grpc
 from tests.faults.bad_columns import DIM, ROWS, good_ids, good_names, good_vectors, varint
-from tests.faults.bad_requests import FIELDS, NAMED, NUMBERED, PAYLOADS, RPCS, Bad, every_request
+from tests.faults.bad_requests import FIELDS, PAYLOADS, RPCS, every_request
+from tests.faults.bad_table import NAMED, NUMBERED, Bad
 from tests.faults.clusters import running
 from tests.faults.outcome import Outcome
 

@@ -10,8 +10,8 @@ import time
 
 from fanlight_server import collection
 from fanlight_server.__main__ import main
-from fanlight_server.collection import Answer, Write
 from fanlight_server.storage.writer import GroupWriter
+from fanlight_server.writes import Answer, Write
 
 COMMIT_EVERY_S = 0.25
 

@@ -10,7 +10,8 @@ import pytest
 from google.protobuf.descriptor import FieldDescriptor
 from tests.faults import bad
 from tests.faults.bad import Answer, judge
-from tests.faults.bad_requests import RPCS, Bad, every_request
+from tests.faults.bad_requests import RPCS, every_request
+from tests.faults.bad_table import Bad
 
 from fanlight.cli.local_cluster import LocalCluster
 
