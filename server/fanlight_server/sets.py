@@ -214,6 +214,7 @@ class Sets:
         with self._lock:
             reading = self._readings.setdefault(name, _Reading())
             reading.readers += 1
+        members = Members(empty(self._spec.id_type), np.empty(0, dtype=np.int64))
         try:
             for _ in range(_READS):
                 before = reading.changes

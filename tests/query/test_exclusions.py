@@ -14,6 +14,7 @@ from tests.query.cores import NAME, WAIT_S, Cores, cores
 from fanlight import field
 from fanlight.errors import InvalidRequest
 from fanlight.filters import FieldType
+from fanlight.ids import joined
 from fanlight.limits import Limits
 from fanlight.model import Hits, IdColumn, IdType, Metric, SearchRequest
 from fanlight.placement import shards_of
@@ -64,7 +65,7 @@ def test_exclusions_are_exact(tmp_path: Path, shards: int, id_type: IdType) -> N
         unknown = ids_of(range(5_000, 15_000), id_type)
         for n in (0, 1, 50, N - K, N - 3):
             chosen = ids[rng.permutation(N)[:n]]
-            whole = np.concatenate([chosen, unknown])
+            whole = joined([chosen, unknown])
             hits = asked(opened, Exclusions(whole))
             assert_without(hits, ids, set(chosen.tolist()))
         append(opened, "seen", ids[:30])
