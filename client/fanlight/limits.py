@@ -34,6 +34,13 @@ class Limits:
             vectors of its queries.
         in_flight: requests worked on at once; the next ones are refused at once, since
             queueing them would only make all of them late.
+        queue_s: seconds of work that may wait on a shard server; searches that would wait longer
+            are refused at once. A fifth of what the SDK allows a search by default, so that
+            what is let in is in time, and short enough for the queue to be gone within
+            a few seconds of an overload's end.
+        bytes_in_flight: bytes of requests that were received and are not answered, and as much
+            again of answers that are made or not yet read by their callers. Eight of the largest
+            messages, so that a few callers who ask for millions of hits cannot fill the memory.
     """
 
     k: Annotated[int, Interval(ge=1, le=100_000)] = 10_000
@@ -50,3 +57,5 @@ class Limits:
     filter_clauses: Annotated[int, Interval(ge=1, le=10_000)] = 128
     filter_values: Annotated[int, Interval(ge=1, le=1_000_000)] = 10_000
     in_flight: Annotated[int, Interval(ge=1, le=100_000)] = 1_024
+    queue_s: Annotated[float, Interval(ge=0.001, le=3_600)] = 1.0
+    bytes_in_flight: Annotated[int, Interval(ge=65_536, le=1 << 40)] = 512 * MIB
