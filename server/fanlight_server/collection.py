@@ -257,15 +257,22 @@ class Collection:
 
     # --- writing ------------------------------------------------------------------------------
 
-    def upsert(self, batch: ItemBatch) -> Future[UpsertResult]:
+    def upsert(
+        self, batch: ItemBatch, *, timeout_s: float | None = None
+    ) -> Future[UpsertResult]:
         """Write items; a refused row changes nothing and does not stop the others.
+
+        Args:
+            batch: the items.
+            timeout_s: seconds for which the caller waits; a write that has not begun by then
+                is not done, and its future fails with DeadlineExceeded.
 
         Returns:
             A future that completes when the rows are on disk and visible.
 
         Raises:
             InvalidRequest: the batch as a whole is wrong.
-            Overloaded: too much waits to be written.
+            Overloaded: too much waits to be written, in bytes or for the caller's time.
             NotReady: the collection takes no writes any more.
         """
         check_items(batch, self.spec, self._limits)
@@ -279,10 +286,14 @@ class Collection:
             batch = batch.take(rows)
             fields = [fields[row] for row in rows.tolist()] if fields else fields
         write = Write(batch.ids, batch.vectors, batch.payload_blobs, fields, lambda _: result)
-        return cast(Future[UpsertResult], self._submit(write))
+        return cast(Future[UpsertResult], self._submit(write, timeout_s))
 
-    def delete(self, ids: IdColumn) -> Future[DeleteResult]:
+    def delete(self, ids: IdColumn, *, timeout_s: float | None = None) -> Future[DeleteResult]:
         """Delete items; unknown ids are no error.
+
+        Args:
+            ids: of the items.
+            timeout_s: as for `upsert`.
 
         Returns:
             A future that completes when the deletions are on disk and visible.
@@ -295,7 +306,7 @@ class Collection:
         valid, errors = self._valid(ids)
         unique = valid[last_occurrences(valid)[0]]
         write = Write(unique, None, None, (), lambda killed: DeleteResult(killed, errors))
-        return cast(Future[DeleteResult], self._submit(write))
+        return cast(Future[DeleteResult], self._submit(write, timeout_s))
 
     def _valid(self, ids: IdColumn) -> tuple[IdColumn, tuple[RowError, ...]]:
         """Leave out the ids that cannot be stored, and say why."""
@@ -303,11 +314,12 @@ class Collection:
         valid = _all_but(list(faults), len(ids))
         return ids[valid], tuple(RowError(row, faults[row]) for row in sorted(faults))
 
-    def _submit(self, write: Write) -> Future[Answer]:
+    def _submit(self, write: Write, timeout_s: float | None) -> Future[Answer]:
         self.keeper.check_writable()
         blobs = write.payload_blobs or ()
         vectors = 0 if write.vectors is None else write.vectors.nbytes
-        return self._writer.submit(write, vectors + sum(map(len, blobs)) + 64 * len(write.ids))
+        size_bytes = vectors + sum(map(len, blobs)) + 64 * len(write.ids)
+        return self._writer.submit(write, size_bytes, timeout_s)
 
     def _apply(self, writes: Sequence[Write]) -> list[Answer]:
         """Make writes durable, then visible."""

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 from fanlight.admission import RETRY_MIN_S, Pace, Queue, work_of
@@ -29,20 +30,22 @@ Outcome: TypeAlias = Hits | Exception
 _ON_LOOP_S = 0.002
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class _Waiting:
     """A search that waits for a thread.
 
     Attributes:
         deadline: in the event loop's time, or None.
-        seconds: what it is likely to take.
+        seconds: what it is likely to take; 0 once it was given up.
         answer: resolved on the event loop; cancelled when the caller is gone.
+        is_taken: whether a thread has it.
     """
 
     request: SearchRequest
     deadline: float | None
     seconds: float
     answer: asyncio.Future[Hits]
+    is_taken: bool = False
 
     def is_late(self, now: float) -> bool:
         return self.deadline is not None and self.deadline <= now
@@ -103,6 +106,7 @@ class SearchExecutor:
             _settle(self._outcomes(kind, [waiting]))
             return waiting.answer
         self._queue.enter(seconds, timeout_s)
+        waiting.answer.add_done_callback(partial(self._on_done, waiting))
         self._waiting.setdefault(kind, deque()).append(waiting)
         self.n_waiting += 1
         if self._idle and not self._dispatch_is_due:
@@ -114,6 +118,12 @@ class SearchExecutor:
     def close(self) -> None:
         """Wait for the searches that run; call it when no more are submitted."""
         self._pool.shutdown(wait=True)
+
+    def _on_done(self, waiting: _Waiting, answer: asyncio.Future[Hits]) -> None:
+        """Take what was given up out of the queue's time; its place goes with its turn."""
+        if answer.cancelled() and not waiting.is_taken:
+            self._queue.leave(waiting.seconds)
+            waiting.seconds = 0.0
 
     def _dispatch(self) -> None:
         self._dispatch_is_due = False
@@ -134,6 +144,8 @@ class SearchExecutor:
             self._waiting[kind] = queue
         self.n_waiting -= len(taken)
         self._queue.leave(sum(waiting.seconds for waiting in taken))
+        for waiting in taken:
+            waiting.is_taken = True
         return kind, taken
 
     def _is_quick(self, kind: Hashable, waiting: _Waiting) -> bool:

@@ -135,7 +135,11 @@ class ItemServicer(items_pb2_grpc.ItemServiceServicer):
     ) -> items.UpsertItemsResponse:
         """Write items."""
         collection = self._catalog().get(request.collection)
-        result = await self._workers.write(lambda: collection.upsert(codec.from_upsert(request)))
+        result = await self._workers.write(
+            lambda: collection.upsert(
+                codec.from_upsert(request), timeout_s=context.time_remaining()
+            )
+        )
         return items.UpsertItemsResponse(
             written=result.written,
             errors=to_row_errors(result.errors),
@@ -149,7 +153,9 @@ class ItemServicer(items_pb2_grpc.ItemServiceServicer):
         """Delete items."""
         collection = self._catalog().get(request.collection)
         result = await self._workers.write(
-            lambda: collection.delete(codec.from_ids(request.ids, "ids"))
+            lambda: collection.delete(
+                codec.from_ids(request.ids, "ids"), timeout_s=context.time_remaining()
+            )
         )
         return items.DeleteItemsResponse(
             deleted=result.deleted,

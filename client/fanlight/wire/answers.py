@@ -70,6 +70,8 @@ class AnswerStream:
 
     async def _read(self, requests: AsyncIterable[pb.SearchStreamRequest]) -> None:
         async for message in requests:
+            for tag in message.cancelled:
+                self._give_up(tag)
             for tagged in message.searches:
                 self._start(tagged)
             while len(self._searching) + len(self._done) >= UNDER_WAY_MAX:
@@ -97,7 +99,17 @@ class AnswerStream:
         else:
             search.add_done_callback(partial(self._on_done, tag))
 
+    def _give_up(self, tag: int) -> None:
+        """Drop a search whose caller has gone; one that is unknown was answered meanwhile."""
+        search = self._searching.pop(tag, None)
+        if search is not None:
+            search.cancel()
+            self._news.set()
+            self._room.set()
+
     def _on_done(self, tag: int, search: asyncio.Future[Hits]) -> None:
+        if self._searching.get(tag) is not search:
+            return  # given up
         del self._searching[tag]
         try:
             if search.cancelled():
