@@ -29,6 +29,8 @@ QUEUE = "queue_s"
 # Smaller answers are not counted: `limits.in_flight` of them are 64 MiB, and counting costs more
 # than it saves.
 _COUNTED_BYTES = 64 << 10
+# An item with its vector, where its collection is not known yet.
+_ITEM_BYTES = 4096
 # An id and a score, with a string id's object; a hit that brings its payload is taken for one of
 # half a kilobyte until it was read.
 _HIT_BYTES = 20
@@ -170,4 +172,10 @@ def answer_bytes(request: SearchRequest, queries: int, limits: Limits) -> int:
         dim = request.vectors.shape[1] if request.vectors is not None else 0
         one = dim * 4 * request.with_vectors + _PAYLOAD_BYTES * request.with_payloads
         size += min(hits * one, limits.message_bytes)
+    return size if size >= _COUNTED_BYTES else 0
+
+
+def items_bytes(rows: int, limits: Limits) -> int:
+    """Tell about how many bytes an answer of so many items takes; see `answer_bytes`."""
+    size = min(rows * _ITEM_BYTES, limits.message_bytes)
     return size if size >= _COUNTED_BYTES else 0

@@ -41,6 +41,15 @@ class Limits:
         bytes_in_flight: bytes of requests that were received and are not answered, and as much
             again of answers that are made or not yet read by their callers. Eight of the largest
             messages, so that a few callers who ask for millions of hits cannot fill the memory.
+        connections: connections at once; more are closed as they come. Each costs a file
+            descriptor and about 20 KiB. Less where the system allows fewer descriptors.
+        streams: calls at once on one connection (HTTP/2 streams); more wait at the client.
+        metadata_bytes: metadata of one call. Ours is a key of some hundred bytes at the most.
+        handshake_s: seconds that a new connection may take to say that it speaks HTTP/2.
+        idle_s: seconds that a connection without a call is kept. A client that is closed
+            so connects again with its next call.
+        receive_s: seconds that a request may take to arrive: 64 MiB need 54 s at 10 Mbit/s.
+        send_s: seconds that a caller may leave an answer unread.
     """
 
     k: Annotated[int, Interval(ge=1, le=100_000)] = 10_000
@@ -58,4 +67,11 @@ class Limits:
     filter_values: Annotated[int, Interval(ge=1, le=1_000_000)] = 10_000
     in_flight: Annotated[int, Interval(ge=1, le=100_000)] = 1_024
     queue_s: Annotated[float, Interval(ge=0.001, le=3_600)] = 1.0
+    connections: Annotated[int, Interval(ge=1, le=1_000_000)] = 16_384
+    streams: Annotated[int, Interval(ge=1, le=1_000_000)] = 1_024
+    metadata_bytes: Annotated[int, Interval(ge=1_024, le=1 << 20)] = 16_384
+    handshake_s: Annotated[float, Interval(ge=0.1, le=3_600)] = 10.0
+    idle_s: Annotated[float, Interval(ge=0.1, le=86_400)] = 300.0
+    receive_s: Annotated[float, Interval(ge=0.1, le=86_400)] = 60.0
+    send_s: Annotated[float, Interval(ge=0.1, le=86_400)] = 60.0
     bytes_in_flight: Annotated[int, Interval(ge=65_536, le=1 << 40)] = 512 * MIB

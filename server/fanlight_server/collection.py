@@ -159,12 +159,18 @@ class Collection:
         hits = first(hits, request.width)
         if not (request.with_payloads or request.with_vectors):
             return hits
-        winners = self._read(real_ids(hits), request.with_vectors, request.with_payloads)
+        winners = self._read(
+            real_ids(hits),
+            request.with_vectors,
+            request.with_payloads,
+            self._limits.message_bytes,
+        )
         return attach(hits, winners)
 
     def _search_by_id(self, request: SearchRequest, ends: float | None) -> Hits:
         assert request.ids is not None
-        searched, errors = by_vector(request, self._read(request.ids, True, False))
+        most = self._limits.bytes_in_flight
+        searched, errors = by_vector(request, self._read(request.ids, True, False, most))
         return without_own(self._search(searched, ends), request.ids, errors, request.k)
 
     def _search(self, request: SearchRequest, ends: float | None) -> Hits:
@@ -206,10 +212,14 @@ class Collection:
         """
         check_batch(ids, self._limits)
         check_id_type(ids, self.spec)
-        return self._read(ids, with_vectors, with_payloads)
+        return self._read(ids, with_vectors, with_payloads, self._limits.message_bytes)
 
-    def _read(self, ids: IdColumn, with_vectors: bool, with_payloads: bool) -> Items:
-        found = {item.id: item for item in self._store.get(self._valid(ids)[0])}
+    def _read(
+        self, ids: IdColumn, with_vectors: bool, with_payloads: bool, bytes_max: int
+    ) -> Items:
+        valid, _ = self._valid(ids)
+        stored = self._store.get(valid, bytes_max, with_vectors=with_vectors)
+        found = {item.id: item for item in stored}
         present = np.fromiter((value in found for value in ids.tolist()), bool, len(ids))
         items = [found[value] for value in ids[present].tolist()]
         return self._items(items, ids[~present], with_vectors, with_payloads)
@@ -233,7 +243,9 @@ class Collection:
         """
         check_range("page_size", page_size, 1, self._limits.batch_rows)
         after = from_token(page_token, self.spec.id_type)
-        found = self._store.page(after, page_size + 1)
+        found = self._store.page(
+            after, page_size + 1, self._limits.message_bytes, with_vectors=with_vectors
+        )
         shown = found[:page_size]
         token = to_token(shown[-1].id) if len(found) > page_size else b""
         items = self._items(shown, empty(self.spec.id_type), with_vectors, with_payloads)
@@ -257,9 +269,7 @@ class Collection:
 
     # --- writing ------------------------------------------------------------------------------
 
-    def upsert(
-        self, batch: ItemBatch, *, timeout_s: float | None = None
-    ) -> Future[UpsertResult]:
+    def upsert(self, batch: ItemBatch, *, timeout_s: float | None = None) -> Future[UpsertResult]:
         """Write items; a refused row changes nothing and does not stop the others.
 
         Args:

@@ -35,9 +35,7 @@ class CollectionCore(Protocol):
         """Answer the queries of `request`; those not begun in time fail with DeadlineExceeded."""
         ...
 
-    def upsert(
-        self, batch: ItemBatch, *, timeout_s: float | None = None
-    ) -> Future[UpsertResult]:
+    def upsert(self, batch: ItemBatch, *, timeout_s: float | None = None) -> Future[UpsertResult]:
         """Write items; the future completes when they are on disk and visible."""
         ...
 

@@ -84,9 +84,7 @@ class FakeCollection:
         self._held_write = Future()
         return self._held_write
 
-    def upsert(
-        self, batch: ItemBatch, *, timeout_s: float | None = None
-    ) -> Future[UpsertResult]:
+    def upsert(self, batch: ItemBatch, *, timeout_s: float | None = None) -> Future[UpsertResult]:
         self._fail()
         self.upserted.append(batch)
         if self._held_write is not None:

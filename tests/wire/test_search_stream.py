@@ -139,7 +139,9 @@ async def test_a_search_that_is_given_up_is_answered() -> None:
     async def requests() -> AsyncIterator[pb.SearchStreamRequest]:
         yield pb.SearchStreamRequest(searches=[tagged(1, search_message())])
 
-    stream = answers.AnswerStream(lambda request, timeout_s: search, 1 << 20)
+    stream = answers.AnswerStream(
+        lambda request, timeout_s: search, answers.AnswerRoom(Limits(message_bytes=1 << 20))
+    )
     found = [answer async for response in stream.answer(requests()) for answer in response.answers]
     assert [(answer.tag, answer.error.code) for answer in found] == [
         (1, types_pb2.CODE_UNAVAILABLE)

@@ -9,6 +9,7 @@ is a bug: it is logged once under an id, and the caller learns the id alone. Oth
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
@@ -19,13 +20,14 @@ import grpc
 import structlog
 from google.protobuf.message import DecodeError
 
+from fanlight.admission import RETRY_MIN_S, Room
 from fanlight.errors import FanlightError, InternalError, InvalidRequest, NotReady, Overloaded
 from fanlight.limits import Limits
 from fanlight.wire.status import ERROR_KEY, status_of, to_error
 
 OUR_SERVICES = "/fanlight."
-# Long enough for the calls under way to make room, short enough to go unnoticed.
-_RETRY_AFTER_S = 0.05
+# With it gRPC clients in any language wait as long before their own retries (gRFC A6).
+_PUSHBACK_KEY = "grpc-retry-pushback-ms"
 
 _LOADING = "the server is loading"
 _DRAINING = "the server is draining"
@@ -74,6 +76,7 @@ class Guard(grpc.aio.ServerInterceptor):
         self._limits = limits
         self._wrapped: dict[str, _Handler] = {}
         self._streams: set[_Requests] = set()
+        self._requests_room = Room("request", limits.bytes_in_flight)
         self.calls_under_way = 0
         self._refusal: str | None = _LOADING
 
@@ -111,7 +114,8 @@ class Guard(grpc.aio.ServerInterceptor):
         async def behaviour(received: Any, context: _Context) -> bytes | None:
             async with self._call(method, context):
                 if not method.request_streaming:
-                    return await answer(method, method.decoded(received), context)
+                    with self._room_for(len(received)):
+                        return await answer(method, method.decoded(received), context)
                 with self._requests(method, received) as requests:
                     return await answer(method, requests, context)
 
@@ -129,6 +133,15 @@ class Guard(grpc.aio.ServerInterceptor):
                 raise NotReady(_DRAINING)
         finally:
             self._streams.discard(requests)
+
+    @contextmanager
+    def _room_for(self, size: int) -> Iterator[None]:
+        """Count the bytes of a request for as long as it is answered."""
+        self._requests_room.take(size)
+        try:
+            yield
+        finally:
+            self._requests_room.give_back(size)
 
     async def _answer_one(self, method: _Method, request: Any, context: _Context) -> bytes:
         return self._encoded(method, await method.behaviour(request, context))
@@ -168,13 +181,15 @@ class Guard(grpc.aio.ServerInterceptor):
             n, what = self.calls_under_way - n, "calls are under way"
         if n >= self._limits.in_flight:
             raise Overloaded(
-                f"{n} {what}, which is the limit (in_flight)", retry_after_s=_RETRY_AFTER_S
+                f"{n} {what}, which is the limit (in_flight)", retry_after_s=RETRY_MIN_S
             )
 
 
 async def _abort(context: _Context, error: FanlightError) -> None:
-    detail = to_error(error).SerializeToString()
-    await context.abort(status_of(error), error.message, ((ERROR_KEY, detail),))
+    trailer: list[tuple[str, str | bytes]] = [(ERROR_KEY, to_error(error).SerializeToString())]
+    if error.retry_after_s is not None:
+        trailer.append((_PUSHBACK_KEY, str(math.ceil(error.retry_after_s * 1000))))
+    await context.abort(status_of(error), error.message, tuple(trailer))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from fanlight.config import ConfigError, ListenConfig
 from fanlight.errors import FanlightError
 from fanlight.limits import Limits
 from fanlight.v1 import cluster_pb2, collections_pb2, items_pb2, search_pb2
-from fanlight.wire.channels import server_options
+from fanlight.wire.connections import server_options
 from fanlight.wire.guard import Guard
 
 SERVICES: tuple[str, ...] = tuple(
@@ -45,7 +45,7 @@ class Shell:
         # pyright does not see that the package gives `health` its attribute `aio`.
         self._health = health.aio.HealthServicer()  # pyright: ignore[reportAttributeAccessIssue]
         self.grpc = grpc.aio.server(
-            interceptors=(self._guard,), options=server_options(limits.message_bytes)
+            interceptors=(self._guard,), options=server_options(limits)
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
