@@ -49,7 +49,10 @@ class Limits:
         idle_s: seconds that a connection without a call is kept. A client that is closed
             so connects again with its next call.
         receive_s: seconds that a request may take to arrive: 64 MiB need 54 s at 10 Mbit/s.
-        send_s: seconds that a caller may leave an answer unread.
+        age_s: seconds after which a connection is asked to be made anew, give or take a tenth; its
+            calls then have `age_grace_s` to end, and it is closed. What bounds a caller who never
+            reads an answer, and spreads clients over new routers.
+        age_grace_s: more than the 10 minutes after which Fanlight's own streams are renewed.
     """
 
     k: Annotated[int, Interval(ge=1, le=100_000)] = 10_000
@@ -73,5 +76,6 @@ class Limits:
     handshake_s: Annotated[float, Interval(ge=0.1, le=3_600)] = 10.0
     idle_s: Annotated[float, Interval(ge=0.1, le=86_400)] = 300.0
     receive_s: Annotated[float, Interval(ge=0.1, le=86_400)] = 60.0
-    send_s: Annotated[float, Interval(ge=0.1, le=86_400)] = 60.0
+    age_s: Annotated[float, Interval(ge=0.1, le=864_000)] = 3_600.0
+    age_grace_s: Annotated[float, Interval(ge=0, le=86_400)] = 1_200.0
     bytes_in_flight: Annotated[int, Interval(ge=65_536, le=1 << 40)] = 512 * MIB

@@ -29,4 +29,3 @@ def channel_options(message_bytes: int = MESSAGE_BYTES) -> Options:
         # Two clients in one process must not share a connection's flow control.
         ("grpc.use_local_subchannel_pool", 1),
     ]
-

@@ -28,6 +28,7 @@ import uvloop
 from fanlight.config import ConfigError, ListenConfig, LogConfig, as_mapping, dump, load
 from fanlight.errors import FanlightError
 from fanlight.limits import Limits
+from fanlight.wire.connections import raise_descriptor_limit
 from fanlight.wire.serving import Shell, address
 
 VERSION = importlib.metadata.version("fanlight")
@@ -108,6 +109,7 @@ def run(
             sys.stdout.write(dump(config))
             return 0
         configure_log(config.log)
+        raise_descriptor_limit()
         sys.setswitchinterval(_SWITCH_S)
         values = as_mapping(config)
         _log.info("starting", program=name, version=VERSION, pid=os.getpid(), config=values)

@@ -44,9 +44,7 @@ class Shell:
         self._guard = Guard(limits)
         # pyright does not see that the package gives `health` its attribute `aio`.
         self._health = health.aio.HealthServicer()  # pyright: ignore[reportAttributeAccessIssue]
-        self.grpc = grpc.aio.server(
-            interceptors=(self._guard,), options=server_options(limits)
-        )
+        self.grpc = grpc.aio.server(interceptors=(self._guard,), options=server_options(limits))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self.grpc)

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 _COLLECT_S = 0.005
 # A server that was idle ends a stream at once; one that is gone never does.
 _CLOSE_S = 0.25
+# A stream older than this is replaced by a new one, well before a server closes its connection for
+# its age (`limits.age_s` and `limits.age_grace_s`).
+_RENEW_S = 600.0
 # Past this size the cost of a message is that of its bytes, and packing more saves nothing.
 _PACK_BYTES = 1 << 20
 # A tag, a timeout and the lengths around a search.
@@ -87,6 +90,8 @@ class SearchStream:
         self._message_bytes = message_bytes
         self._on_break = on_break
         self._session: _Session | None = None
+        # Old ones with searches under way.
+        self._retired: list[_Session] = []
 
     def submit(
         self, message: pb.SearchRequest, timeout_s: float, decode: Decode[T]
@@ -117,22 +122,27 @@ class SearchStream:
         return answer
 
     def open(self) -> _Session:
-        """Give the open stream; open one when there is none."""
-        if self._session is None or self._session.ended:
-            self._session = _Session(self._open_stream, self._on_break)
+        """Give the open stream; open one when there is none, or when it has become old."""
+        session = self._session
+        if session is not None and not session.ended:
+            if session.age_s < _RENEW_S:
+                return session
+            session.retire()
+            self._retired = [*(old for old in self._retired if not old.ended), session]
+        self._session = _Session(self._open_stream, self._on_break)
         return self._session
 
     async def close(self) -> None:
         """End the stream; searches on it fail."""
-        if self._session is not None:
-            await self._session.close()
+        sessions = [*self._retired, *([self._session] if self._session else [])]
+        await asyncio.gather(*(session.close() for session in sessions))
 
 
 class _Session:
     """One opened stream, until it breaks."""
 
     def __init__(self, open_stream: OpenStream, on_break: OnBreak) -> None:
-        self.ended = self._is_closing = False
+        self.ended = self._is_closing = self._is_retired = False
         # By tag; a search that is done, for whatever reason, is in neither.
         self._waiting: dict[int, _Search] = {}
         self._sent: dict[int, tuple[_Search, _Message]] = {}
@@ -143,7 +153,18 @@ class _Session:
         self._arrived, self._returned = asyncio.Event(), asyncio.Event()
         self._on_break = on_break
         self._call = open_stream(self._requests())
+        self._opened_at = asyncio.get_running_loop().time()
         self._reader = asyncio.create_task(self._read())
+
+    @property
+    def age_s(self) -> float:
+        """Tell for how many seconds it has been open."""
+        return asyncio.get_running_loop().time() - self._opened_at
+
+    def retire(self) -> None:
+        """End the requests once all searches were sent; the server then ends the stream."""
+        self._is_retired = True
+        self._arrived.set()
 
     def add(self, search: _Search) -> None:
         tag = next(self._tags)
@@ -179,7 +200,7 @@ class _Session:
         """Give gRPC the next message whenever it has taken the last one."""
         while True:
             await self._turn()
-            if self._is_closing:
+            if self._is_closing or (self._is_retired and not self._waiting):
                 return
             message = self._pack()
             if message.searches or message.cancelled:
@@ -187,7 +208,7 @@ class _Session:
 
     async def _turn(self) -> None:
         """Wait until there is something to say, and until a message is answered if one is under way."""
-        while not (self._waiting or self._given_up or self._is_closing):
+        while not (self._waiting or self._given_up or self._is_closing or self._is_retired):
             self._arrived.clear()
             await self._arrived.wait()
         if self._messages:
@@ -228,6 +249,11 @@ class _Session:
             failure = error
         finally:
             self.ended = True
+            self._fail_all(failure)
+
+    def _fail_all(self, failure: grpc.aio.AioRpcError | None) -> None:
+        """Fail what was not answered; the end of a stream that was retired is no failure."""
+        if self._sent or self._waiting or not self._is_retired:
             reason = self._on_break(failure)
             sent = [search for search, _ in self._sent.values()]
             for search in (*sent, *self._waiting.values()):
