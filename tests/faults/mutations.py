@@ -168,9 +168,7 @@ class Sender:
             self.examples.append(f"{method} {code.name} {words!r} {blob.hex()}")
 
 
-async def _mutate(
-    addresses: list[str], requests: int, until: float, sender: Sender
-) -> int:
+async def _mutate(addresses: list[str], requests: int, until: float, sender: Sender) -> int:
     """Send requests, in parallel, until there were so many or the time is over; tell how many."""
     sent, names = 0, sorted(SEEDS)
     channels = [grpc.aio.insecure_channel(address) for address in addresses]
