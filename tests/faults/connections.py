@@ -252,13 +252,12 @@ def slow_reader(address: str) -> int | str | None:
 def too_large(address: str) -> dict[str, int | str | None]:
     """Send what is larger than the limits; tell how the calls ended."""
     ends: dict[str, int | str | None] = {}
+    packed = framed(bomb(256 << 20), compressed=True)
     trials: dict[str, Callable[[Peer], None]] = {
         "message": lambda peer: peer.call(framed(bytes(LIMITS["message_bytes"] + 1))),  # type: ignore[arg-type]
         "header of 2 GiB": lambda peer: peer.call(struct.pack(">BI", 0, (1 << 31) - 1)),
         "metadata": lambda peer: peer.call(framed(a_search()), more=[("x-much", "a" * 40_000)]),
-        "bomb": lambda peer: peer.call(
-            framed(bomb(256 << 20), compressed=True), more=[("grpc-encoding", "gzip")]
-        ),
+        "bomb": lambda peer: peer.call(packed, more=[("grpc-encoding", "gzip")]),
     }
     for name, send in trials.items():
         peer = Peer(address)
