@@ -86,9 +86,14 @@ async def gather(
     )
 
 
+def _is_refusal(error: BaseException | None) -> bool:
+    """Tell whether a shard has too much to do just now; what it never takes is another matter."""
+    return isinstance(error, Overloaded) and error.retry_after_s is not None
+
+
 def _end_with_the_first_refusal(tasks: Sequence[asyncio.Future[Any]]) -> None:
     def on_done(done: asyncio.Future[Any]) -> None:
-        if not done.cancelled() and isinstance(done.exception(), Overloaded):
+        if not done.cancelled() and _is_refusal(done.exception()):
             for task in tasks:
                 task.cancel()
 
@@ -165,7 +170,7 @@ def demand(gathered: Gathered[Any], min_coverage: float, coverage: Coverage) -> 
     needed = needed_of(asked, min_coverage)
     if answered < needed:
         for index, error in gathered.failures.items():
-            if isinstance(error, Overloaded) and error.retry_after_s is not None:
+            if _is_refusal(error):
                 raise named(index, error)
         reasons = "; ".join(named(i, error).message for i, error in gathered.failures.items())
         message = f"{answered} of {asked} shards answered, {needed} needed: {reasons}"

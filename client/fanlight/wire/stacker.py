@@ -17,9 +17,17 @@ from functools import partial
 from typing import TypeAlias
 
 from fanlight.admission import RETRY_MIN_S
-from fanlight.errors import DeadlineExceeded, InvalidRequest, NotReady, Overloaded
+from fanlight.errors import DeadlineExceeded, NotReady, Overloaded
 from fanlight.model import Hits, SearchRequest
-from fanlight.stacking import Bounds, kind_of, room_for, size_of, stacked, taken_apart
+from fanlight.stacking import (
+    Bounds,
+    kind_of,
+    may_be_of_one,
+    room_for,
+    size_of,
+    stacked,
+    taken_apart,
+)
 
 # Answers a search whose caller waits so many seconds (None: any time).
 Run: TypeAlias = Callable[[SearchRequest, float | None], Awaitable[Hits]]
@@ -30,8 +38,6 @@ _COLLECT_S = 0.005
 _UNDER_WAY = 2
 # A search of so many queries gains nothing from company.
 _LARGE = 64
-# What one member may have brought upon the others: too much in one message, or in one request.
-_OWN_FAULTS = (InvalidRequest, Overloaded)
 
 
 @dataclass(eq=False, slots=True)
@@ -201,7 +207,7 @@ class Stacker:
             for waiting, part in zip(taken, parts, strict=True):
                 if not waiting.answer.done():
                     waiting.answer.set_result(part)
-        elif len(taken) > 1 and isinstance(error, _OWN_FAULTS):
+        elif len(taken) > 1 and may_be_of_one(error):
             for waiting in taken:
                 alone = self._run_together([waiting])
                 alone.add_done_callback(partial(self._settle, [waiting]))
