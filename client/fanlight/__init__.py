@@ -36,6 +36,7 @@ from fanlight.errors import (
     WrongShard,
 )
 from fanlight.filters import FieldType, Filter
+from fanlight.frames import from_frame
 from fanlight.model import (
     CollectionInfo,
     CollectionSpec,
@@ -89,4 +90,5 @@ __all__ = [
     "WrongShard",
     "__version__",
     "field",
+    "from_frame",
 ]
