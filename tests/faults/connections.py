@@ -35,6 +35,7 @@ from fanlight.wire import codec
 
 DIM = 16
 ROWS = 2_000
+MESSAGE_BYTES = 1 << 20
 # Short ones for the trials; a connection is closed within the sum of those that apply.
 LIMITS = {
     "handshake_s": 2.0,
@@ -42,7 +43,7 @@ LIMITS = {
     "receive_s": 2.0,
     "age_s": 6.0,
     "age_grace_s": 2.0,
-    "message_bytes": 1 << 20,
+    "message_bytes": MESSAGE_BYTES,
 }
 CLOSED_WITHIN_S = 40.0
 _PATH = "/fanlight.v1.SearchService/Search"
@@ -65,6 +66,9 @@ class Peer:
         self._is_going = False
         self._h2.initiate_connection()
         self._flush()
+        # The server holds who has acknowledged its settings to them.
+        for _ in range(3):
+            self._events(0.3)
 
     def _flush(self) -> None:
         self._socket.sendall(self._h2.data_to_send())
@@ -254,7 +258,7 @@ def too_large(address: str) -> dict[str, int | str | None]:
     ends: dict[str, int | str | None] = {}
     packed = framed(bomb(256 << 20), compressed=True)
     trials: dict[str, Callable[[Peer], None]] = {
-        "message": lambda peer: peer.call(framed(bytes(LIMITS["message_bytes"] + 1))),  # type: ignore[arg-type]
+        "message": lambda peer: peer.call(framed(bytes(MESSAGE_BYTES + 1))),
         "header of 2 GiB": lambda peer: peer.call(struct.pack(">BI", 0, (1 << 31) - 1)),
         "metadata": lambda peer: peer.call(framed(a_search()), more=[("x-much", "a" * 40_000)]),
         "bomb": lambda peer: peer.call(packed, more=[("grpc-encoding", "gzip")]),

@@ -13,6 +13,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import grpc
 import numpy as np
@@ -28,10 +29,12 @@ ROWS = 20_000
 DIM = 64
 DEADLINE_S = 0.05
 LATE_S = 0.05
+# Its queue refuses nobody, so that what is not begun is not begun for its deadline.
+PATIENT = {"limits": {"queue_s": 3_600.0}}
 _PATH = "/fanlight.v1.SearchService/Search"
 
 
-def _message(queries: int, k: int, exact: bool, seed: int) -> bytes:
+def message_of(queries: int, k: int, exact: bool, seed: int) -> bytes:
     vectors = np.random.default_rng(seed).standard_normal((queries, DIM), dtype=np.float32)
     request = SearchRequest(COLLECTION, vectors, k, exact=exact)
     return codec.to_search(request).SerializeToString()
@@ -65,7 +68,8 @@ async def ask(
             left -= 1
             begun = time.monotonic()
             try:
-                await channel.unary_unary(_PATH)(message, timeout=deadline_s)
+                search: Any = channel.unary_unary(_PATH)
+                await search(message, timeout=deadline_s)
                 codes["OK"] += 1
             except grpc.aio.AioRpcError as error:
                 codes[error.code().name] += 1
@@ -95,7 +99,7 @@ def queued_work_s(cluster: LocalCluster, deadline_s: float, n: int) -> tuple[flo
     All of them are over by then if `deadline_s` is short; with a long one they are all done.
     """
     shard = cluster.process("shard-0")
-    message = _message(64, 10, True, 1)
+    message = message_of(64, 10, True, 1)
     with stopped(shard.pid):
         _, codes = asyncio.run(ask(shard.address, message, n, deadline_s, at_once=n))
     return settled_cpu_s(cluster, 20.0), codes
@@ -104,15 +108,15 @@ def queued_work_s(cluster: LocalCluster, deadline_s: float, n: int) -> tuple[flo
 def finished_work_s(cluster: LocalCluster, n: int) -> float:
     """Tell what the same searches take when their callers wait: the positive control."""
     before = cpu_s(cluster)
-    asyncio.run(ask(cluster.process("shard-0").address, _message(64, 10, True, 1), n, 60.0, n))
+    asyncio.run(ask(cluster.process("shard-0").address, message_of(64, 10, True, 1), n, 60.0, n))
     return cpu_s(cluster) - before
 
 
 def run(seconds: float, seed: int, n: int | None = None) -> Outcome:
     """Ask with 50 ms while a shard is stopped, and while all are busy with heavy searches."""
     calls = n or max(200, int(seconds * 20))
-    light, heavy = _message(1, 10, False, seed), _message(64, 100, True, seed)
-    with loaded_cluster(ROWS, DIM, seed) as cluster:
+    light, heavy = message_of(1, 10, False, seed), message_of(64, 100, True, seed)
+    with loaded_cluster(ROWS, DIM, seed, server=PATIENT) as cluster:
         with stopped(cluster.process("shard-0").pid):
             late_stopped, codes = asyncio.run(ask(cluster.address, light, calls, DEADLINE_S))
 

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections import Counter
+from typing import Any
 
 import grpc
 import numpy as np
@@ -33,7 +34,8 @@ async def ask(address: str, k: int, queries: int, callers: int, each: int) -> Co
     async def caller(channel: grpc.aio.Channel) -> None:
         for _ in range(each):
             try:
-                await channel.unary_unary(_PATH)(message, timeout=60)
+                search: Any = channel.unary_unary(_PATH)
+                await search(message, timeout=60)
                 codes["OK"] += 1
             except grpc.aio.AioRpcError as error:
                 codes[error.code().name] += 1
@@ -46,7 +48,7 @@ async def ask(address: str, k: int, queries: int, callers: int, each: int) -> Co
 
 def trial(seed: int, bound: int, callers: int, each: int) -> tuple[Counter[str], int, int]:
     """Ask for 600,000 hits at once each; tell the codes, the memory gained, and the crashes."""
-    limits = {"limits": {"bytes_in_flight": bound}}
+    limits = {"limits": {"bytes_in_flight": bound, "queue_s": 3_600.0}}
     with loaded_cluster(ROWS, DIM, seed, server=limits, router=limits) as cluster:
         asyncio.run(ask(cluster.address, 10, 10, 2, 5))
         before, peak, stop = resident_bytes(cluster), [0], threading.Event()
@@ -73,7 +75,8 @@ def never_fits(seed: int) -> str:
         message = codec.to_search(SearchRequest(COLLECTION, vectors, 1_000)).SerializeToString()
         with grpc.insecure_channel(cluster.address) as channel:
             try:
-                channel.unary_unary(_PATH)(message, timeout=60)
+                search: Any = channel.unary_unary(_PATH)
+                search(message, timeout=60)
             except grpc.RpcError as error:
                 if isinstance(error, grpc.Call):
                     return f"{error.code().name}: {error.details()}"

@@ -148,14 +148,15 @@ class Sender:
             if method.endswith("Stream"):
                 await self._send_stream(channel, path, blob)
             else:
-                await channel.unary_unary(path)(blob, timeout=_TIMEOUT_S)
+                ask: Any = channel.unary_unary(path)
+                await ask(blob, timeout=_TIMEOUT_S)
             self.codes["OK"] += 1
         except grpc.aio.AioRpcError as error:
             self._note(method, error.code(), error.details() or "", blob)
 
     async def _send_stream(self, channel: grpc.aio.Channel, path: str, blob: bytes) -> None:
-        call: Any = channel.stream_stream(path)(iter([blob]), timeout=_TIMEOUT_S)
-        async for message in call:
+        ask: Any = channel.stream_stream(path)
+        async for message in ask(iter([blob]), timeout=_TIMEOUT_S):
             for answer in search_pb2.SearchStreamResponse.FromString(message).answers:
                 if answer.WhichOneof("outcome") == "error":
                     code = next(c for c in grpc.StatusCode if c.value[0] == answer.error.code)

@@ -96,7 +96,7 @@ async def generate(job: Job) -> Seen:
 def offered(address: str, rate: float, seconds: float, queries: int, processes: int = 2) -> Seen:
     """Offer a load with processes of their own; give what all of them saw."""
     job = {"address": address, "rate": rate / processes, "seconds": seconds, "queries": queries}
-    command = [sys.executable, "-m", __spec__.name if __spec__ else __name__, json.dumps(job)]
+    command = [sys.executable, "-m", "tests.faults.overload", json.dumps(job)]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(processes)]
     total = Seen()
     for each in running:

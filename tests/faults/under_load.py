@@ -16,6 +16,8 @@ from fanlight.cli.local_cluster import LocalCluster
 from fanlight.cli.local_config import ClusterShape, LocalConfig
 
 COLLECTION = "steady"
+# No graphs are built meanwhile, whose work would be taken for that of searches.
+_INDEX = {"head_bytes": 64 << 20, "idle_s": 86_400.0}
 
 
 @contextmanager
@@ -34,9 +36,8 @@ def loaded_cluster(
     vectors = np.random.default_rng(seed).standard_normal((rows, dim), dtype=np.float32)
     with tempfile.TemporaryDirectory() as folder:
         shape = ClusterShape(shards=shards, port=0, data=Path(folder) / "data")
-        config = LocalConfig(
-            cluster=shape, server=programs.get("server", {}), router=programs.get("router", {})
-        )
+        server = {"index": _INDEX, **programs.get("server", {})}
+        config = LocalConfig(cluster=shape, server=server, router=programs.get("router", {}))
         with LocalCluster(config) as cluster:
             with fanlight.Client(cluster.address, timeout=120) as client:
                 items = client.create_collection(COLLECTION, dim=dim)

@@ -11,7 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import grpc
 
@@ -76,8 +76,11 @@ class AnswerRoom:
         self._until_the_end(size, context)
 
     def _until_the_end(self, size: int, context: _Context) -> None:
+        def on_end(_: object) -> None:
+            self._room.give_back(size)
+
         if size:
-            context.add_done_callback(lambda _: self._room.give_back(size))
+            context.add_done_callback(cast(Any, on_end))
 
 
 class AnswerStream:
