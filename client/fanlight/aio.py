@@ -12,6 +12,7 @@ from types import TracebackType
 
 from numpy.typing import ArrayLike
 
+from fanlight.backups import AsyncClientRestores, AsyncCollectionExports
 from fanlight.cluster import ClusterStatus
 from fanlight.conditions import FilterLike
 from fanlight.ids import IdsLike
@@ -29,7 +30,7 @@ from fanlight.operations import Operations, search_parameters
 from fanlight.transport import AsyncTransport
 
 
-class AsyncClient:
+class AsyncClient(AsyncClientRestores):
     """A connection to a Fanlight cluster; an asynchronous context manager.
 
     It connects when it is first used, and may be shared by the tasks of an event loop, or used
@@ -179,7 +180,7 @@ class AsyncClient:
         return f"{type(self).__name__}({self._transport.addresses})"
 
 
-class AsyncCollection:
+class AsyncCollection(AsyncCollectionExports):
     """The handle of one collection; made by a client and usable as long as it is open."""
 
     def __init__(self, name: str, operations: Operations, transport: AsyncTransport) -> None:

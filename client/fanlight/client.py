@@ -10,8 +10,10 @@ from types import TracebackType
 
 from numpy.typing import ArrayLike
 
+from fanlight.backups import ClientRestores, CollectionExports
 from fanlight.cluster import ClusterStatus
 from fanlight.conditions import FilterLike
+from fanlight.driver import Driver
 from fanlight.ids import IdsLike
 from fanlight.inputs import OnError, Payload, as_name
 from fanlight.model import (
@@ -27,7 +29,7 @@ from fanlight.operations import Operations, search_parameters
 from fanlight.transport import Transport
 
 
-class Client:
+class Client(ClientRestores):
     """A connection to a Fanlight cluster; a context manager.
 
     It connects when it is first used. It may be shared by threads, and used on both sides of a
@@ -58,7 +60,7 @@ class Client:
             InvalidRequest: an argument cannot be.
         """
         self._operations = Operations(timeout, max_attempts)
-        self._transport = Transport(addresses)
+        self._transport: Driver = Transport(addresses)
 
     def create_collection(
         self,
@@ -177,13 +179,13 @@ class Client:
 
     def __repr__(self) -> str:
         """Name the routers."""
-        return f"{type(self).__name__}({self._transport.addresses})"
+        return f"{type(self).__name__}({self._transport})"
 
 
-class Collection:
+class Collection(CollectionExports):
     """The handle of one collection; made by a client and usable as long as it is open."""
 
-    def __init__(self, name: str, operations: Operations, transport: Transport) -> None:
+    def __init__(self, name: str, operations: Operations, transport: Driver) -> None:
         """Do not call; see `Client.collection`."""
         self.name = name
         self._operations = operations

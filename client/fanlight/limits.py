@@ -53,6 +53,9 @@ class Limits:
             calls then have `age_grace_s` to end, and it is closed. What bounds a caller who never
             reads an answer, and spreads clients over new routers.
         age_grace_s: more than the 10 minutes after which Fanlight's own streams are renewed.
+        exports: exports under way at once on a shard; each has a connection of its own.
+        export_s: seconds that an export may take, whatever its caller allows: while it lasts,
+            the log of writes since it began cannot be cut, and grows.
     """
 
     k: Annotated[int, Interval(ge=1, le=100_000)] = 10_000
@@ -79,3 +82,5 @@ class Limits:
     age_s: Annotated[float, Interval(ge=0.1, le=864_000)] = 3_600.0
     age_grace_s: Annotated[float, Interval(ge=0, le=86_400)] = 1_200.0
     bytes_in_flight: Annotated[int, Interval(ge=65_536, le=1 << 40)] = 512 * MIB
+    exports: Annotated[int, Interval(ge=1, le=64)] = 4
+    export_s: Annotated[float, Interval(gt=0, le=604_800)] = 3_600.0

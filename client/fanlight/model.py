@@ -82,6 +82,7 @@ class CollectionInfo:
         unindexed_items: those of them that no graph holds yet (they are searched exactly).
         segments: sealed segments.
         deleted: True for the record of a deleted collection.
+        restoring: True while it is filled from a snapshot: it takes writes and refuses reads.
     """
 
     spec: CollectionSpec
@@ -90,6 +91,7 @@ class CollectionInfo:
     unindexed_items: int = 0
     segments: int = 0
     deleted: bool = False
+    restoring: bool = False
 
 
 @dataclass(frozen=True, slots=True)

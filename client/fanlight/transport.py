@@ -10,10 +10,9 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
+from contextlib import aclosing, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -24,8 +23,9 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
-from fanlight.calls import Call, Operation, Rpc, Search, Step, Window
+from fanlight.calls import Call, Open, Operation, Rpc, Search, Step, Window
 from fanlight.company import Company
+from fanlight.driver import Driver, Flight
 from fanlight.errors import (
     DeadlineExceeded,
     FanlightError,
@@ -73,6 +73,11 @@ class Addresses:
         """Tell the router to call now."""
         return self._all[self._at]
 
+    @property
+    def every(self) -> tuple[str, ...]:
+        """List them all."""
+        return self._all
+
     def leave(self, address: str) -> None:
         """Make the next router current, unless somebody has already left this one."""
         if address == self.current:
@@ -98,7 +103,8 @@ class _Connection(Generic[ChannelT]):
     def method(self, rpc: Rpc[Any]) -> Any:
         method = self.methods.get(rpc.path)
         if method is None:
-            method = self.methods[rpc.path] = self.channel.unary_unary(
+            kind = self.channel.unary_stream if rpc.streams else self.channel.unary_unary
+            method = self.methods[rpc.path] = kind(
                 rpc.path,
                 request_serializer=methodcaller("SerializeToString"),
                 response_deserializer=rpc.response.FromString,
@@ -179,27 +185,12 @@ def _is_of_no_use(failure: FanlightError) -> bool:
     return isinstance(failure, (NotReady, Overloaded, DeadlineExceeded))
 
 
-@dataclass(frozen=True, slots=True)
-class _Flight:
-    """An operation that runs in a window, its first request sent.
-
-    Attributes:
-        operation: the operation.
-        land: waits for what its first step gives.
-        cancel: gives up on it.
-    """
-
-    operation: Operation[Any]
-    land: Callable[[], Any]
-    cancel: Callable[[], object]
-
-
 def _fail(error: FanlightError) -> NoReturn:
     raise error
 
 
-class Transport:
-    """Drives operations for threads. Thread-safe."""
+class Transport(Driver):
+    """Drives operations for threads, over gRPC. Thread-safe."""
 
     def __init__(self, addresses: str | Sequence[str]) -> None:
         self.addresses = Addresses(addresses)
@@ -207,55 +198,31 @@ class Transport:
             self.addresses,
             lambda address: grpc.insecure_channel(address, options=channel_options()),
         )
-        self._pid, self._company = os.getpid(), Company(self._search, ClientBounds())
+        self._pid, self._company = os.getpid(), Company(self._ask, ClientBounds())
 
-    def run(self, operation: Operation[T]) -> T:
-        """Drive an operation to its end.
-
-        Raises:
-            FanlightError: what the operation raises; InvalidRequest after `close`.
-        """
+    def check_open(self) -> None:
+        """Refuse the use of a closed client."""
         self._connections.check_open()
-        result: T = self._finish(operation, lambda: None)
-        return result
 
     def close(self) -> None:
         """Close the channels; calls under way fail."""
         for connection in self._connections.close():
             connection.channel.close()
 
-    def _finish(self, operation: Operation[Any], land: Callable[[], Any]) -> Any:
-        """Drive an operation on, once `land` has given what it waits for."""
-        try:
-            while True:
-                try:
-                    given = land()
-                except FanlightError as error:
-                    step = operation.throw(error)
-                else:
-                    step = operation.send(given)
-                land = partial(self._give, step)
-        except StopIteration as stop:
-            return stop.value
-        finally:
-            operation.close()
+    def __str__(self) -> str:
+        """Name the routers."""
+        return str(self.addresses)
 
-    def _give(self, step: Step) -> Any:
-        if isinstance(step, Call):
-            return self._call(step)
-        if isinstance(step, Search):
-            return self._company_of_process().search(step.request, step.timeout_s)
-        if isinstance(step, Window):
-            return self._run_window(step)
-        return time.sleep(step.seconds)
+    def _search(self, step: Search) -> Hits:
+        return self._company_of_process().search(step.request, step.timeout_s)
 
     def _company_of_process(self) -> Company:
         """Give what puts the searches of threads together; a child of a fork has its own."""
         if self._pid != os.getpid():
-            self._pid, self._company = os.getpid(), Company(self._search, ClientBounds())
+            self._pid, self._company = os.getpid(), Company(self._ask, ClientBounds())
         return self._company
 
-    def _search(self, request: SearchRequest, timeout_s: float) -> Hits:
+    def _ask(self, request: SearchRequest, timeout_s: float) -> Hits:
         step = Search(request, timeout_s)
         return step.hits(self._call(step.call))
 
@@ -266,25 +233,24 @@ class Transport:
             response: Message = method(call.request, timeout=call.timeout_s)
             return response
 
-    def _run_window(self, window: Window) -> list[Any]:
-        waiting, flights, results = iter(window.operations), deque[_Flight](), list[Any]()
-        try:
-            while True:
-                flights.extend(map(self._launch, islice(waiting, window.width - len(flights))))
-                if not flights:
-                    return results
-                results.append(self._finish(flights[0].operation, flights[0].land))
-                flights.popleft()
-        finally:
-            for flight in flights:
-                flight.cancel()
-                flight.operation.close()
+    def _open(self, call: Call) -> Generator[Message, None, None]:
+        address = self.addresses.current
+        stream = self._stream(call, address)
+        return _chained(next(stream, None), stream)
 
-    def _launch(self, operation: Operation[Any]) -> _Flight:
-        """Start an operation without waiting for the answer to its first request."""
+    def _stream(self, call: Call, address: str) -> Generator[Message, None, None]:
+        with self._connections.translating(address):
+            method = self._connections.method(call.rpc, address)
+            messages = method(call.request, timeout=call.timeout_s)
+            try:
+                yield from messages
+            finally:
+                messages.cancel()
+
+    def _launch(self, operation: Operation[Any]) -> Flight:
         step = next(operation)
         if not isinstance(step, (Call, Search)):
-            return _Flight(operation, partial(self._give, step), lambda: None)
+            return Flight(operation, partial(self._give, step), lambda: None)
         call = step.call if isinstance(step, Search) else step
         address = self.addresses.current
         try:
@@ -292,14 +258,14 @@ class Transport:
                 method = self._connections.method(call.rpc, address)
                 future = method.future(call.request, timeout=call.timeout_s)
         except FanlightError as error:
-            return _Flight(operation, partial(_fail, error), lambda: None)
+            return Flight(operation, partial(_fail, error), lambda: None)
 
         def land() -> Any:
             with self._connections.translating(address):
                 response = future.result()
             return step.hits(response) if isinstance(step, Search) else response
 
-        return _Flight(operation, land, future.cancel)
+        return Flight(operation, land, future.cancel)
 
 
 class AsyncTransport:
@@ -311,6 +277,10 @@ class AsyncTransport:
             self.addresses,
             lambda address: grpc.aio.insecure_channel(address, options=channel_options()),
         )
+
+    def for_threads(self) -> Transport:
+        """Make a transport for threads to the same routers; whoever asks closes it."""
+        return Transport(self.addresses.every)
 
     async def run(self, operation: Operation[T]) -> T:
         """Drive an operation to its end; see `Transport.run`."""
@@ -342,6 +312,8 @@ class AsyncTransport:
             return await self._search(step)
         if isinstance(step, Call):
             return await self._call(step)
+        if isinstance(step, Open):
+            return await self._open(step.call)
         if isinstance(step, Window):
             return await self._run_window(step)
         return await asyncio.sleep(step.seconds)
@@ -374,6 +346,21 @@ class AsyncTransport:
                 raise
             return response
 
+    async def _open(self, call: Call) -> AsyncGenerator[Message, None]:
+        stream = self._stream(call, self.addresses.current)
+        return _chained_async(await anext(stream, None), stream)
+
+    async def _stream(self, call: Call, address: str) -> AsyncGenerator[Message, None]:
+        loop = asyncio.get_running_loop()
+        with self._connections.translating(address):
+            method = self._connections.method(call.rpc, address, loop)
+            messages = method(call.request, timeout=call.timeout_s)
+            try:
+                async for message in messages:
+                    yield message
+            finally:
+                messages.cancel()
+
     async def _run_window(self, window: Window) -> list[Any]:
         waiting, tasks, results = iter(window.operations), deque[asyncio.Task[Any]](), list[Any]()
         try:
@@ -388,3 +375,22 @@ class AsyncTransport:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _chained(
+    first: Message | None, rest: Generator[Message, None, None]
+) -> Generator[Message, None, None]:
+    with closing(rest):
+        if first is not None:
+            yield first
+        yield from rest
+
+
+async def _chained_async(
+    first: Message | None, rest: AsyncGenerator[Message, None]
+) -> AsyncGenerator[Message, None]:
+    async with aclosing(rest):
+        if first is not None:
+            yield first
+        async for message in rest:
+            yield message

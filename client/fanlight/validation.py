@@ -132,10 +132,10 @@ def check_columns(batch: ItemBatch) -> None:
             raise InvalidRequest.of_field(field, f"{len(batch.ids)} rows", f"{len(column)}")
 
 
-def check_id_type(ids: IdColumn, spec: CollectionSpec) -> None:
+def check_id_type(ids: IdColumn, spec: CollectionSpec, field: str = "ids") -> None:
     """Refuse ids of the wrong type."""
     if id_type_of(ids) is not spec.id_type:
-        raise InvalidRequest.of_field("ids", f"{spec.id_type} ids", f"{id_type_of(ids)} ids")
+        raise InvalidRequest.of_field(field, f"{spec.id_type} ids", f"{id_type_of(ids)} ids")
 
 
 def _check_dim(field: str, vectors: Floats, spec: CollectionSpec) -> None:

@@ -13,7 +13,7 @@ from fanlight.v1.collections_pb2_grpc import add_CollectionServiceServicer_to_se
 from fanlight.v1.items_pb2_grpc import add_ItemServiceServicer_to_server
 from fanlight.v1.search_pb2_grpc import add_SearchServiceServicer_to_server
 from fanlight.wire.answers import AnswerRoom
-from fanlight.wire.program import VERSION, run
+from fanlight.wire.program import VERSION, Withdraw, run
 from fanlight.wire.stacker import Stacker
 from fanlight_router.catalog import ClusterCatalog
 from fanlight_router.config import RouterConfig
@@ -54,11 +54,12 @@ class Router:
             lambda search, timeout_s: fanout.search(search, deadlines.of_search(timeout_s)), limits
         )
         add_SearchServiceServicer_to_server(SearchServicer(stacker, answers), server)
-        add_ItemServiceServicer_to_server(ItemServicer(placed, fanout, deadlines, answers), server)
+        exporting = ItemServicer(placed, fanout, deadlines, answers, shards, limits.export_s)
+        add_ItemServiceServicer_to_server(exporting, server)
         add_CollectionServiceServicer_to_server(CollectionServicer(catalog, deadlines), server)
         add_ClusterServiceServicer_to_server(ClusterServicer(self._topology), server)
 
-    async def open(self, address: str) -> None:
+    async def open(self, address: str, withdraw: Withdraw) -> None:
         """Look at every shard once, whether it answers or not."""
         await self._topology.start()
 

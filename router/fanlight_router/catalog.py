@@ -13,7 +13,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import fields, replace
 from typing import Any, Protocol, TypeVar
 
-from fanlight.cluster import ShardState
 from fanlight.errors import AlreadyExists, NotFound, NotReady, WrongShard
 from fanlight.filters import listed
 from fanlight.limits import Limits
@@ -31,9 +30,13 @@ class CatalogShard(Protocol):
     """What the catalog asks of a shard; raises as `fanlight_router.shards.Shard` does."""
 
     async def create_collection(
-        self, spec: CollectionSpec, version: int, timeout_s: float
+        self, spec: CollectionSpec, version: int, timeout_s: float, *, restoring: bool = False
     ) -> CollectionInfo:
         """Create a collection of this version; return it if it exists."""
+        ...
+
+    async def finish_restore(self, name: str, timeout_s: float) -> CollectionInfo:
+        """Let a collection that was created as `restoring` be read."""
         ...
 
     async def delete_collection(self, name: str, version: int, timeout_s: float) -> None:
@@ -65,8 +68,15 @@ class ClusterCatalog:
         self._limits = limits
         self._changing = asyncio.Lock()
 
-    async def create(self, spec: CollectionSpec, deadline: Deadline) -> CollectionInfo:
+    async def create(
+        self, spec: CollectionSpec, deadline: Deadline, *, restoring: bool = False
+    ) -> CollectionInfo:
         """Create a collection, or return the one that exists with the same parameters.
+
+        Args:
+            spec: its parameters.
+            deadline: for all shards.
+            restoring: refuse reads until `finish_restore`. Without effect on one that exists.
 
         Raises:
             InvalidRequest: a parameter is out of range.
@@ -84,10 +94,26 @@ class ClusterCatalog:
                 version = best.version
             infos = await self._change(
                 "creation",
-                lambda shard, left_s: shard.create_collection(spec, version, left_s),
+                lambda shard, left_s: shard.create_collection(
+                    spec, version, left_s, restoring=restoring
+                ),
                 deadline,
             )
         return _united(infos)
+
+    async def finish_restore(self, name: str, deadline: Deadline) -> CollectionInfo:
+        """Let a collection that was created as `restoring` be read on all shards; idempotent.
+
+        Raises:
+            NotFound: there is no such collection.
+            NotReady: a shard is missing; it refuses reads until this was called again.
+        """
+        async with self._changing:
+            left_s = deadline.left_s()
+            calls = {i: shard.finish_restore(name, left_s) for i, shard in enumerate(self._shards)}
+            gathered = await gather(calls, left_s)
+            demand_all(gathered)
+        return _united(list(gathered.answers.values()))
 
     async def delete(self, name: str, deadline: Deadline) -> None:
         """Delete a collection and all its items.
@@ -162,7 +188,7 @@ class ClusterCatalog:
         missing = {
             index: status.error or NotReady("is not serving")
             for index, status in enumerate(self._topology.status.shards)
-            if status.state is not ShardState.SERVING
+            if not status.state.answers
         }
         if not missing:
             return best
@@ -227,4 +253,5 @@ def _united(parts: Sequence[CollectionInfo]) -> CollectionInfo:
         items=sum(info.items for info in same),
         unindexed_items=sum(info.unindexed_items for info in same),
         segments=sum(info.segments for info in same),
+        restoring=any(info.restoring for info in same),
     )

@@ -9,11 +9,11 @@ until it is admitted again: what answers at its address may be something else by
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Iterator
 from contextlib import contextmanager
 from copy import copy
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import grpc
 import numpy as np
@@ -21,6 +21,7 @@ import structlog
 
 from fanlight.cluster import ShardState, ShardStatus
 from fanlight.errors import FanlightError, InternalError, InvalidRequest, NotReady, WrongShard
+from fanlight.exports import ExportRequest
 from fanlight.model import (
     CollectionInfo,
     CollectionSpec,
@@ -49,6 +50,7 @@ from fanlight.v1 import search_pb2 as search
 from fanlight.wire import codec
 from fanlight.wire.channels import channel_options
 from fanlight.wire.cluster_codec import from_cluster_status
+from fanlight.wire.export_codec import to_export_request
 from fanlight.wire.status import ERROR_KEY, from_coverage, from_row_errors, from_rpc_error
 from fanlight.wire.stream import Decode, SearchStream
 from fanlight_router.shards import Columns
@@ -132,6 +134,11 @@ class RemoteShard:
         )
         self._items = cast(
             "items_pb2_grpc.ItemServiceAsyncStub", items_pb2_grpc.ItemServiceStub(self._channel)
+        )
+        # Without a deserializer a message is its bytes.
+        self._export: Any = self._channel.unary_stream(
+            "/fanlight.v1.ItemService/ExportItems",
+            request_serializer=items.ExportItemsRequest.SerializeToString,
         )
         searches = cast(
             "search_pb2_grpc.SearchServiceAsyncStub",
@@ -262,14 +269,35 @@ class RemoteShard:
         with _decoding():
             return Page(codec.from_items(response), response.next_page_token)
 
+    async def export(self, request: ExportRequest, timeout_s: float) -> AsyncGenerator[bytes, None]:
+        """Read all items of this shard; gives messages as they came, which nobody here reads."""
+        self._check_admission()
+        call = self._export(to_export_request(request), timeout=timeout_s)
+        try:
+            async for message in call:
+                yield message
+        except grpc.aio.AioRpcError as error:
+            raise self._translated(error) from None
+        finally:
+            call.cancel()
+
     # --- collections ----------------------------------------------------------------------
 
     async def create_collection(
-        self, spec: CollectionSpec, version: int, timeout_s: float
+        self, spec: CollectionSpec, version: int, timeout_s: float, *, restoring: bool = False
     ) -> CollectionInfo:
         """Create a collection of this version; one of a lower version is replaced."""
-        request = collections.CreateCollectionRequest(spec=codec.to_spec(spec), version=version)
+        request = collections.CreateCollectionRequest(
+            spec=codec.to_spec(spec), version=version, restoring=restoring or None
+        )
         response = await self._call(self._collections.CreateCollection, request, timeout_s)
+        with _decoding():
+            return codec.from_info(response.collection)
+
+    async def finish_restore(self, name: str, timeout_s: float) -> CollectionInfo:
+        """Let a restored collection be read."""
+        request = collections.FinishRestoreRequest(name=name)
+        response = await self._call(self._collections.FinishRestore, request, timeout_s)
         with _decoding():
             return codec.from_info(response.collection)
 

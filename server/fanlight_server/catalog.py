@@ -8,14 +8,14 @@ place of one shard map for ever.
 from __future__ import annotations
 
 import json
-import shutil
 import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from fanlight.errors import AlreadyExists, Corruption, FanlightError, NotFound, Overloaded
 from fanlight.filters import FieldType, listed
@@ -27,8 +27,11 @@ from fanlight_server.builder import Builder
 from fanlight_server.collection import Collection
 from fanlight_server.index.settings import IndexConfig, SearchConfig
 from fanlight_server.keeper import SegmentKeeper
+from fanlight_server.storage.disk import Disk
 from fanlight_server.storage.files import DirectoryLock, make_directory, sync_directory
+from fanlight_server.storage.filesystem import FileSystem
 from fanlight_server.storage.store import sqlite_errors
+from fanlight_server.storage.wal import Checkpoints
 
 FORMAT_VERSION = 1
 
@@ -57,10 +60,16 @@ class Record:
     spec: CollectionSpec
     version: int
     deleted: bool
+    restoring: bool = False
 
 
 class Catalog:
-    """See the module. Safe for many threads."""
+    """See the module. Safe for many threads.
+
+    Attributes:
+        identity: which part of which cluster this shard is.
+        disk: the state of the disk that it is on.
+    """
 
     def __init__(
         self,
@@ -70,6 +79,7 @@ class Catalog:
         index_config: IndexConfig,
         search_config: SearchConfig,
         now: Callable[[], float] = time.monotonic,
+        disk: Disk | None = None,
     ) -> None:
         """Open a data directory, or create it, and load its collections.
 
@@ -80,18 +90,21 @@ class Catalog:
         """
         # constant after construction
         self.identity = identity
+        self.disk = disk or Disk(path)
         self._path = path / "collections"
         self._limits = limits
         self._index_config = index_config
         self._search_config = search_config
-        make_directory(self._path)
+        make_directory(self._path, self.disk.files)
         self._directory_lock = DirectoryLock(path)
         # guards the records, the database and the publication of `_collections`
         self._lock = threading.Lock()
         with ExitStack() as undo:
             undo.callback(self._directory_lock.release)
-            self._db = _open_database(path / "catalog.db", identity)
+            self._db = _open_database(path / "catalog.db", identity, self.disk.files)
             undo.callback(self._db.close)
+            wal_bytes = self.disk.config.wal_bytes
+            self._checkpoints = Checkpoints(self._db, path / "catalog.db", wal_bytes)
             self._records = _read_records(self._db)
             # replaced whole, never changed
             self._collections = self._open_all(undo)
@@ -103,7 +116,7 @@ class Catalog:
         wanted = {_directory_name(name, record.version) for name, record in live.items()}
         for path in self._path.iterdir():
             if path.name not in wanted:
-                shutil.rmtree(path)
+                self.disk.files.remove_tree(path)
         collections = {}
         for name, record in live.items():
             collections[name] = self._open(record, create=False)
@@ -118,11 +131,18 @@ class Catalog:
             self._limits,
             self._index_config,
             self._search_config,
+            disk=self.disk,
             create=create,
+            restoring=record.restoring,
         )
 
     def _keepers(self) -> list[SegmentKeeper]:
         return [collection.keeper for collection in self._collections.values()]
+
+    @property
+    def write_refusal(self) -> FanlightError | None:
+        """Tell why no write is taken: the disk is full or has failed; None when they are."""
+        return self.disk.refusal
 
     def get(self, name: str) -> Collection:
         """Find a collection.
@@ -149,18 +169,22 @@ class Catalog:
         ]
         return [info for info in infos if with_deleted or not info.deleted]
 
-    def create(self, spec: CollectionSpec, version: int | None = None) -> CollectionInfo:
+    def create(
+        self, spec: CollectionSpec, version: int | None = None, *, restoring: bool = False
+    ) -> CollectionInfo:
         """Create a collection; one with the same parameters is returned as it is.
 
         Args:
             spec: its parameters.
             version: set by a router. A higher one than the collection here has means that this
                 shard missed a deletion: what it holds under the name is dropped.
+            restoring: refuse reads until `finish_restore`. Without effect on one that exists.
 
         Raises:
             InvalidRequest: the parameters are out of range.
             AlreadyExists: there is one with other parameters, or a higher version is known.
-            Overloaded: the shard holds as many collections as it may.
+            Overloaded: the shard holds as many collections as it may, or its disk is full.
+            NotReady: its disk has failed.
         """
         check_spec(spec, self._limits)
         with self._lock:
@@ -175,7 +199,9 @@ class Catalog:
             if replaced is None and len(self._collections) >= self._limits.collections:
                 message = f"collections: the limit of {self._limits.collections} is reached"
                 raise Overloaded(message, field="collections")
-            record = Record(spec, newest + 1 if version is None else version, deleted=False)
+            self.disk.check_writable()
+            version = newest + 1 if version is None else version
+            record = Record(spec, version, deleted=False, restoring=restoring)
             collection = self._create(record)
             self._collections = self._collections | {spec.name: collection}
             if replaced is not None:
@@ -185,7 +211,7 @@ class Catalog:
     def _create(self, record: Record) -> Collection:
         """Make the files of a collection, then its record: what is recorded has its files."""
         directory = self._path / _directory_name(record.spec.name, record.version)
-        shutil.rmtree(directory, ignore_errors=True)  # of a creation that failed
+        self._clear(directory)  # of a creation that failed
         collection = self._open(record, create=True)
         try:
             self._write(record)
@@ -194,8 +220,21 @@ class Catalog:
             raise
         return collection
 
+    def finish_restore(self, name: str) -> CollectionInfo:
+        """Let a collection that was created as `restoring` be read from now on; idempotent.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        with self._lock:
+            collection = self.get(name)
+            if collection.restoring:
+                self._write(replace(self._records[name], restoring=False))
+                collection.restoring = False
+            return collection.info()
+
     def delete(self, name: str, version: int | None = None) -> None:
-        """Delete a collection and its items.
+        """Delete a collection and its items; on a full disk too, since it makes room.
 
         Args:
             name: its name.
@@ -204,6 +243,7 @@ class Catalog:
 
         Raises:
             NotFound: there is none (and no version was given).
+            Overloaded, NotReady: there is not even room for the record, or the disk has failed.
         """
         with self._lock:
             record = self._records.get(name)
@@ -223,11 +263,16 @@ class Catalog:
         """Close a collection that is no longer recorded; what stays of it goes at next start."""
         collection.close()
         directory = self._path / _directory_name(collection.spec.name, collection.version)
-        shutil.rmtree(directory, ignore_errors=True)
+        self._clear(directory)
+
+    def _clear(self, directory: Path) -> None:
+        """Remove what is of no use; if that fails it stays until the next start."""
+        with suppress(OSError):
+            self.disk.files.remove_tree(directory)
 
     def _write(self, record: Record) -> None:
         spec = record.spec
-        parameters = {
+        parameters: dict[str, Any] = {
             "dim": spec.dim,
             "metric": spec.metric.value,
             "id_type": spec.id_type.value,
@@ -235,7 +280,10 @@ class Catalog:
             "ef_construction": spec.ef_construction,
             "filterable": dict(spec.filterable),
         }
-        with sqlite_errors("catalog.db"):
+        if record.restoring:
+            parameters["restoring"] = True
+        with self.disk.writing("catalog", "catalog.db"):
+            self._checkpoints.run_if_due()
             self._db.execute(
                 "INSERT OR REPLACE INTO collections VALUES (?, ?, ?, ?)",
                 (spec.name, record.version, record.deleted, json.dumps(parameters)),
@@ -272,11 +320,11 @@ def _already_exists(record: Record) -> AlreadyExists:
     )
 
 
-def _open_database(path: Path, identity: ShardIdentity) -> sqlite3.Connection:
+def _open_database(path: Path, identity: ShardIdentity, files: FileSystem) -> sqlite3.Connection:
     with sqlite_errors(path.name):
         db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
-            _prepare(db, path)
+            _prepare(db, path, files)
             _check_identity(db, identity)
         except BaseException:
             db.close()
@@ -284,7 +332,7 @@ def _open_database(path: Path, identity: ShardIdentity) -> sqlite3.Connection:
     return db
 
 
-def _prepare(db: sqlite3.Connection, path: Path) -> None:
+def _prepare(db: sqlite3.Connection, path: Path, files: FileSystem) -> None:
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
     version = db.execute("PRAGMA user_version").fetchone()[0]
@@ -295,7 +343,7 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
             # A new catalog would declare them waste.
             raise Corruption(f"{path.name}: missing or empty, but there are collections")
         db.executescript(_SCHEMA)
-        sync_directory(path.parent)
+        sync_directory(path.parent, files)
 
 
 def _check_identity(db: sqlite3.Connection, identity: ShardIdentity) -> None:
@@ -315,16 +363,15 @@ def _read_records(db: sqlite3.Connection) -> dict[str, Record]:
         rows = db.execute("SELECT name, version, deleted, spec FROM collections").fetchall()
     try:
         return {
-            name: Record(_parsed_spec(name, text), version, bool(deleted))
+            name: _parsed_record(name, version, bool(deleted), json.loads(text))
             for name, version, deleted, text in rows
         }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Corruption("catalog.db: a collection's parameters cannot be read") from error
 
 
-def _parsed_spec(name: str, text: str) -> CollectionSpec:
-    stored = json.loads(text)
-    return CollectionSpec(
+def _parsed_record(name: str, version: int, deleted: bool, stored: dict[str, Any]) -> Record:
+    spec = CollectionSpec(
         name,
         stored["dim"],
         Metric(stored["metric"]),
@@ -333,3 +380,4 @@ def _parsed_spec(name: str, text: str) -> CollectionSpec:
         stored["ef_construction"],
         {field: FieldType(type_) for field, type_ in stored.get("filterable", {}).items()},
     )
+    return Record(spec, version, deleted, bool(stored.get("restoring", False)))

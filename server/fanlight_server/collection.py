@@ -15,10 +15,11 @@ from typing import cast
 
 import numpy as np
 
-from fanlight.errors import DeadlineExceeded, FanlightError, RowError
+from fanlight.errors import DeadlineExceeded, FanlightError, NotReady, RowError
+from fanlight.exports import ExportRequest
 from fanlight.fields import FieldValues
 from fanlight.hits import attach, by_vector, first, real_ids, without_own
-from fanlight.ids import empty, id_type_of, last_occurrences
+from fanlight.ids import column_of, empty, id_type_of, last_occurrences
 from fanlight.limits import Limits
 from fanlight.model import (
     NO_SCORE,
@@ -48,11 +49,13 @@ from fanlight.validation import (
     check_search,
     judge_items,
 )
+from fanlight_server.exports import CollectionExport
 from fanlight_server.index.index import Index
 from fanlight_server.index.query import Queries
 from fanlight_server.index.settings import IndexConfig, SearchConfig
 from fanlight_server.keeper import SegmentKeeper
 from fanlight_server.paging import from_token, to_token
+from fanlight_server.storage.disk import Disk
 from fanlight_server.storage.files import make_directory
 from fanlight_server.storage.store import Change, Store, StoredItem
 from fanlight_server.storage.writer import GroupWriter
@@ -91,13 +94,16 @@ class Collection:
         index_config: IndexConfig,
         search_config: SearchConfig,
         now: Callable[[], float] = time.monotonic,
+        disk: Disk | None = None,
         *,
         create: bool,
+        restoring: bool = False,
     ) -> None:
         """Open the collection in a directory, or create it there.
 
         Raises:
             Corruption: the store is damaged or missing. (A damaged segment is rebuilt instead.)
+            Overloaded, NotReady: it is to be created, and the disk is full or fails.
         """
         # constant after construction
         self.spec = spec
@@ -106,12 +112,16 @@ class Collection:
         self._search_config = search_config
         self._threads = search_config.worker_threads
         self._now = now
+        # set to False once, by the catalog
+        self.restoring = restoring
         segments = path / "segments"
-        make_directory(segments)
+        disk = disk or Disk(path)
+        with disk.writing("directory", spec.name):
+            make_directory(segments, disk.files)
         # own synchronisation
-        self._store = Store(path / "items.db", spec.dim, spec.id_type, create=create)
+        self._store = Store(path / "items.db", spec.dim, spec.id_type, disk, create=create)
         self._index = Index(spec, index_config, now)
-        self.keeper = SegmentKeeper(self._index, self._store, segments, spec, index_config)
+        self.keeper = SegmentKeeper(self._index, self._store, segments, spec, index_config, disk)
         try:
             self.keeper.recover()
             # used by the writer thread alone
@@ -134,7 +144,12 @@ class Collection:
             items=view.live,
             unindexed_items=view.unindexed,
             segments=len(view.segments),
+            restoring=self.restoring,
         )
+
+    def _check_readable(self) -> None:
+        if self.restoring:
+            raise NotReady(f"collection {self.spec.name!r} is being restored from a snapshot")
 
     def count(self) -> int:
         """Count the live items."""
@@ -151,6 +166,7 @@ class Collection:
         Raises:
             InvalidRequest: the request as a whole is wrong.
         """
+        self._check_readable()
         check_search(request, self.spec, self._limits)
         self._index.note_search()
         ends = None if timeout_s is None else self._now() + timeout_s
@@ -210,6 +226,7 @@ class Collection:
             InvalidRequest: the ids are of the wrong type or too many.
             Corruption: a stored row fails its checksum.
         """
+        self._check_readable()
         check_batch(ids, self._limits)
         check_id_type(ids, self.spec)
         return self._read(ids, with_vectors, with_payloads, self._limits.message_bytes)
@@ -241,6 +258,7 @@ class Collection:
         Raises:
             InvalidRequest: the token is not from this collection, or the size out of range.
         """
+        self._check_readable()
         check_range("page_size", page_size, 1, self._limits.batch_rows)
         after = from_token(page_token, self.spec.id_type)
         found = self._store.page(
@@ -250,6 +268,25 @@ class Collection:
         token = to_token(shown[-1].id) if len(found) > page_size else b""
         items = self._items(shown, empty(self.spec.id_type), with_vectors, with_payloads)
         return Page(items, token)
+
+    def export(self, request: ExportRequest) -> CollectionExport:
+        """Begin to read all items as they are now; the caller closes it.
+
+        Raises:
+            InvalidRequest: an id of the wrong type, or a number of rows out of range.
+            NotReady: the collection is being restored or closed.
+        """
+        self._check_readable()
+        check_range("batch_rows", request.batch_rows, 1, self._limits.batch_rows)
+        if request.after is not None:
+            self._check_after(column_of(request.after))
+        export = self._store.export(request.after)
+        return CollectionExport(export, self.info(), request)
+
+    def _check_after(self, after: IdColumn) -> None:
+        check_id_type(after, self.spec, "after")
+        for refused in self._valid(after)[1]:
+            raise refused.error
 
     def _items(
         self,
@@ -282,7 +319,8 @@ class Collection:
 
         Raises:
             InvalidRequest: the batch as a whole is wrong.
-            Overloaded: too much waits to be written, in bytes or for the caller's time.
+            Overloaded: too much waits to be written, in bytes or for the caller's time, or the disk
+                is full.
             NotReady: the collection takes no writes any more.
         """
         check_items(batch, self.spec, self._limits)
@@ -332,7 +370,8 @@ class Collection:
         return self._writer.submit(write, size_bytes, timeout_s)
 
     def _apply(self, writes: Sequence[Write]) -> list[Answer]:
-        """Make writes durable, then visible."""
+        """Make writes durable, then visible; refuse what became impossible while it waited."""
+        self.keeper.check_writable()
         changes, seq = [], self._seq + 1
         for write in writes:
             changes.append(Change(write.ids, seq, write.vectors, write.payload_blobs))

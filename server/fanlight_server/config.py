@@ -12,6 +12,7 @@ from fanlight.config import ConfigError, ListenConfig, LogConfig
 from fanlight.limits import Limits
 from fanlight.placement import SLOTS, ShardIdentity
 from fanlight_server.index.settings import IndexConfig, SearchConfig
+from fanlight_server.storage.settings import StorageConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,7 @@ class ServerConfig:
         data: directory of the data, made if absent; one server at a time holds it.
         index: how the index is built and kept.
         search: how searches run.
+        storage: what must stay free of the disk.
         limits: what it accepts at the most.
         log: how it logs.
     """
@@ -55,6 +57,7 @@ class ServerConfig:
     data: Path
     index: IndexConfig = IndexConfig()
     search: SearchConfig = SearchConfig()
+    storage: StorageConfig = StorageConfig()
     limits: Limits = Limits()
     log: LogConfig = LogConfig()
 

@@ -29,10 +29,12 @@ from fanlight.validation import check_min_coverage
 from fanlight.wire import codec
 from fanlight.wire.answers import AnswerRoom, AnswerStream
 from fanlight.wire.cluster_codec import to_cluster_status
+from fanlight.wire.export_codec import from_export_request, to_export
 from fanlight.wire.program import VERSION
 from fanlight.wire.status import to_coverage, to_row_errors
 from fanlight_server.core import CatalogCore
 from fanlight_server.executor import SearchExecutor
+from fanlight_server.export_stream import ExportStreams
 from fanlight_server.workers import Workers
 
 # A page of 768 dimensions with payloads is about 4 MiB.
@@ -70,7 +72,9 @@ class CollectionServicer(collections_pb2_grpc.CollectionServiceServicer):
         """Create a collection."""
 
         def work() -> collections.CreateCollectionResponse:
-            info = self._catalog().create(codec.from_spec(request.spec), _version(request))
+            info = self._catalog().create(
+                codec.from_spec(request.spec), _version(request), restoring=request.restoring
+            )
             return collections.CreateCollectionResponse(collection=codec.to_info(info))
 
         return await self._workers.run(work)
@@ -116,6 +120,17 @@ class CollectionServicer(collections_pb2_grpc.CollectionServiceServicer):
 
         return await self._workers.run(work)
 
+    async def FinishRestore(
+        self, request: collections.FinishRestoreRequest, context: _Context
+    ) -> collections.FinishRestoreResponse:
+        """Let a restored collection be read."""
+
+        def work() -> collections.FinishRestoreResponse:
+            info = self._catalog().finish_restore(request.name)
+            return collections.FinishRestoreResponse(collection=codec.to_info(info))
+
+        return await self._workers.run(work)
+
 
 def _version(
     request: collections.CreateCollectionRequest | collections.DeleteCollectionRequest,
@@ -130,6 +145,7 @@ class ItemServicer(items_pb2_grpc.ItemServiceServicer):
         self._catalog = catalog
         self._workers = workers
         self._answers = answers
+        self._exports = ExportStreams(workers, answers.limits)
 
     async def UpsertItems(
         self, request: items.UpsertItemsRequest, context: _Context
@@ -206,6 +222,19 @@ class ItemServicer(items_pb2_grpc.ItemServiceServicer):
 
         return await self._workers.run(work)
 
+    async def ExportItems(
+        self, request: items.ExportItemsRequest, context: _Context
+    ) -> AsyncGenerator[items.ExportItemsResponse, None]:
+        """Read all items of one moment."""
+        catalog = self._catalog()
+        shard, collection = catalog.identity, catalog.get(request.collection)
+        parts = self._exports.parts(
+            collection, shard, from_export_request(request), context.time_remaining()
+        )
+        async with aclosing(parts):
+            async for part in parts:
+                yield to_export(shard.index, part)
+
     async def CountItems(
         self, request: items.CountItemsRequest, context: _Context
     ) -> items.CountItemsResponse:
@@ -265,10 +294,12 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
 
         def work() -> cluster_pb2.GetStatusResponse:
             catalog = self._catalog()
+            refusal = catalog.write_refusal
             shard = ShardStatus(
                 identity=catalog.identity,
                 address=self._address(),
-                state=ShardState.SERVING,
+                state=ShardState.SERVING if refusal is None else ShardState.READ_ONLY,
+                error=refusal,
                 collections=tuple(catalog.describe(with_deleted=True)),
                 version=VERSION,
             )

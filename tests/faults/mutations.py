@@ -85,6 +85,11 @@ SEEDS: dict[str, list[Callable[[], Message]]] = {
     "ItemService/CountItems": [
         lambda: items_pb2.CountItemsRequest(collection=COLLECTION, min_coverage=1.0)
     ],
+    "ItemService/ExportItems": [
+        lambda: items_pb2.ExportItemsRequest(
+            collection=COLLECTION, shards=[0], after=codec.to_ids(np.arange(1)), batch_rows=3
+        )
+    ],
     "SearchService/Search": [_search, _by_id],
     "SearchService/SearchStream": [_stream],
     "ClusterService/GetStatus": [cluster_pb2.GetStatusRequest],
@@ -147,6 +152,10 @@ class Sender:
         try:
             if method.endswith("Stream"):
                 await self._send_stream(channel, path, blob)
+            elif method.endswith("ExportItems"):
+                export: Any = channel.unary_stream(path)
+                async for _ in export(blob, timeout=_TIMEOUT_S):
+                    pass
             else:
                 ask: Any = channel.unary_unary(path)
                 await ask(blob, timeout=_TIMEOUT_S)

@@ -21,7 +21,7 @@ from fanlight.model import IdType, ItemBatch, Metric
 from fanlight_server.catalog import Catalog
 from fanlight_server.collection import Collection
 from fanlight_server.index import index
-from fanlight_server.storage import files
+from fanlight_server.storage.filesystem import LOCAL_FILES
 
 ID_TYPES = list(IdType)
 DIM = 8
@@ -305,7 +305,7 @@ def test_a_copy_taken_at_any_step_of_a_build_is_whole(
     shots = Snapshots(home, tmp_path / "copies")
     shots.before(monkeypatch, collection._store, "replace_segments")
     shots.before(monkeypatch, collection._index, "publish")
-    shots.before(monkeypatch, files, "sync_directory")
+    shots.before(monkeypatch, LOCAL_FILES, "sync_directory")
     shots.before(monkeypatch, os, "fsync")
     for turn, numbers in enumerate((range(400), range(300, 800))):
         batch = ItemBatch(ids_of(numbers, id_type), floats(turn, len(numbers), DIM))

@@ -12,6 +12,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from fanlight.cli.app import cli
 from fanlight.cli.local_config import Keys, LocalConfig, load_local
 from fanlight.config import ListenConfig, load
 from fanlight_router.config import RouterConfig
@@ -26,6 +27,8 @@ MANIFESTS = sorted(
     for path in KUBERNETES.glob("*.yaml")
     if path.name not in (*PROGRAM_CONFIGS, "kustomization.yaml")
 )
+# Applied beside the base, when somebody wants it.
+BACKUP = KUBERNETES / "backup" / "snapshots.yaml"
 KUBERNETES_VERSION = "1.33"
 
 
@@ -59,7 +62,7 @@ def listen_of(kind: str) -> ListenConfig:
 def test_no_yaml_is_left_out() -> None:
     """Every YAML file under deploy/ is one that the tests below load."""
     known = {*LOCAL, *MANIFESTS, *(KUBERNETES / name for name in PROGRAM_CONFIGS)}
-    known.add(KUBERNETES / "kustomization.yaml")
+    known |= {BACKUP, BACKUP.with_name("kustomization.yaml"), KUBERNETES / "kustomization.yaml"}
     found = {path for path in DEPLOY.rglob("*") if path.suffix in (".yaml", ".yml")}
     assert found == known
     assert LOCAL
@@ -102,7 +105,7 @@ def programs(config: LocalConfig) -> list[tuple[type, Keys, dict[str, Any]]]:
     ]
 
 
-@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*MANIFESTS, BACKUP], ids=lambda path: path.name)
 def test_manifests_are_valid(path: Path) -> None:
     """Every manifest fits the schema of its kind, with no unknown field."""
     for manifest in resources(path.read_text()):
@@ -230,6 +233,30 @@ def test_shards_take_calls_from_routers_only() -> None:
     assert [rule["from"] for rule in rules["ingress"]] == [[{"podSelector": routers}]]
     assert rules["policyTypes"] == ["Ingress", "Egress"]
     assert rules["egress"] == []
+
+
+def test_the_backup_is_a_command_that_exists() -> None:
+    """The CronJob runs `fanlight snapshot` at the routers' address, restricted, and let in."""
+    claim, job = resources(BACKUP.read_text())
+    template = job["spec"]["jobTemplate"]["spec"]["template"]
+    (container,) = template["spec"]["containers"]
+    module, *arguments = container["args"]
+    assert module == "fanlight.cli"
+    with cli.make_context("fanlight", list(arguments)) as context:
+        name, command, rest = cli.resolve_command(context, arguments[2:])
+        assert (name, command is not None) == ("snapshot", True)
+        assert command is not None
+        parsed = command.make_context("snapshot", rest, parent=context)
+    assert parsed.params["dest"].startswith(container["volumeMounts"][0]["mountPath"])
+    service = resource("Service", "fanlight-router")
+    assert arguments[1] == f"{service['metadata']['name']}:{router_config().listen.port}"
+    policy = resource("NetworkPolicy", "fanlight-router")["spec"]["ingress"][0]["from"][0]
+    assert policy["podSelector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+    volume = template["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"]
+    assert volume == claim["metadata"]["name"]
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert template["spec"]["securityContext"]["runAsNonRoot"] is True
+    assert not [r for r in (claim, job) if "namespace" in r["metadata"]]
 
 
 def dockerfile() -> list[str]:

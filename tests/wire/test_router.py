@@ -97,7 +97,7 @@ async def serving_router(ports: list[int]) -> AsyncIterator[str]:
     shell, router = Shell(config.limits), Router(config)
     router.register(shell.grpc)
     port = await shell.start(config.listen)
-    await router.open("")
+    await router.open("", shell.withdraw)
     await shell.set_serving(True)
     try:
         yield f"127.0.0.1:{port}"

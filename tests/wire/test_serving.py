@@ -43,6 +43,17 @@ async def test_health_says_serving_only_when_told() -> None:
     await shell.drain(0)
 
 
+async def test_a_service_can_be_withdrawn(shard: ServingShard) -> None:
+    """Health says NOT_SERVING of it for good; of the others and of the server SERVING."""
+    withdrawn = "fanlight.v1.ItemService"
+    await shard.shell.withdraw([withdrawn])
+    await shard.shell.set_serving(True)
+    for service in ("", *SERVICES):
+        request = health_pb2.HealthCheckRequest(service=service)
+        answer = await health_of(shard.channel).Check(request)
+        assert answer.status == (NOT_SERVING if service == withdrawn else SERVING)
+
+
 async def test_a_watcher_of_health_sees_the_drain(shard: ServingShard) -> None:
     """Whoever watches the health of a server is told when it drains."""
     watch = health_of(shard.channel).Watch(health_pb2.HealthCheckRequest())

@@ -21,9 +21,12 @@ _COMMANDS = {
     "collections": ("collection", "collections"),
     "demo": ("demo", "demo"),
     "eval": ("evaluate", "evaluate"),
+    "export": ("export", "export"),
     "load": ("load", "load"),
     "map": ("map", "draw_map"),
+    "restore": ("snapshot", "restore"),
     "search": ("search", "search"),
+    "snapshot": ("snapshot", "snapshot"),
     "status": ("status", "status"),
     "up": ("up", "up"),
 }

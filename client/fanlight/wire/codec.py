@@ -196,6 +196,7 @@ def to_info(info: CollectionInfo) -> collections_pb2.Collection:
         unindexed_items=info.unindexed_items,
         segments=info.segments,
         deleted=info.deleted,
+        restoring=info.restoring,
     )
 
 
@@ -208,6 +209,7 @@ def from_info(message: collections_pb2.Collection) -> CollectionInfo:
         unindexed_items=message.unindexed_items,
         segments=message.segments,
         deleted=message.deleted,
+        restoring=message.restoring,
     )
 
 

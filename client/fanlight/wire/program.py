@@ -17,9 +17,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import grpc
 import structlog
@@ -39,6 +39,10 @@ EXIT_CONFIG = 2
 _SWITCH_S = 0.0005
 
 _log = structlog.get_logger("fanlight.program")
+
+
+# Takes full names of services.
+Withdraw: TypeAlias = Callable[[Iterable[str]], Coroutine[Any, Any, None]]
 
 
 class ProgramConfig(Protocol):
@@ -67,11 +71,13 @@ class Program(Protocol):
         """Add the servicers; called before the port is bound."""
         ...
 
-    async def open(self, address: str) -> None:
+    async def open(self, address: str, withdraw: Withdraw) -> None:
         """Load what the servicers need; until it returns, calls are refused.
 
         Args:
             address: "host:port" that is bound, also where the configuration says port 0.
+            withdraw: for services that will not work any more; see `Shell.withdraw`. To be
+                called on the event loop.
         """
         ...
 
@@ -158,7 +164,7 @@ async def _live(
     try:
         if port_file is not None:
             _write_whole(port_file, where)
-        await program.open(where)
+        await program.open(where, shell.withdraw)
         await shell.set_serving(True)
         _log.info("serving", address=where)
         await stop.wait()

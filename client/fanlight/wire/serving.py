@@ -7,6 +7,7 @@ NOT_SERVING, and calls are refused, until the program says that it has loaded.
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterable
 from ipaddress import ip_address
 
 import grpc
@@ -45,6 +46,8 @@ class Shell:
         # pyright does not see that the package gives `health` its attribute `aio`.
         self._health = health.aio.HealthServicer()  # pyright: ignore[reportAttributeAccessIssue]
         self.grpc = grpc.aio.server(interceptors=(self._guard,), options=server_options(limits))
+        self._serving = False
+        self._withdrawn: frozenset[str] = frozenset()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self.grpc)
@@ -65,7 +68,7 @@ class Shell:
                 "credentials; expected a loopback address, or listen.insecure: true where the "
                 "network is trusted"
             )
-        await self._set_health(serving=False)
+        await self._tell_health()
         port = self._bind(listen)
         if listen.socket:
             self._bind_socket(listen.socket)
@@ -75,7 +78,17 @@ class Shell:
     async def set_serving(self, serving: bool) -> None:
         """Admit calls, or refuse them with NotReady; the health service says the same."""
         self._guard.admit(None if serving else "the server is not serving")
-        await self._set_health(serving=serving)
+        self._serving = serving
+        await self._tell_health()
+
+    async def withdraw(self, services: Iterable[str]) -> None:
+        """Have the health service say NOT_SERVING of these services from now on.
+
+        Of the server as a whole it says what it said before, and calls are admitted as before: a
+        service that is withdrawn refuses by itself what it cannot do.
+        """
+        self._withdrawn |= frozenset(services)
+        await self._tell_health()
 
     @property
     def calls_under_way(self) -> int:
@@ -93,11 +106,11 @@ class Shell:
         self._guard.drain()
         await self.grpc.stop(grace_s)
 
-    async def _set_health(self, *, serving: bool) -> None:
+    async def _tell_health(self) -> None:
         states = health_pb2.HealthCheckResponse
-        state = states.SERVING if serving else states.NOT_SERVING
         for name in ("", *SERVICES):
-            await self._health.set(name, state)
+            serving = self._serving and name not in self._withdrawn
+            await self._health.set(name, states.SERVING if serving else states.NOT_SERVING)
 
     def _bind(self, listen: ListenConfig) -> int:
         where = address(listen.host, listen.port)

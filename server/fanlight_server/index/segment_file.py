@@ -23,6 +23,7 @@ from fanlight_server.index import field_parts, string_ids
 from fanlight_server.index.block import Block, Columns
 from fanlight_server.index.graph import GraphArrays
 from fanlight_server.storage.files import publish
+from fanlight_server.storage.filesystem import LOCAL_FILES, FileSystem
 
 # On disk, do not change; see docs/format.md.
 MAGIC = b"FANLSEG\n"
@@ -64,6 +65,7 @@ def write(
     rows: Columns,
     vectors: Callable[[], Iterable[Floats]],
     graph: GraphArrays,
+    files: FileSystem = LOCAL_FILES,
 ) -> int:
     """Write a segment file durably; it appears whole or not at all.
 
@@ -73,6 +75,7 @@ def write(
         rows: its rows.
         vectors: gives their vectors in pieces; called twice.
         graph: the graph over them.
+        files: the file system.
 
     Returns:
         The CRC-32 of its header. The header holds those of all parts, so it stands for the
@@ -88,7 +91,7 @@ def write(
     text, offsets = _laid_out(header, table)
     crc = crc32(text)
     head = _PREFIX.pack(MAGIC, VERSION, len(text), crc) + text
-    publish(path, _chunks(head, parts, offsets))
+    publish(path, _chunks(head, parts, offsets), files)
     return crc
 
 

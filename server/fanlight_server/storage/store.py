@@ -12,7 +12,7 @@ import sqlite3
 import struct
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice, repeat
 from pathlib import Path
@@ -24,13 +24,13 @@ from isal.isal_zlib import crc32
 from fanlight.errors import Corruption, NotReady, Overloaded
 from fanlight.ids import empty
 from fanlight.model import Floats, IdColumn, IdType, Rows
+from fanlight_server.storage.disk import Disk
+from fanlight_server.storage.export import StoreExport
+from fanlight_server.storage.wal import Checkpoints
 
 FORMAT_VERSION = 1
 # SQLite's default limit of host parameters in one statement is 32,766 since 3.32.
 _PARAMETERS_MAX = 10_000
-# A checkpoint copies the WAL into the database with two fsyncs; 32 MiB of WAL make it rare
-# enough to vanish beside the writes.
-_WAL_PAGES = 2_000
 _PAGE_BYTES = 16_384
 
 _SCHEMA = """
@@ -148,13 +148,24 @@ class SegmentEntry:
 class Store:
     """One items.db."""
 
-    def __init__(self, path: Path, dim: int, id_type: IdType, *, create: bool) -> None:
+    def __init__(
+        self, path: Path, dim: int, id_type: IdType, disk: Disk | None = None, *, create: bool
+    ) -> None:
         """Open the database, or create it.
+
+        Args:
+            path: of the database.
+            dim: length of the vectors.
+            id_type: type of the ids.
+            disk: what it is on; None for one that nobody else asks.
+            create: whether to make it.
 
         Raises:
             Corruption: it is no database of this format, or it is not there.
+            Overloaded, NotReady: it is to be created and the disk is full or fails.
         """
         # constant after construction
+        self._disk = disk or Disk(path.parent)
         self._path = path
         self._name = f"{path.parent.name}/{path.name}"
         self._vector_bytes = 4 * dim
@@ -164,14 +175,19 @@ class Store:
         self._closed = threading.Event()
         if not create and not path.exists():
             raise Corruption(f"{self._name}: the file is missing")
-        with sqlite_errors(self._name):
+        with self._writing() if create else sqlite_errors(self._name):
             # used by the writer thread alone
             self._writer = self._connect()
             try:
                 self._prepare(create)
+                wal_bytes = self._disk.config.wal_bytes
+                self._checkpoints = Checkpoints(self._writer, path, wal_bytes)
             except BaseException:
                 self._writer.close()
                 raise
+
+    def _writing(self) -> AbstractContextManager[None]:
+        return self._disk.writing("items", self._name)
 
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(
@@ -183,7 +199,6 @@ class Store:
         db.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
-        db.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version == 0 and create:
             id_type = "TEXT" if self._id_type is IdType.STRING else "INTEGER"
@@ -228,9 +243,13 @@ class Store:
 
         Raises:
             Overloaded: the disk is full; nothing was changed.
-            Corruption: the database is damaged or cannot be written; nothing was changed.
+            NotReady: the disk has failed. If that was just now, the changes may be there after
+                the next start.
+            Corruption: the database is damaged; nothing was changed.
         """
-        with sqlite_errors(self._name):
+        self._disk.check_writable()
+        with self._writing():
+            self._checkpoints.run_if_due()
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 for change in changes:
@@ -289,6 +308,30 @@ class Store:
         with self._reader() as db, closing(db.execute(query, parameters)) as rows:
             return list(_Reach(bytes_max, with_vectors).within(islice(self._live(rows), n)))
 
+    def export(self, after: Any = None) -> StoreExport:
+        """Begin to read all live items as they are now; the caller closes it.
+
+        Args:
+            after: leave out the ids up to this one; None for all.
+        """
+        if self._closed.is_set():
+            raise _closing()
+        with sqlite_errors(self._name):
+            db = self._connect()
+            try:
+                db.execute("PRAGMA query_only = 1")
+                return StoreExport(db, _COLUMNS, self._exported, after)
+            except BaseException:
+                db.close()
+                raise
+
+    def _exported(self, rows: Iterable[Row]) -> Iterator[StoredItem]:
+        with sqlite_errors(self._name):
+            for item in self._live(rows):
+                if self._closed.is_set():
+                    raise _closing()
+                yield item
+
     def log_after(self, seq: int) -> Log:
         """Read the last change of each id that changed after `seq`.
 
@@ -329,9 +372,14 @@ class Store:
             return [SegmentEntry(*row) for row in db.execute(query)]
 
     def replace_segments(self, removed: Iterable[str], added: Iterable[SegmentEntry]) -> None:
-        """Change the list of segment files, durably and at once."""
-        with sqlite_errors(self._name), closing(self._connect()) as connection:
+        """Change the list of segment files, durably and at once.
+
+        Raises:
+            Overloaded, NotReady, Corruption: as for `write`.
+        """
+        with self._writing(), closing(self._connect()) as connection:
             connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA wal_autocheckpoint = 0")
             connection.execute("BEGIN IMMEDIATE")
             connection.executemany(
                 "DELETE FROM segments WHERE name = ?", [(name,) for name in removed]
