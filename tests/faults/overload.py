@@ -138,8 +138,9 @@ def recovery_s(seen: Seen, rate: float) -> float:
 
 
 def goodput(seen: Seen, seconds: float) -> float:
-    """Tell the searches a second that were answered."""
-    return seen.codes["OK"] / seconds
+    """Tell the searches a second that were answered while the load lasted, not after it."""
+    whole = int(seconds)
+    return sum(n for second, n in seen.good.items() if second < whole) / whole
 
 
 @dataclass(frozen=True)
