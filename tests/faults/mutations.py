@@ -68,6 +68,7 @@ SEEDS: dict[str, list[Callable[[], Message]]] = {
     "CollectionService/DeleteCollection": [
         lambda: collections_pb2.DeleteCollectionRequest(name="made", version=4)
     ],
+    "CollectionService/FinishRestore": [lambda: collections_pb2.FinishRestoreRequest(name="made")],
     "ItemService/UpsertItems": [_upsert],
     "ItemService/DeleteItems": [
         lambda: items_pb2.DeleteItemsRequest(
