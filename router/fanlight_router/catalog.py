@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
-from fanlight.errors import AlreadyExists, NotFound, NotReady, WrongShard
-from fanlight.filters import listed
+from fanlight.errors import NotFound, NotReady, WrongShard
 from fanlight.limits import Limits
 from fanlight.model import CollectionInfo, CollectionSpec, Coverage
-from fanlight.validation import check_min_coverage, check_spec
+from fanlight.validation import check_min_coverage, check_same, check_spec
 from fanlight_router.coverage import KnownItems, unite
 from fanlight_router.deadline import Deadline
 from fanlight_router.gather import demand, demand_all, gather, named
@@ -90,7 +89,7 @@ class ClusterCatalog:
             if best is None or best.deleted:
                 version = 1 if best is None else best.version + 1
             else:
-                _check_same(spec, best.spec)
+                check_same(spec, best.spec)
                 version = best.version
             infos = await self._change(
                 "creation",
@@ -220,28 +219,6 @@ class ClusterCatalog:
             answers |= others.answers
         await self._topology.refresh()
         return list(answers.values())
-
-
-def _check_same(wanted: CollectionSpec, existing: CollectionSpec) -> None:
-    differing = [
-        field.name
-        for field in fields(CollectionSpec)
-        if getattr(wanted, field.name) != getattr(existing, field.name)
-    ]
-    if differing:
-        expected, got = _shown(existing, differing), _shown(wanted, differing)
-        raise AlreadyExists(
-            f"collection {wanted.name!r} exists with other parameters: "
-            + ", ".join(f"{field} {expected[field]}, not {got[field]}" for field in differing),
-            field=differing[0],
-            expected=expected[differing[0]],
-            got=got[differing[0]],
-        )
-
-
-def _shown(spec: CollectionSpec, names: Sequence[str]) -> dict[str, str]:
-    shown = {name: str(getattr(spec, name)) for name in names}
-    return shown | ({"filterable": listed(spec.filterable)} if "filterable" in shown else {})
 
 
 def _united(parts: Sequence[CollectionInfo]) -> CollectionInfo:

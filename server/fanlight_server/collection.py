@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
-from fanlight.errors import DeadlineExceeded, FanlightError, NotReady, RowError
+from fanlight.errors import Corruption, DeadlineExceeded, FanlightError, NotReady, RowError
 from fanlight.exports import ExportRequest
 from fanlight.fields import FieldValues
 from fanlight.hits import attach, by_vector, first, real_ids, without_own
@@ -57,6 +57,7 @@ from fanlight_server.keeper import SegmentKeeper
 from fanlight_server.paging import from_token, to_token
 from fanlight_server.storage.disk import Disk
 from fanlight_server.storage.files import make_directory
+from fanlight_server.storage.marks import Expected
 from fanlight_server.storage.store import Change, Store, StoredItem
 from fanlight_server.storage.writer import GroupWriter
 
@@ -97,9 +98,12 @@ class Collection:
         disk: Disk | None = None,
         *,
         create: bool,
+        expected: Expected = Expected(),
         restoring: bool = False,
     ) -> None:
         """Open the collection in a directory, or create it there.
+
+        `expected` is what its catalog knows of its items.db.
 
         Raises:
             Corruption: the store is damaged or missing. (A damaged segment is rebuilt instead.)
@@ -119,7 +123,9 @@ class Collection:
         with disk.writing("directory", spec.name):
             make_directory(segments, disk.files)
         # own synchronisation
-        self._store = Store(path / "items.db", spec.dim, spec.id_type, disk, create=create)
+        self._store = Store(
+            path / "items.db", spec.dim, spec.id_type, disk, create=create, expected=expected
+        )
         self._index = Index(spec, index_config, now)
         self.keeper = SegmentKeeper(self._index, self._store, segments, spec, index_config, disk)
         try:
@@ -238,8 +244,30 @@ class Collection:
         stored = self._store.get(valid, bytes_max, with_vectors=with_vectors)
         found = {item.id: item for item in stored}
         present = np.fromiter((value in found for value in ids.tolist()), bool, len(ids))
-        items = [found[value] for value in ids[present].tolist()]
-        return self._items(items, ids[~present], with_vectors, with_payloads)
+        items, missing = [found[value] for value in ids[present].tolist()], ids[~present]
+        if len(missing):
+            self._check_gone(self._index.view.seqs_of(missing))
+        return self._items(items, missing, with_vectors, with_payloads)
+
+    def _check_gone(self, seqs: dict[Any, int]) -> None:
+        """Make sure that items which the store did not give were deleted since.
+
+        Its structures have no checksum: damage to one can hide rows, but not from the index.
+
+        Args:
+            seqs: by id, of a view that was taken after the store was asked.
+
+        Raises:
+            Corruption: the store has lost one of the items.
+        """
+        ids = empty(self.spec.id_type, len(seqs))
+        ids[:] = list(seqs)
+        stored = self._store.seqs_of(ids) if seqs else {}
+        for value, seq in seqs.items():
+            if stored.get(value, 0) < seq:
+                raise Corruption(
+                    f"{self.spec.name}@{self.version}/items.db: item {value!r} is gone"
+                )
 
     def scroll(
         self,
@@ -265,6 +293,8 @@ class Collection:
             after, page_size + 1, self._limits.message_bytes, with_vectors=with_vectors
         )
         shown = found[:page_size]
+        expected = self._index.view.seqs_between(after, shown[-1].id if found[page_size:] else None)
+        self._check_gone(_without(expected, shown))
         token = to_token(shown[-1].id) if len(found) > page_size else b""
         items = self._items(shown, empty(self.spec.id_type), with_vectors, with_payloads)
         return Page(items, token)
@@ -389,11 +419,34 @@ class Collection:
         self._index.upsert(change.ids, change.first_seq, change.vectors, fields)
         return 0
 
-    def close(self) -> None:
-        """Finish queued writes, stop builds and close the store; idempotent."""
+    @property
+    def last_seq(self) -> int:
+        """Tell the highest seq that is on disk."""
+        return self._store.last_seq()
+
+    @property
+    def pin(self) -> int:
+        """Tell the least generation that the catalog of this collection can have."""
+        return self._store.pin
+
+    def set_pin(self, generation: int) -> None:
+        """Remember a generation of the catalog, durably."""
+        self._store.set_pin(generation)
+
+    def drain(self) -> None:
+        """Finish queued writes and stop builds; idempotent."""
         self.keeper.stop()
         self._writer.close()
+
+    def close(self) -> None:
+        """Finish queued writes, stop builds and close the store; idempotent."""
+        self.drain()
         self._store.close()
+
+
+def _without(seqs: dict[Any, int], items: list[StoredItem]) -> dict[Any, int]:
+    ids = {item.id for item in items}
+    return {value: seq for value, seq in seqs.items() if value not in ids}
 
 
 def _all_but(left_out: list[int], n: int) -> Rows:

@@ -115,7 +115,7 @@ class CatalogCore(Protocol):
         """Let a collection that was created as `restoring` be read."""
         ...
 
-    def get(self, name: str) -> CollectionCore:
+    def get(self, name: str, field: str = "collection") -> CollectionCore:
         """Find a collection."""
         ...
 

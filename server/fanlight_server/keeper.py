@@ -13,6 +13,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -136,6 +137,7 @@ class SegmentKeeper:
             listed = self._relist(listed, opened)
         self._remove_unlisted({entry.name for entry in listed})
         log = self._store.log_after(min((entry.seq for entry in listed), default=0))
+        self._confirm_deletions(log)
         segments, indexed = self._match(opened, log)
         self._index.restore(segments, self._store.last_seq())
         self._append(log, np.flatnonzero(~log.deleted & ~indexed))
@@ -184,13 +186,26 @@ class SegmentKeeper:
             matched.append((segment, np.flatnonzero(dead)))
         return matched, indexed
 
+    def _confirm_deletions(self, log: Log) -> None:
+        """Compare deletions, which nothing else of the log needs to be read for, with their rows."""
+        deletions = np.flatnonzero(log.deleted)
+        for start in range(0, len(deletions), _RECOVERY_ROWS):
+            part = deletions[start : start + _RECOVERY_ROWS]
+            self._confirm(log, part, self._store.seqs_of(log.ids[part]))
+
+    @staticmethod
+    def _confirm(log: Log, part: Rows, seqs: dict[Any, int]) -> None:
+        told = zip(log.ids[part].tolist(), log.seqs[part].tolist(), strict=True)
+        if any(seqs.get(value) != seq for value, seq in told):
+            raise Corruption("items.db: an index of the database contradicts its rows")
+
     def _append(self, log: Log, changes: Rows) -> None:
         """Read items from the store, in the order of their seqs, into the head."""
         for start in range(0, len(changes), _RECOVERY_ROWS):
             part = changes[start : start + _RECOVERY_ROWS]
             item_of = {item.id: item for item in self._store.get(log.ids[part])}
-            if len(item_of) < len(part):
-                raise Corruption("items.db: an index of the database contradicts its rows")
+            seqs = {value: item.seq for value, item in item_of.items()}
+            self._confirm(log, part, seqs)
             items = [item_of[value] for value in log.ids[part].tolist()]
             flat = b"".join(item.vector for item in items)
             vectors = np.frombuffer(flat, dtype="<f4").reshape(len(part), self._spec.dim)

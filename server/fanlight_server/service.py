@@ -86,7 +86,7 @@ class CollectionServicer(collections_pb2_grpc.CollectionServiceServicer):
 
         def work() -> collections.GetCollectionResponse:
             _check_min_coverage(request)
-            info = self._catalog().get(request.name).info()
+            info = self._catalog().get(request.name, "name").info()
             coverage = _own_coverage(info.items)
             return collections.GetCollectionResponse(
                 collection=codec.to_info(info), coverage=coverage

@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from tests.storage.conftest import STILL, OpenCollection
 
@@ -25,6 +26,11 @@ def rows_of(export: CollectionExport) -> list[ExportRows]:
         taken.append(rows)
     export.close()
     return taken
+
+
+def connections(folder: Path) -> int:
+    files = psutil.Process().open_files()
+    return sum(f.path.startswith(str(folder)) and f.path.endswith("items.db") for f in files)
 
 
 def ids_in(rows: list[ExportRows]) -> list[object]:
@@ -98,7 +104,9 @@ def test_one_that_was_closed_gives_no_more(open_collection: OpenCollection, tmp_
     """It is ended by whoever closes it, also while rows are taken in another thread."""
     collection = open_collection(tmp_path / "c", SPEC, STILL, create=True)
     collection.upsert(batch(range(2_000), 1)).result()
+    before = connections(tmp_path)
     export = collection.export(ExportRequest("items", batch_rows=1))
+    assert connections(tmp_path) == before + 1
     caught: list[BaseException] = []
 
     def take_all() -> None:
@@ -111,6 +119,7 @@ def test_one_that_was_closed_gives_no_more(open_collection: OpenCollection, tmp_
     taker.start()
     export.close()
     taker.join(60)
+    assert connections(tmp_path) == before, "it still holds the log"
     with pytest.raises(DeadlineExceeded):
         export.take()
     assert caught

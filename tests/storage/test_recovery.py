@@ -21,6 +21,7 @@ from fanlight.model import IdType, ItemBatch, Metric
 from fanlight_server.catalog import Catalog
 from fanlight_server.collection import Collection
 from fanlight_server.index import index
+from fanlight_server.storage import marks
 from fanlight_server.storage.filesystem import LOCAL_FILES
 
 ID_TYPES = list(IdType)
@@ -372,6 +373,7 @@ def test_a_list_that_names_a_file_that_never_was(
     shard.catalog.close()
     with sqlite3.connect(segments.parent / "items.db") as db:
         db.execute("INSERT INTO segments VALUES ('00000999.seg', 1, 1)")
+        marks.write(db, marks.listing_of(db))
     db.close()
     shard.restart(STILL)
     assert "00000999.seg" in caplog.text

@@ -172,7 +172,7 @@ class FakeCatalog:
         self.calls.append(("create", spec, version))
         return self.movies.info()
 
-    def get(self, name: str) -> FakeCollection:
+    def get(self, name: str, field: str = "collection") -> FakeCollection:
         if name != "movies":
             raise NotFound(f"collection: there is none named {name!r}", field="collection")
         return self.movies

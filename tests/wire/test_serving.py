@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -89,9 +90,23 @@ async def test_all_interfaces_are_bound_where_the_network_is_trusted() -> None:
 
 
 async def test_a_port_belongs_to_one_server(shard: ServingShard) -> None:
-    """A second server on the same port is refused with the address and the reason."""
-    with pytest.raises(CannotListen, match=f"127.0.0.1:{shard.port}: address already in use"):
+    """A second server on the same port is refused with the address, the reason and the owner."""
+    expected = f"127.0.0.1:{shard.port}: address already in use by pid {os.getpid()} "
+    with pytest.raises(CannotListen, match=expected):
         await Shell(Limits()).start(ListenConfig(port=shard.port))
+
+
+async def test_a_socket_belongs_to_one_server(tmp_path: Path) -> None:
+    """A second server on the same socket is refused with the owner, who keeps it."""
+    path = tmp_path / "s.sock"
+    first, second = Shell(Limits()), Shell(Limits())
+    await first.start(ListenConfig(port=0, socket=str(path)))
+    with pytest.raises(CannotListen, match=f"s.sock: in use by pid {os.getpid()} "):
+        await second.start(ListenConfig(port=0, socket=str(path)))
+    await second.drain(0)
+    async with grpc.aio.insecure_channel(f"unix:{path}") as channel:
+        await asyncio.wait_for(channel.channel_ready(), 60)
+    await first.drain(0)
 
 
 async def test_a_drain_lets_calls_under_way_finish(

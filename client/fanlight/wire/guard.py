@@ -30,7 +30,7 @@ from fanlight.errors import (
     Overloaded,
 )
 from fanlight.limits import Limits
-from fanlight.wire.status import ERROR_KEY, status_of, to_error
+from fanlight.wire.status import ERROR_KEY, shortened, status_of, to_error
 
 OUR_SERVICES = "/fanlight."
 # With it gRPC clients in any language wait as long before their own retries (gRFC A6).
@@ -217,7 +217,7 @@ async def _abort(context: _Context, error: FanlightError) -> None:
     trailer: list[tuple[str, str | bytes]] = [(ERROR_KEY, to_error(error).SerializeToString())]
     if error.retry_after_s is not None:
         trailer.append((_PUSHBACK_KEY, str(math.ceil(error.retry_after_s * 1000))))
-    await context.abort(status_of(error), error.message, tuple(trailer))
+    await context.abort(status_of(error), shortened(error.message), tuple(trailer))
 
 
 @dataclass(frozen=True, slots=True)

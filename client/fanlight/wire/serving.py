@@ -6,6 +6,7 @@ NOT_SERVING, and calls are refused, until the program says that it has loaded.
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Iterable
 from ipaddress import ip_address
@@ -17,6 +18,7 @@ from grpc_reflection.v1alpha import reflection
 from fanlight.config import ConfigError, ListenConfig
 from fanlight.errors import FanlightError
 from fanlight.limits import Limits
+from fanlight.ports import owner_of, owner_of_socket
 from fanlight.v1 import cluster_pb2, collections_pb2, items_pb2, search_pb2
 from fanlight.wire.connections import server_options
 from fanlight.wire.guard import Guard
@@ -119,11 +121,16 @@ class Shell:
             try:
                 return self.grpc.add_insecure_port(where)
             except RuntimeError:
-                reason = "address already in use"
+                reason = _in_use(listen.port)
         raise CannotListen(f"cannot listen on {where}: {reason}")
 
     def _bind_socket(self, path: str) -> None:
-        """Bind a Unix socket; one that a dead process left behind is replaced."""
+        """Bind a Unix socket; one that a dead process left behind is replaced.
+
+        gRPC would replace that of a living process as well, whose clients then never find it again.
+        """
+        if owner := owner_of_socket(path):
+            raise CannotListen(f"cannot listen on the socket {path}: in use by {owner}")
         try:
             self.grpc.add_insecure_port(f"unix:{path}")
         except RuntimeError:
@@ -142,6 +149,10 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _in_use(port: int) -> str:
+    return f"address already in use by {owner_of(port)}"
+
+
 def _bind_error(listen: ListenConfig) -> str | None:
     """Ask the system why an address cannot be bound, since gRPC does not pass it on."""
     family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
@@ -149,4 +160,6 @@ def _bind_error(listen: ListenConfig) -> str | None:
         with socket.create_server((listen.host, listen.port), family=family):
             return None
     except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            return _in_use(listen.port)
         return (error.strerror or "no such address").partition(" (")[0].lower()

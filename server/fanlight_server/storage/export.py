@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from fanlight.errors import DeadlineExceeded
 
 if TYPE_CHECKING:
-    from fanlight_server.storage.store import Row, StoredItem
+    from fanlight_server.storage.rows import Row
+    from fanlight_server.storage.store import StoredItem
 
 
 class StoreExport:
@@ -51,7 +52,8 @@ class StoreExport:
         counting = f"SELECT count(*) FROM items WHERE deleted = 0 {condition}"
         self.items = int(db.execute(counting, parameters).fetchone()[0])
         query = f"SELECT {columns} FROM items WHERE TRUE {condition} ORDER BY id"
-        self._rows = checked(db.execute(query, parameters))
+        self._cursor = db.execute(query, parameters)
+        self._rows = checked(self._cursor)
 
     def take(self, rows: int, size: int) -> list[StoredItem]:
         """Read the next items, by ascending id.
@@ -94,6 +96,9 @@ class StoreExport:
     def _close_if_asked(self) -> None:
         if self._closed.is_set() and self._lock.acquire(blocking=False):
             try:
+                # First the cursor: SQLite keeps a connection, and its moment, for as long as a
+                # statement of it is under way.
+                self._cursor.close()
                 self._db.close()
             finally:
                 self._lock.release()
