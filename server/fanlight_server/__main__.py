@@ -14,6 +14,7 @@ from fanlight.v1.cluster_pb2_grpc import add_ClusterServiceServicer_to_server
 from fanlight.v1.collections_pb2_grpc import add_CollectionServiceServicer_to_server
 from fanlight.v1.items_pb2_grpc import add_ItemServiceServicer_to_server
 from fanlight.v1.search_pb2_grpc import add_SearchServiceServicer_to_server
+from fanlight.wire.answers import AnswerRoom
 from fanlight.wire.program import Withdraw, run
 from fanlight_server.catalog import Catalog
 from fanlight_server.config import ServerConfig
@@ -53,12 +54,11 @@ class ShardServer:
 
     def register(self, server: grpc.aio.Server) -> None:
         """Add the servicers."""
-        config, catalog, workers = self._config, self._catalog.result, self._workers
+        catalog, workers = self._catalog.result, self._workers
+        answers = AnswerRoom(self._config.limits)
         add_CollectionServiceServicer_to_server(CollectionServicer(catalog, workers), server)
-        add_ItemServiceServicer_to_server(ItemServicer(catalog, workers, config.limits), server)
-        add_SearchServiceServicer_to_server(
-            SearchServicer(self._executor, config.limits.message_bytes), server
-        )
+        add_ItemServiceServicer_to_server(ItemServicer(catalog, workers, answers), server)
+        add_SearchServiceServicer_to_server(SearchServicer(self._executor, answers), server)
         add_ClusterServiceServicer_to_server(
             ClusterServicer(catalog, workers, lambda: self._address), server
         )
