@@ -16,6 +16,7 @@ from fanlight.errors import FanlightError, InvalidRequest, NotReady
 from fanlight.model import Hits, SearchRequest
 from fanlight.v1 import search_pb2 as pb
 from fanlight.wire import codec
+from fanlight.wire.authorizer import check_collection
 from fanlight.wire.guard import answer_too_large, for_caller
 from fanlight.wire.status import to_error
 
@@ -87,6 +88,7 @@ class AnswerStream:
             if tag in self._searching:
                 raise InvalidRequest.of_field("tag", "one that is not under way", str(tag))
             timeout_s = tagged.timeout_ms / 1000 if tagged.HasField("timeout_ms") else None
+            check_collection(tagged.search.collection)
             search = self._submit(codec.from_search(tagged.search), timeout_s)
         except FanlightError as error:
             self._add(pb.TaggedAnswer(tag=tag, error=to_error(error)))
