@@ -15,6 +15,7 @@
 
 from importlib.metadata import version
 
+from fanlight.access.tls import Tls
 from fanlight.aio import AsyncClient, AsyncCollection
 from fanlight.client import Client, Collection
 from fanlight.cluster import ClusterStatus, ShardState, ShardStatus
@@ -85,6 +86,7 @@ __all__ = [
     "ShardIdentity",
     "ShardState",
     "ShardStatus",
+    "Tls",
     "Unauthenticated",
     "UpsertResult",
     "WrongShard",

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from fanlight.backups import ClientRestores, CollectionExports
 from fanlight.cluster import ClusterStatus
 from fanlight.conditions import FilterLike
+from fanlight.credentials import KeyLike, TlsLike, identity_of
 from fanlight.driver import Driver
 from fanlight.ids import IdsLike
 from fanlight.inputs import OnError, Payload, as_name
@@ -26,7 +27,7 @@ from fanlight.model import (
     UpsertResult,
 )
 from fanlight.operations import Operations, search_parameters
-from fanlight.transport import Transport
+from fanlight.transport import Addresses, Transport
 
 
 class Client(ClientRestores):
@@ -46,6 +47,9 @@ class Client(ClientRestores):
         *,
         timeout: float | None = None,
         max_attempts: int = 4,
+        tls: TlsLike = None,
+        api_key: KeyLike = None,
+        insecure: bool = False,
     ) -> None:
         """Prepare a client; nothing is sent.
 
@@ -55,12 +59,21 @@ class Client(ClientRestores):
             timeout: seconds for each request of a call that says nothing else; None for the
                 defaults.
             max_attempts: times a request is sent at the most; 1 for no second try.
+            tls: a `fanlight.Tls` with the files to encrypt with; True for the authorities that
+                come with gRPC; False for plain text; None for what the environment says
+                (FANLIGHT_TLS_CA and others), or plain text.
+            api_key: shown with every call, or what gives it each time; None for what the
+                environment says (FANLIGHT_API_KEY), "" for none.
+            insecure: whether to send the key to other hosts in plain text.
 
         Raises:
-            InvalidRequest: an argument cannot be.
+            InvalidRequest: an argument or a file cannot be, or the key would go to another host
+                in plain text.
         """
         self._operations = Operations(timeout, max_attempts)
-        self._transport: Driver = Transport(addresses)
+        routers = Addresses(addresses)
+        identity = identity_of(tls, api_key, routers.every, insecure=insecure)
+        self._transport: Driver = Transport(routers, identity)
 
     def create_collection(
         self,

@@ -12,7 +12,7 @@ import os
 import random
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
-from contextlib import aclosing, closing, contextmanager
+from contextlib import aclosing, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -23,6 +23,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
+from fanlight.access.files import BadFile
 from fanlight.calls import Call, Open, Operation, Rpc, Search, Step, Window
 from fanlight.company import Company
 from fanlight.driver import Driver, Flight
@@ -35,9 +36,10 @@ from fanlight.errors import (
     PartialResult,
 )
 from fanlight.model import Hits, SearchRequest
-from fanlight.searches import StreamedSearches
+from fanlight.searches import StreamBroke, StreamedSearches
 from fanlight.stacking import STACK_QUERIES, ClientBounds, size_of
 from fanlight.wire.channels import channel_options
+from fanlight.wire.dialing import Identity, Seat
 from fanlight.wire.status import from_rpc_error
 
 T = TypeVar("T")
@@ -158,24 +160,33 @@ class Connections(Generic[ChannelT]):
             raise InvalidRequest("the client is closed")
 
     @contextmanager
-    def translating(self, address: str) -> Iterator[None]:
+    def translating(self, address: str, loop: Loop = None) -> Iterator[None]:
         """Turn the errors of a call into Fanlight's, and turn away from a router of no use."""
         try:
             yield
         except grpc.RpcError as error:
             failure = from_rpc_error(error)
-            self.note(failure, address)
+            self.note(failure, address, loop)
             raise failure from error
         except (ValueError, grpc.FutureCancelledError, grpc.aio.UsageError):
             # What gRPC raises when the channel is closed under a call.
             self.check_open()
             raise
 
-    def note(self, failure: FanlightError, address: str) -> None:
+    def note(self, failure: FanlightError, address: str, loop: Loop = None) -> None:
         """Turn away from a router of no use; a failure after `close` is the user's."""
         self.check_open()
         if _is_of_no_use(failure):
             self.addresses.leave(address)
+        if isinstance(failure, NotReady):
+            self._renew(address, loop)
+
+    def _renew(self, address: str, loop: Loop) -> None:
+        """Take new certificates, if there are any: the old ones may be why nobody answers."""
+        connection = self._made.get((loop, address))
+        if connection is not None and isinstance(connection.channel, Seat):
+            with suppress(BadFile):  # the failure tells more than a file that is half written
+                connection.channel.renew()
 
 
 def _is_of_no_use(failure: FanlightError) -> bool:
@@ -192,12 +203,10 @@ def _fail(error: FanlightError) -> NoReturn:
 class Transport(Driver):
     """Drives operations for threads, over gRPC. Thread-safe."""
 
-    def __init__(self, addresses: str | Sequence[str]) -> None:
-        self.addresses = Addresses(addresses)
-        self._connections = Connections(
-            self.addresses,
-            lambda address: grpc.insecure_channel(address, options=channel_options()),
-        )
+    def __init__(self, addresses: Addresses, identity: Identity | None = None) -> None:
+        self.addresses = addresses
+        dial = (identity or Identity()).channel
+        self._connections = Connections(addresses, lambda address: dial(address, channel_options()))
         self._pid, self._company = os.getpid(), Company(self._ask, ClientBounds())
 
     def check_open(self) -> None:
@@ -271,16 +280,15 @@ class Transport(Driver):
 class AsyncTransport:
     """Drives operations on event loops, each with channels of its own."""
 
-    def __init__(self, addresses: str | Sequence[str]) -> None:
-        self.addresses = Addresses(addresses)
-        self._connections = Connections(
-            self.addresses,
-            lambda address: grpc.aio.insecure_channel(address, options=channel_options()),
-        )
+    def __init__(self, addresses: Addresses, identity: Identity | None = None) -> None:
+        self.addresses = addresses
+        self._identity = identity or Identity()
+        dial = self._identity.async_channel
+        self._connections = Connections(addresses, lambda address: dial(address, channel_options()))
 
     def for_threads(self) -> Transport:
         """Make a transport for threads to the same routers; whoever asks closes it."""
-        return Transport(self.addresses.every)
+        return Transport(Addresses(self.addresses.every), self._identity)
 
     async def run(self, operation: Operation[T]) -> T:
         """Drive an operation to its end; see `Transport.run`."""
@@ -322,19 +330,21 @@ class AsyncTransport:
         """Send a small search on the stream, where it meets others; a large one by itself."""
         if size_of(step.request) >= STACK_QUERIES // 2:
             return step.hits(await self._call(step.call))
-        address = self.addresses.current
-        connection = self._connections.to(address, asyncio.get_running_loop())
+        address, loop = self.addresses.current, asyncio.get_running_loop()
+        connection = self._connections.to(address, loop)
         if connection.searches is None:
             connection.searches = StreamedSearches(connection.channel)
         try:
             return await connection.searches.search(step.request, step.timeout_s)
+        except StreamBroke:
+            return step.hits(await self._call(step.call))
         except FanlightError as failure:
-            self._connections.note(failure, address)
+            self._connections.note(failure, address, loop)
             raise
 
     async def _call(self, call: Call) -> Message:
         address, loop = self.addresses.current, asyncio.get_running_loop()
-        with self._connections.translating(address):
+        with self._connections.translating(address, loop):
             method = self._connections.method(call.rpc, address, loop)
             try:
                 response: Message = await method(call.request, timeout=call.timeout_s)

@@ -21,6 +21,7 @@ from fanlight_router.coverage import KnownItems
 from fanlight_router.fanout import Fanout
 from fanlight_router.items import PlacedItems
 from fanlight_router.remote import RemoteShard, SearchEncoder
+from fanlight_router.renewal import Credentials
 from fanlight_router.service import (
     ClusterServicer,
     CollectionServicer,
@@ -38,7 +39,8 @@ class Router:
         self._limits = config.limits
         self._deadlines = Deadlines(config.timeouts)
         self._known = KnownItems()
-        self._shards = _shards(config)
+        self._credentials = Credentials(config)
+        self._shards = _shards(config, self._credentials)
         self._topology = Topology(
             config.cluster, self._shards, self._known, config.timeouts.probe_s, VERSION
         )
@@ -62,18 +64,27 @@ class Router:
     async def open(self, address: str, withdraw: Withdraw) -> None:
         """Look at every shard once, whether it answers or not."""
         await self._topology.start()
+        self._credentials.start(self._shards)
 
     async def close(self) -> None:
         """Stop watching and close the channels."""
         await self._topology.close()
+        await self._credentials.close()
         await asyncio.gather(*(shard.close() for shard in self._shards))
 
 
-def _shards(config: RouterConfig) -> list[RemoteShard]:
+def _shards(config: RouterConfig, credentials: Credentials) -> list[RemoteShard]:
     shard_map = ShardMap(config.cluster, config.shards)
     encoder = SearchEncoder()
     return [
-        RemoteShard(identity, address, encoder, config.limits.message_bytes, target)
+        RemoteShard(
+            identity,
+            address,
+            encoder,
+            config.limits.message_bytes,
+            target,
+            credentials.for_target(target),
+        )
         for identity, address, target in zip(
             shard_map.identities, shard_map.addresses, config.targets, strict=True
         )

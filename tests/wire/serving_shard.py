@@ -20,6 +20,7 @@ from fanlight.v1 import types_pb2 as pb
 from fanlight.wire import codec
 from fanlight.wire.answers import AnswerRoom
 from fanlight.wire.channels import channel_options
+from fanlight.wire.security import Security
 from fanlight.wire.serving import Shell
 from fanlight.wire.status import ERROR_KEY
 from fanlight_server.executor import SearchExecutor
@@ -76,9 +77,11 @@ class ServingShard:
 
 
 @asynccontextmanager
-async def serving_shard(limits: Limits, threads: int) -> AsyncIterator[ServingShard]:
+async def serving_shard(
+    limits: Limits, threads: int, security: Security | None = None
+) -> AsyncIterator[ServingShard]:
     """Start a server and connect to it; stop it at the end."""
-    shell, catalog, workers = Shell(limits), FakeCatalog(), Workers(4)
+    shell, catalog, workers = Shell(limits, security), FakeCatalog(), Workers(4)
     executor = SearchExecutor(catalog.get, threads, limits)
     register(shell.grpc, catalog, executor, workers, limits)
     port = await shell.start(ListenConfig(port=0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, cast
@@ -86,6 +87,18 @@ async def test_all_interfaces_are_bound_where_the_network_is_trusted() -> None:
     """With `insecure: true` any host of this machine is bound."""
     shell = Shell(Limits())
     assert await shell.start(ListenConfig(host="0.0.0.0", port=0, insecure=True)) > 0
+    await shell.drain(0)
+
+
+async def test_reflection_can_be_left_out() -> None:
+    """A server that is told so describes itself to nobody."""
+    shell = Shell(Limits())
+    port = await shell.start(ListenConfig(port=0, reflection=False))
+    await shell.set_serving(True)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
+        call = stub.ServerReflectionInfo()
+        assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
     await shell.drain(0)
 
 
@@ -176,6 +189,7 @@ async def test_a_socket_serves_beside_the_port(tmp_path: Path) -> None:
     shell = Shell(Limits())
     await shell.start(ListenConfig(port=0, socket=str(path)))
     await shell.set_serving(True)
+    assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, "for this user alone"
     try:
         async with grpc.aio.insecure_channel(f"unix:{path}") as channel:
             request = health_pb2.HealthCheckRequest()

@@ -23,6 +23,7 @@ _COMMANDS = {
     "demo": ("demo", "demo"),
     "eval": ("evaluate", "evaluate"),
     "export": ("export", "export"),
+    "keys": ("keys", "keys"),
     "load": ("load", "load"),
     "map": ("map", "draw_map"),
     "restore": ("snapshot", "restore"),

@@ -83,7 +83,7 @@ def demo(data: Path | None, shards: int) -> None:
         out.print(f"Starting {shards} shards and a router as processes of this machine.")
         with (
             LocalCluster(LocalConfig(cluster=shape)) as cluster,
-            fanlight.Client(cluster.address) as client,
+            fanlight.Client(cluster.address, tls=False, api_key="") as client,
         ):
             recall = _run(client, packages)
     if recall < _RECALL_DEMANDED:

@@ -22,6 +22,7 @@ from fanlight.model import Hits, SearchRequest
 from fanlight.stacking import size_of
 from fanlight.v1 import search_pb2 as pb
 from fanlight.wire import codec
+from fanlight.wire.authorizer import check_collection
 from fanlight.wire.guard import answer_too_large, for_caller
 from fanlight.wire.status import to_error
 
@@ -152,6 +153,7 @@ class AnswerStream:
             if tag in self._searching or tag in self._held:
                 raise InvalidRequest.of_field("tag", "one that is not under way", str(tag))
             timeout_s = tagged.timeout_ms / 1000 if tagged.HasField("timeout_ms") else None
+            check_collection(tagged.search.collection)
             request = codec.from_search(tagged.search)
             size = self._answers.take(request)
             if size:

@@ -1,9 +1,9 @@
 """The one interceptor: what happens around every call of a Fanlight service.
 
-Laws: a call is admitted, decoded, answered and translated here, so servicers only decode
-columns, call and encode. A malformed message is INVALID_ARGUMENT. What is not a FanlightError
-is a bug: it is logged once under an id, and the caller learns the id alone. Other services
-(health, reflection) pass untouched.
+Laws: a call is authorized, admitted, decoded, answered and translated here, so servicers only
+decode columns, call and encode. A malformed message is INVALID_ARGUMENT. What is not a
+FanlightError is a bug: it is logged once under an id, and the caller learns the id alone. Of
+other services, health passes untouched, and so does reflection where anybody may call.
 """
 
 from __future__ import annotations
@@ -12,8 +12,14 @@ import asyncio
 import math
 import secrets
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from contextlib import (
+    AbstractContextManager,
+    aclosing,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import grpc
@@ -30,6 +36,7 @@ from fanlight.errors import (
     Overloaded,
 )
 from fanlight.limits import Limits
+from fanlight.wire.authorizer import Authorizer
 from fanlight.wire.status import ERROR_KEY, shortened, status_of, to_error
 
 OUR_SERVICES = "/fanlight."
@@ -43,6 +50,9 @@ _DRAINING = "the server is draining"
 _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 _Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[_Handler | None]]"
+
+# What every call is fenced with where anybody may call.
+_NO_FENCE = nullcontext()
 
 _log = structlog.get_logger("fanlight.wire")
 
@@ -77,8 +87,10 @@ class Guard(grpc.aio.ServerInterceptor):
         calls_under_way: calls being answered, streams included.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, authorizer: Authorizer | None = None) -> None:
+        """Take what it enforces; without an authorizer anybody may call."""
         self._limits = limits
+        self._authorizer = authorizer
         self._wrapped: dict[str, _Handler] = {}
         self._streams: set[_Requests] = set()
         self._requests_room = Room("request", limits.bytes_in_flight)
@@ -108,24 +120,50 @@ class Guard(grpc.aio.ServerInterceptor):
         wrapped = self._wrapped.get(name)
         if wrapped is None:
             handler = await continuation(handler_call_details)
-            if handler is None or not name.startswith(OUR_SERVICES):
+            if handler is None:
+                return None
+            if not self._is_guarded(name):
                 return handler
-            wrapped = self._wrapped[name] = self._wrap(_Method.of(name, handler))
+            method = self._fenced(_Method.of(name, handler))
+            wrapped = self._wrapped[name] = self._wrap(method)
         return wrapped
+
+    def _is_guarded(self, name: str) -> bool:
+        """Tell whether a method is ours, or somebody else's that not everybody may call."""
+        if name.startswith(OUR_SERVICES):
+            return True
+        return self._authorizer is not None and not self._authorizer.is_open(name)
+
+    def _fenced(self, method: _Method) -> _Method:
+        """Let the authorizer see what a method is asked and answers."""
+        judge = self._authorizer
+        if judge is None:
+            return method
+        return replace(
+            method,
+            decode=judge.reading(method.name, method.decode),
+            encode=judge.writing(method.name, method.encode, streams=method.response_streaming),
+        )
+
+    def _fence(self, method: _Method, context: _Context) -> AbstractContextManager[None]:
+        judge = self._authorizer
+        return _NO_FENCE if judge is None else judge.call(method.name, context)
 
     def _wrap(self, method: _Method) -> _Handler:
         answer = self._answer_stream if method.response_streaming else self._answer_one
 
         async def of_one(received: AsyncIterable[bytes], context: _Context) -> bytes | None:
             async with _translating(method, context):
-                blob = await self._arrived(received)
-                with self._admitted(method), self._room_for(len(blob)):
-                    return await answer(method, method.decoded(blob), context)
+                with self._fence(method, context):
+                    blob = await self._arrived(received)
+                    with self._admitted(method), self._room_for(len(blob)):
+                        return await answer(method, method.decoded(blob), context)
 
         async def of_many(received: AsyncIterable[bytes], context: _Context) -> bytes | None:
             async with _translating(method, context):
-                with self._admitted(method), self._requests(method, received) as requests:
-                    return await answer(method, requests, context)
+                with self._fence(method, context), self._admitted(method):
+                    with self._requests(method, received) as requests:
+                        return await answer(method, requests, context)
 
         # To gRPC each is a stream of requests, since for a single one it waits without a limit.
         make = _MAKE_HANDLER[method.response_streaming]

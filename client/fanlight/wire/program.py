@@ -25,10 +25,20 @@ import grpc
 import structlog
 import uvloop
 
-from fanlight.config import ConfigError, ListenConfig, LogConfig, as_mapping, dump, load
+from fanlight.config import (
+    AccessConfig,
+    ConfigError,
+    ListenConfig,
+    LogConfig,
+    TlsConfig,
+    as_mapping,
+    dump,
+    load,
+)
 from fanlight.errors import FanlightError
 from fanlight.limits import Limits
 from fanlight.wire.connections import raise_descriptor_limit
+from fanlight.wire.security import Security
 from fanlight.wire.serving import Shell, address
 
 VERSION = importlib.metadata.version("fanlight")
@@ -51,6 +61,16 @@ class ProgramConfig(Protocol):
     @property
     def listen(self) -> ListenConfig:
         """Where it listens."""
+        ...
+
+    @property
+    def tls(self) -> TlsConfig:
+        """How it encrypts."""
+        ...
+
+    @property
+    def access(self) -> AccessConfig:
+        """Who may call."""
         ...
 
     @property
@@ -110,7 +130,7 @@ def run(
     """
     arguments = _parser(name, description).parse_args(argv)
     try:
-        config = load(config_class, arguments.config, arguments.set)
+        config = load(config_class, arguments.config, [*arguments.set, *arguments.insecure])
         if arguments.print_config:
             sys.stdout.write(dump(config))
             return 0
@@ -142,6 +162,13 @@ def _parser(name: str, description: str) -> argparse.ArgumentParser:
         help="override one key, e.g. listen.port=7701; repeatable",
     )
     parser.add_argument(
+        "--insecure",
+        action="append_const",
+        const="listen.insecure=true",
+        default=[],
+        help="let other hosts in without encryption or credentials; for trusted networks",
+    )
+    parser.add_argument(
         "--print-config", action="store_true", help="print the effective configuration and exit"
     )
     parser.add_argument(
@@ -158,7 +185,9 @@ async def _live(
 ) -> None:
     """Bind, load, serve until told to stop, drain, close."""
     stop = _stop_event(exit_with_parent)
-    shell, program = Shell(config.limits), make(config)
+    security = Security.of(config.tls, config.access)
+    security.check(config.listen)
+    shell, program = Shell(config.limits, security), make(config)
     program.register(shell.grpc)
     where = address(config.listen.host, await shell.start(config.listen))
     try:

@@ -109,6 +109,11 @@ def from_rpc_error(error: grpc.RpcError) -> FanlightError:
     return cls(f"{code.name}: {details}" if details else code.name)
 
 
+def has_detail(error: grpc.aio.AioRpcError) -> bool:
+    """Tell whether the peer itself said what is wrong."""
+    return any(key == ERROR_KEY for key, _ in error.trailing_metadata() or ())
+
+
 def to_row_errors(rows: tuple[RowError, ...]) -> list[pb.RowError]:
     """Put row errors on the wire."""
     return [pb.RowError(row=r.row, error=to_error(r.error)) for r in rows]

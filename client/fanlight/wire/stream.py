@@ -17,7 +17,7 @@ told that nobody waits, and a late answer is dropped. A stream that breaks fails
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import grpc
 
-from fanlight.errors import DeadlineExceeded, FanlightError, Overloaded
+from fanlight.errors import DeadlineExceeded, FanlightError, NotReady, Overloaded
 from fanlight.v1 import search_pb2 as pb
 from fanlight.wire.status import from_error
 
@@ -132,6 +132,16 @@ class SearchStream:
         self._session = _Session(self._open_stream, self._on_break)
         return self._session
 
+    def replace(self) -> Callable[[float], Awaitable[None]]:
+        """Open another stream, for all further searches.
+
+        Returns:
+            What ends the old one when its last search is answered, or after so many seconds.
+        """
+        session, self._session = self.open(), None
+        self.open()
+        return session.finish
+
     async def close(self) -> None:
         """End the stream; searches on it fail."""
         sessions = [*self._retired, *([self._session] if self._session else [])]
@@ -142,7 +152,7 @@ class _Session:
     """One opened stream, until it breaks."""
 
     def __init__(self, open_stream: OpenStream, on_break: OnBreak) -> None:
-        self.ended = self._is_closing = self._is_retired = False
+        self.ended = self._is_closing = self._is_replaced = False
         # By tag; a search that is done, for whatever reason, is in neither.
         self._waiting: dict[int, _Search] = {}
         self._sent: dict[int, tuple[_Search, _Message]] = {}
@@ -163,7 +173,7 @@ class _Session:
 
     def retire(self) -> None:
         """End the requests once all searches were sent; the server then ends the stream."""
-        self._is_retired = True
+        self._is_replaced = True
         self._arrived.set()
 
     def add(self, search: _Search) -> None:
@@ -185,11 +195,20 @@ class _Session:
                 self._messages -= 1
                 self._returned.set()
 
-    async def close(self) -> None:
-        """End the requests, upon which the server ends the stream; do not wait long for that."""
+    async def finish(self, timeout_s: float) -> None:
+        """Send and answer what has been added, and end without being taken for a break."""
+        self.retire()
+        await asyncio.wait([self._reader], timeout=timeout_s)
+        await self.close()
+
+    def _end_requests(self) -> None:
         self._is_closing = True
         self._arrived.set()
         self._returned.set()
+
+    async def close(self) -> None:
+        """End the requests, upon which the server ends the stream; do not wait long for that."""
+        self._end_requests()
         await asyncio.wait([self._reader], timeout=_CLOSE_S)
         self._reader.cancel()
         with suppress(asyncio.CancelledError):
@@ -200,7 +219,7 @@ class _Session:
         """Give gRPC the next message whenever it has taken the last one."""
         while True:
             await self._turn()
-            if self._is_closing or (self._is_retired and not self._waiting):
+            if self._is_closing or (self._is_replaced and not self._waiting):
                 return
             message = self._pack()
             if message.searches or message.cancelled:
@@ -208,7 +227,7 @@ class _Session:
 
     async def _turn(self) -> None:
         """Wait until there is something to say, and until a message is answered if one is under way."""
-        while not (self._waiting or self._given_up or self._is_closing or self._is_retired):
+        while not (self._waiting or self._given_up or self._is_closing or self._is_replaced):
             self._arrived.clear()
             await self._arrived.wait()
         if self._messages:
@@ -249,12 +268,8 @@ class _Session:
             failure = error
         finally:
             self.ended = True
-            self._fail_all(failure)
-
-    def _fail_all(self, failure: grpc.aio.AioRpcError | None) -> None:
-        """Fail what was not answered; the end of a stream that was retired is no failure."""
-        if self._sent or self._waiting or not self._is_retired:
-            reason = self._on_break(failure)
+            replaced = NotReady("the connection was replaced")
+            reason = replaced if self._is_replaced else self._on_break(failure)
             sent = [search for search, _ in self._sent.values()]
             for search in (*sent, *self._waiting.values()):
                 if not search.answer.done():
