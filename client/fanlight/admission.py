@@ -19,6 +19,9 @@ _KINDS = 256
 # What an unknown kind is taken for until the first work of any kind was done: a walk scores about
 # 16 rows for each candidate that it keeps, and a core multiplies some 10 numbers a nanosecond.
 _SECONDS_A_UNIT = 2e-9
+# What an unknown kind is taken for at the most. Most of what a small search takes has nothing to do
+# with its units, so a large one that is judged by small ones would seem to take minutes.
+_SECONDS_A_UNIT_MAX = 20e-9
 # How much the last work counts beside all before it.
 _NEWEST_SHARE = 0.2
 # Advice to come back is never sooner: it takes a message to the server and one back, and a queue
@@ -41,7 +44,7 @@ class Pace:
     """How long work takes, learned from the work that was done.
 
     Work has a kind and a size in units. A kind that was seen before takes what it took the last
-    time, unit by unit; another one what units take in general. For threads: a race loses
+    time, unit by unit; another one what units take in general, if that is little. For threads: a race loses
     a lesson.
     """
 
@@ -55,7 +58,8 @@ class Pace:
 
     def seconds(self, kind: Hashable, units: float) -> float:
         """Tell how long work is likely to take."""
-        return units * self._of_kind.get(kind, self._in_general)
+        pace = self._of_kind.get(kind)
+        return units * (min(self._in_general, _SECONDS_A_UNIT_MAX) if pace is None else pace)
 
     def learn(self, kind: Hashable, units: float, seconds: float) -> None:
         """Take note of how long work took."""

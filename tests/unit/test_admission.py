@@ -35,10 +35,25 @@ def test_the_pace_of_a_kind_is_that_of_the_last_time() -> None:
     pace = Pace()
     assert not pace.knows("a")
     for _ in range(50):
-        pace.learn("a", 10, 5.0)
+        pace.learn("a", 1e9, 5.0)
     assert pace.knows("a")
-    assert pace.seconds("a", 4) == pytest.approx(2.0)
-    assert pace.seconds("b", 4) == pytest.approx(2.0, rel=0.01)
+    assert pace.seconds("a", 4e8) == pytest.approx(2.0)
+    assert pace.seconds("b", 4e8) == pytest.approx(2.0, rel=0.01)
+
+
+def test_small_searches_say_nothing_of_large_ones() -> None:
+    """A large search of an unknown kind is let in, though a small one took long for its size."""
+    pace, queue = Pace(), Queue(1.0, servers=2)
+    for _ in range(50):
+        pace.learn("small", 800, 0.005)
+    queue.enter(pace.seconds("large", 4.8e6), 60.0)
+    queue.enter(pace.seconds("large", 4.8e6), 60.0)
+
+
+def test_the_last_time_counts_most() -> None:
+    """A kind takes what it took the last time."""
+    pace = Pace()
+    pace.learn("a", 10, 5.0)
     pace.learn("a", 10, 1.0)
     assert pace.seconds("a", 4) == pytest.approx(0.4)
     pace.learn("a", 0, 9.0)

@@ -67,6 +67,7 @@ class Shell:
         check_complete(METHODS)
         self._limits = limits
         self._security = security or Security()
+        self._limits = limits
         self._guard = Guard(limits, self._security.authorizer)
         self._refresher: asyncio.Task[None] | None = None
         self._probed: grpc.aio.Server | None = None

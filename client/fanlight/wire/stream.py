@@ -152,7 +152,7 @@ class _Session:
     """One opened stream, until it breaks."""
 
     def __init__(self, open_stream: OpenStream, on_break: OnBreak) -> None:
-        self.ended = self._is_closing = self._is_retired = False
+        self.ended = self._is_closing = self._is_replaced = False
         # By tag; a search that is done, for whatever reason, is in neither.
         self._waiting: dict[int, _Search] = {}
         self._sent: dict[int, tuple[_Search, _Message]] = {}
@@ -173,7 +173,7 @@ class _Session:
 
     def retire(self) -> None:
         """End the requests once all searches were sent; the server then ends the stream."""
-        self._is_retired = True
+        self._is_replaced = True
         self._arrived.set()
 
     def add(self, search: _Search) -> None:
@@ -219,7 +219,7 @@ class _Session:
         """Give gRPC the next message whenever it has taken the last one."""
         while True:
             await self._turn()
-            if self._is_closing or (self._is_retired and not self._waiting):
+            if self._is_closing or (self._is_replaced and not self._waiting):
                 return
             message = self._pack()
             if message.searches or message.cancelled:
@@ -227,7 +227,7 @@ class _Session:
 
     async def _turn(self) -> None:
         """Wait until there is something to say, and until a message is answered if one is under way."""
-        while not (self._waiting or self._given_up or self._is_closing or self._is_retired):
+        while not (self._waiting or self._given_up or self._is_closing or self._is_replaced):
             self._arrived.clear()
             await self._arrived.wait()
         if self._messages:
@@ -268,20 +268,12 @@ class _Session:
             failure = error
         finally:
             self.ended = True
-            self._fail_all(failure)
-
-    def _fail_all(self, failure: grpc.aio.AioRpcError | None) -> None:
-        """Fail what was not answered; the end of a stream that was retired is no break."""
-        left = [*(search for search, _ in self._sent.values()), *self._waiting.values()]
-        if self._is_retired and failure is None:
-            reason: FanlightError = NotReady("the connection was replaced")
-        elif self._is_retired and not left:
-            return
-        else:
-            reason = self._on_break(failure)
-        for search in left:
-            if not search.answer.done():
-                search.answer.set_exception(copy(reason))
+            replaced = NotReady("the connection was replaced")
+            reason = replaced if self._is_replaced else self._on_break(failure)
+            sent = [search for search, _ in self._sent.values()]
+            for search in (*sent, *self._waiting.values()):
+                if not search.answer.done():
+                    search.answer.set_exception(copy(reason))
 
     def _settle(self, answer: pb.TaggedAnswer) -> None:
         if answer.tag not in self._sent:
