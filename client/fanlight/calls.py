@@ -212,7 +212,9 @@ def find(request: SearchRequest, budget: Budget) -> Operation[Hits]:
 def _attempts(make: Callable[[], Step], budget: Budget, repeatable: bool) -> Operation[Any]:
     while True:
         try:
-            return (yield make())
+            answer = yield make()
+            budget.succeeded()
+            return answer
         except FanlightError as error:
             pause = budget.pause_after(error) if repeatable else None
             if pause is None:

@@ -396,6 +396,6 @@ class Page:
 class Searcher(Protocol):
     """What answers searches: a shard's part of a collection."""
 
-    def search(self, request: SearchRequest) -> Hits:
-        """Answer the queries of `request`."""
+    def search(self, request: SearchRequest, *, timeout_s: float | None = None) -> Hits:
+        """Answer the queries of `request`; those not begun in time fail with DeadlineExceeded."""
         ...

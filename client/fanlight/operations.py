@@ -66,7 +66,7 @@ from fanlight.model import (
 )
 from fanlight.queries import Query, Slate
 from fanlight.refusals import settle
-from fanlight.retry import Budget, RetryPolicy
+from fanlight.retry import Budget, RetryPolicy, Throttle
 from fanlight.stacking import size_of
 from fanlight.v1 import cluster_pb2, collections_pb2, items_pb2
 from fanlight.wire.cluster_codec import from_cluster_status
@@ -100,11 +100,12 @@ class Operations:
             InvalidRequest: a timeout or attempts not above 0.
         """
         self._timeout_s = None if timeout is None else as_timeout(timeout, 0.0)
+        self._throttle = Throttle()
         self._policy = RetryPolicy(attempts=as_uint32("max_attempts", max_attempts, least=1))
 
     def _budget_maker(self, rpc: Rpc[Any], timeout: float | None) -> Callable[[], Budget]:
         seconds = as_timeout(timeout, self._timeout_s or rpc.timeout_s)
-        return lambda: Budget(self._policy, seconds)
+        return lambda: Budget(self._policy, seconds, self._throttle)
 
     def ask(
         self, rpc: Rpc[ResponseT], request: Message, timeout: float | None

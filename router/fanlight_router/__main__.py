@@ -13,6 +13,7 @@ from fanlight.v1.collections_pb2_grpc import add_CollectionServiceServicer_to_se
 from fanlight.v1.items_pb2_grpc import add_ItemServiceServicer_to_server
 from fanlight.v1.search_pb2_grpc import add_SearchServiceServicer_to_server
 from fanlight.v1.sets_pb2_grpc import add_SetServiceServicer_to_server
+from fanlight.wire.answers import AnswerRoom
 from fanlight.wire.program import VERSION, Withdraw, run
 from fanlight.wire.stacker import Stacker
 from fanlight_router.catalog import ClusterCatalog
@@ -50,17 +51,18 @@ class Router:
     def register(self, server: grpc.aio.Server) -> None:
         """Add the servicers."""
         shards, known, limits, deadlines = self._shards, self._known, self._limits, self._deadlines
+        answers = AnswerRoom(limits)
         placed = PlacedItems(shards, known, limits)
         fanout = Fanout(shards, placed, known, limits)
         catalog = ClusterCatalog(shards, self._topology, known, limits)
         stacker = Stacker(
             lambda search, timeout_s: fanout.search(search, deadlines.of_search(timeout_s)), limits
         )
-        searches = SearchServicer(stacker, limits.message_bytes, fanout, deadlines)
+        searches = SearchServicer(stacker, answers, fanout, deadlines)
         add_SearchServiceServicer_to_server(searches, server)
         sets = PlacedSets(shards, limits)
         add_SetServiceServicer_to_server(SetServicer(sets, deadlines), server)
-        exporting = ItemServicer(placed, fanout, deadlines, shards, limits.export_s)
+        exporting = ItemServicer(placed, fanout, deadlines, answers, shards, limits.export_s)
         add_ItemServiceServicer_to_server(exporting, server)
         add_CollectionServiceServicer_to_server(CollectionServicer(catalog, deadlines), server)
         add_ClusterServiceServicer_to_server(ClusterServicer(self._topology), server)

@@ -25,7 +25,7 @@ from fanlight.v1 import items_pb2 as items
 from fanlight.v1 import search_pb2 as search
 from fanlight.wire import codec
 from fanlight.wire.answer_codec import from_explain, to_explanation, to_facets
-from fanlight.wire.answers import AnswerStream
+from fanlight.wire.answers import AnswerRoom, AnswerStream
 from fanlight.wire.cluster_codec import to_cluster_status
 from fanlight.wire.export_codec import from_export_request, to_export
 from fanlight.wire.stacker import Stacker
@@ -72,10 +72,10 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
     """Search over all shards."""
 
     def __init__(
-        self, stacker: Stacker, message_bytes: int, fanout: Fanout, deadlines: Deadlines
+        self, stacker: Stacker, answers: AnswerRoom, fanout: Fanout, deadlines: Deadlines
     ) -> None:
         self._stacker = stacker
-        self._message_bytes = message_bytes
+        self._answers = answers
         self._fanout = fanout
         self._deadlines = deadlines
 
@@ -91,14 +91,15 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         self, request: search.SearchRequest, context: _Context
     ) -> search.SearchResponse:
         """Answer n queries."""
-        search = self._stacker.submit(codec.from_search(request), context.time_remaining())
-        return codec.to_hits(await search)
+        asked = codec.from_search(request)
+        self._answers.hold_hits(asked, context)
+        return codec.to_hits(await self._stacker.submit(asked, context.time_remaining()))
 
     async def SearchStream(
         self, request_iterator: AsyncIterable[search.SearchStreamRequest], context: _Context
     ) -> AsyncGenerator[search.SearchStreamResponse, None]:
         """Answer many searches, each as soon as it is done."""
-        stream = AnswerStream(self._stacker.submit, self._message_bytes)
+        stream = AnswerStream(self._stacker.submit, self._answers)
         async with aclosing(stream.answer(request_iterator)) as responses:
             async for response in responses:
                 yield response
@@ -112,12 +113,14 @@ class ItemServicer(items_pb2_grpc.ItemServiceServicer):
         placed: PlacedItems,
         fanout: Fanout,
         deadlines: Deadlines,
+        answers: AnswerRoom,
         exporting: Sequence[ExportingShard],
         export_s: float,
     ) -> None:
         self._placed = placed
         self._fanout = fanout
         self._deadlines = deadlines
+        self._answers = answers
         self._exporting = exporting
         self._export_s = export_s
 
@@ -160,9 +163,11 @@ class ItemServicer(items_pb2_grpc.ItemServiceServicer):
         self, request: items.GetItemsRequest, context: _Context
     ) -> items.GetItemsResponse:
         """Read items by id."""
+        asked = codec.from_ids(request.ids, "ids")
+        self._answers.hold_items(len(asked), context)
         found, coverage = await self._placed.get(
             request.collection,
-            codec.from_ids(request.ids, "ids"),
+            asked,
             _columns(request),
             self._deadlines.of_read(context),
         )
@@ -179,9 +184,11 @@ class ItemServicer(items_pb2_grpc.ItemServiceServicer):
         self, request: items.ScrollItemsRequest, context: _Context
     ) -> items.ScrollItemsResponse:
         """Read a page of items."""
+        size = request.page_size if request.HasField("page_size") else _PAGE_SIZE
+        self._answers.hold_items(size, context)
         page, coverage = await self._fanout.scroll(
             request.collection,
-            request.page_size if request.HasField("page_size") else _PAGE_SIZE,
+            size,
             request.page_token,
             _columns(request),
             self._deadlines.of_read(context),

@@ -15,6 +15,7 @@ from fanlight.v1.collections_pb2_grpc import add_CollectionServiceServicer_to_se
 from fanlight.v1.items_pb2_grpc import add_ItemServiceServicer_to_server
 from fanlight.v1.search_pb2_grpc import add_SearchServiceServicer_to_server
 from fanlight.v1.sets_pb2_grpc import add_SetServiceServicer_to_server
+from fanlight.wire.answers import AnswerRoom
 from fanlight.wire.program import Withdraw, run
 from fanlight_server.catalog import Catalog
 from fanlight_server.config import ServerConfig
@@ -55,11 +56,12 @@ class ShardServer:
 
     def register(self, server: grpc.aio.Server) -> None:
         """Add the servicers."""
-        config, catalog, workers = self._config, self._catalog.result, self._workers
+        catalog, workers = self._catalog.result, self._workers
+        answers = AnswerRoom(self._config.limits)
         add_CollectionServiceServicer_to_server(CollectionServicer(catalog, workers), server)
-        add_ItemServiceServicer_to_server(ItemServicer(catalog, workers, config.limits), server)
+        add_ItemServiceServicer_to_server(ItemServicer(catalog, workers, answers), server)
         add_SearchServiceServicer_to_server(
-            SearchServicer(self._executor, config.limits.message_bytes, catalog, workers), server
+            SearchServicer(self._executor, answers, catalog, workers), server
         )
         add_SetServiceServicer_to_server(SetServicer(catalog, workers), server)
         add_ClusterServiceServicer_to_server(

@@ -120,7 +120,7 @@ class Collection:
             raise
         self.sets = Sets(self._store, spec, limits, self._submit_change, clock)
         self._searching = Searching(
-            self._index, spec, limits, search_config, now, self.sets.members, self._read
+            self._index, spec, limits, search_config, now, self.sets.members, self._read_for_plan
         )
         self._writer: GroupWriter[Write | SetChange, Answer] = GroupWriter(
             f"writer-{spec.name}", self._apply, self.keeper.wait_for_room
@@ -196,7 +196,12 @@ class Collection:
         hits = first(self._searching.hits(request, ends), request.width)
         if not (request.with_payloads or request.with_vectors):
             return hits
-        winners = self._read(real_ids(hits), request.with_vectors, request.with_payloads)
+        winners = self._read(
+            real_ids(hits),
+            request.with_vectors,
+            request.with_payloads,
+            self._limits.message_bytes,
+        )
         return attach(hits, winners)
 
     def explain(self, request: SearchRequest, id_: IdColumn, score: float | None) -> Explanation:
@@ -225,15 +230,22 @@ class Collection:
         self._check_readable()
         check_batch(ids, self._limits)
         check_id_type(ids, self.spec)
-        return self._read(ids, with_vectors, with_payloads)
+        return self._read(ids, with_vectors, with_payloads, self._limits.message_bytes)
 
-    def _read(self, ids: IdColumn, with_vectors: bool, with_payloads: bool) -> Items:
-        found = {item.id: item for item in self._store.get(self._valid(ids)[0])}
+    def _read(
+        self, ids: IdColumn, with_vectors: bool, with_payloads: bool, bytes_max: int
+    ) -> Items:
+        valid, _ = self._valid(ids)
+        stored = self._store.get(valid, bytes_max, with_vectors=with_vectors)
+        found = {item.id: item for item in stored}
         present = np.fromiter((value in found for value in ids.tolist()), bool, len(ids))
         items, missing = [found[value] for value in ids[present].tolist()], ids[~present]
         if len(missing):
             self._check_gone(self._index.view.seqs_of(missing))
         return self._items(items, missing, with_vectors, with_payloads)
+
+    def _read_for_plan(self, ids: IdColumn, with_vectors: bool, with_payloads: bool) -> Items:
+        return self._read(ids, with_vectors, with_payloads, self._limits.bytes_in_flight)
 
     def _check_gone(self, seqs: dict[Any, int]) -> None:
         """Make sure that items which the store did not give were deleted since.
@@ -275,7 +287,9 @@ class Collection:
         self._check_readable()
         check_range("page_size", page_size, 1, self._limits.batch_rows)
         after = from_token(page_token, self.spec.id_type)
-        found = self._store.page(after, page_size + 1)
+        found = self._store.page(
+            after, page_size + 1, self._limits.message_bytes, with_vectors=with_vectors
+        )
         shown = found[:page_size]
         expected = self._index.view.seqs_between(after, shown[-1].id if found[page_size:] else None)
         self._check_gone(_without(expected, shown))
@@ -320,15 +334,21 @@ class Collection:
 
     # --- writing ------------------------------------------------------------------------------
 
-    def upsert(self, batch: ItemBatch) -> Future[UpsertResult]:
+    def upsert(self, batch: ItemBatch, *, timeout_s: float | None = None) -> Future[UpsertResult]:
         """Write items; a refused row changes nothing and does not stop the others.
+
+        Args:
+            batch: the items.
+            timeout_s: seconds for which the caller waits; a write that has not begun by then
+                is not done, and its future fails with DeadlineExceeded.
 
         Returns:
             A future that completes when the rows are on disk and visible.
 
         Raises:
             InvalidRequest: the batch as a whole is wrong.
-            Overloaded: too much waits to be written, or the disk is full.
+            Overloaded: too much waits to be written, in bytes or for the caller's time, or the disk
+                is full.
             NotReady: the collection takes no writes any more.
         """
         check_items(batch, self.spec, self._limits)
@@ -342,10 +362,14 @@ class Collection:
             batch = batch.take(rows)
             fields = [fields[row] for row in rows.tolist()] if fields else fields
         write = Write(batch.ids, batch.vectors, batch.payload_blobs, fields, lambda _: result)
-        return cast(Future[UpsertResult], self._submit(write))
+        return cast(Future[UpsertResult], self._submit(write, timeout_s))
 
-    def delete(self, ids: IdColumn) -> Future[DeleteResult]:
+    def delete(self, ids: IdColumn, *, timeout_s: float | None = None) -> Future[DeleteResult]:
         """Delete items; unknown ids are no error.
+
+        Args:
+            ids: of the items.
+            timeout_s: as for `upsert`.
 
         Returns:
             A future that completes when the deletions are on disk and visible.
@@ -358,7 +382,7 @@ class Collection:
         valid, errors = self._valid(ids)
         unique = valid[last_occurrences(valid)[0]]
         write = Write(unique, None, None, (), lambda killed: DeleteResult(killed, errors))
-        return cast(Future[DeleteResult], self._submit(write))
+        return cast(Future[DeleteResult], self._submit(write, timeout_s))
 
     def delete_matching(self, filter: Filter) -> int:
         """Delete the items that satisfy a filter now; one that is written meanwhile stays.
@@ -377,7 +401,7 @@ class Collection:
         for start in range(0, len(ids), DELETED_ROWS):
             part = slice(start, start + DELETED_ROWS)
             write = Write(ids[part], None, None, (), DeleteResult, seqs[part])
-            deleted += cast(Future[DeleteResult], self._submit(write)).result().deleted
+            deleted += cast(Future[DeleteResult], self._submit(write, None)).result().deleted
         return deleted
 
     # --- how writes are applied ---------------------------------------------------------------
@@ -388,11 +412,12 @@ class Collection:
         valid = all_but(list(faults), len(ids))
         return ids[valid], tuple(RowError(row, faults[row]) for row in sorted(faults))
 
-    def _submit(self, write: Write) -> Future[Answer]:
+    def _submit(self, write: Write, timeout_s: float | None) -> Future[Answer]:
         self.keeper.check_writable()
         blobs = write.payload_blobs or ()
         vectors = 0 if write.vectors is None else write.vectors.nbytes
-        return self._writer.submit(write, vectors + sum(map(len, blobs)) + 64 * len(write.ids))
+        size_bytes = vectors + sum(map(len, blobs)) + 64 * len(write.ids)
+        return self._writer.submit(write, size_bytes, timeout_s)
 
     def _submit_change(self, change: SetChange, size_bytes: int) -> Future[int]:
         self.keeper.check_writable()

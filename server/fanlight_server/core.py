@@ -108,11 +108,11 @@ class CollectionCore(Protocol):
         """Answer the queries of `request`; those not begun in time fail with DeadlineExceeded."""
         ...
 
-    def upsert(self, batch: ItemBatch) -> Future[UpsertResult]:
+    def upsert(self, batch: ItemBatch, *, timeout_s: float | None = None) -> Future[UpsertResult]:
         """Write items; the future completes when they are on disk and visible."""
         ...
 
-    def delete(self, ids: IdColumn) -> Future[DeleteResult]:
+    def delete(self, ids: IdColumn, *, timeout_s: float | None = None) -> Future[DeleteResult]:
         """Delete items; the future completes when that is on disk and visible."""
         ...
 

@@ -14,7 +14,7 @@ import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +28,7 @@ from fanlight.errors import DeadlineExceeded, FanlightError, InvalidRequest
 from fanlight.limits import Limits
 from fanlight.model import Hits
 from fanlight.operations import Operations
+from fanlight.wire.answers import AnswerRoom
 from fanlight.wire.guard import for_caller
 from fanlight_server.catalog import Catalog
 from fanlight_server.config import ServerConfig
@@ -97,13 +98,22 @@ class _Context:
     Attributes:
         ends: when the call must have ended, in the event loop's time.
         loop: the event loop.
+        callbacks: to be called when it has ended.
     """
 
     ends: float
     loop: asyncio.AbstractEventLoop
+    callbacks: list[Callable[[Any], None]] = field(default_factory=list)
 
     def time_remaining(self) -> float:
         return max(0.0, self.ends - self.loop.time())
+
+    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
+        self.callbacks.append(callback)
+
+    def end(self) -> None:
+        for callback in self.callbacks:
+            callback(self)
 
 
 class LocalTransport(Driver):
@@ -137,12 +147,11 @@ class LocalTransport(Driver):
         def catalog() -> Catalog:
             return self._catalog
 
+        answers = AnswerRoom(config.limits)
         return {
             "CollectionService": CollectionServicer(catalog, self._workers),
-            "ItemService": ItemServicer(catalog, self._workers, config.limits),
-            "SearchService": SearchServicer(
-                self._executor, config.limits.message_bytes, catalog, self._workers
-            ),
+            "ItemService": ItemServicer(catalog, self._workers, answers),
+            "SearchService": SearchServicer(self._executor, answers, catalog, self._workers),
             "SetService": SetServicer(catalog, self._workers),
             "ClusterService": ClusterServicer(catalog, self._workers, lambda: _ADDRESS),
         }
@@ -203,8 +212,11 @@ class LocalTransport(Driver):
     def _start(self, call: Call) -> Future[Message]:
         async def answer() -> Message:
             context = _Context(self._loop.time() + call.timeout_s, self._loop)
-            async with asyncio.timeout(call.timeout_s):
-                return await self._answered(call, self._method(call)(call.request, context))
+            try:
+                async with asyncio.timeout(call.timeout_s):
+                    return await self._answered(call, self._method(call)(call.request, context))
+            finally:
+                context.end()
 
         return self._submit(answer())
 

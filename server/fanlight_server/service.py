@@ -15,7 +15,6 @@ from typing import Any, TypeAlias
 import grpc
 
 from fanlight.cluster import ClusterStatus, ShardState, ShardStatus
-from fanlight.limits import Limits
 from fanlight.model import Coverage
 from fanlight.v1 import (
     cluster_pb2,
@@ -30,7 +29,7 @@ from fanlight.v1 import search_pb2 as search
 from fanlight.validation import check_min_coverage
 from fanlight.wire import codec
 from fanlight.wire.answer_codec import from_explain, to_explanation, to_facets
-from fanlight.wire.answers import AnswerStream
+from fanlight.wire.answers import AnswerRoom, AnswerStream
 from fanlight.wire.cluster_codec import to_cluster_status
 from fanlight.wire.export_codec import from_export_request, to_export
 from fanlight.wire.program import VERSION
@@ -145,17 +144,22 @@ def _version(
 class ItemServicer(items_pb2_grpc.ItemServiceServicer):
     """This shard's part of writing and reading items."""
 
-    def __init__(self, catalog: CatalogGetter, workers: Workers, limits: Limits) -> None:
+    def __init__(self, catalog: CatalogGetter, workers: Workers, answers: AnswerRoom) -> None:
         self._catalog = catalog
         self._workers = workers
-        self._exports = ExportStreams(workers, limits)
+        self._answers = answers
+        self._exports = ExportStreams(workers, answers.limits)
 
     async def UpsertItems(
         self, request: items.UpsertItemsRequest, context: _Context
     ) -> items.UpsertItemsResponse:
         """Write items."""
         collection = self._catalog().get(request.collection)
-        result = await self._workers.write(lambda: collection.upsert(codec.from_upsert(request)))
+        result = await self._workers.write(
+            lambda: collection.upsert(
+                codec.from_upsert(request), timeout_s=context.time_remaining()
+            )
+        )
         return items.UpsertItemsResponse(
             written=result.written,
             errors=to_row_errors(result.errors),
@@ -174,7 +178,9 @@ class ItemServicer(items_pb2_grpc.ItemServiceServicer):
             coverage = _own_coverage(collection.count())
             return items.DeleteItemsResponse(deleted=deleted, coverage=coverage)
         result = await self._workers.write(
-            lambda: collection.delete(codec.from_ids(request.ids, "ids"))
+            lambda: collection.delete(
+                codec.from_ids(request.ids, "ids"), timeout_s=context.time_remaining()
+            )
         )
         return items.DeleteItemsResponse(
             deleted=result.deleted,
@@ -186,10 +192,11 @@ class ItemServicer(items_pb2_grpc.ItemServiceServicer):
         self, request: items.GetItemsRequest, context: _Context
     ) -> items.GetItemsResponse:
         """Read items by id."""
+        asked = codec.from_ids(request.ids, "ids")
+        self._answers.hold_items(len(asked), context)
 
         def work() -> items.GetItemsResponse:
             collection = self._catalog().get(request.collection)
-            asked = codec.from_ids(request.ids, "ids")
             found = collection.get(asked, **_columns(request))
             ids, vectors, payloads = codec.to_items(found)
             return items.GetItemsResponse(
@@ -206,10 +213,11 @@ class ItemServicer(items_pb2_grpc.ItemServiceServicer):
         self, request: items.ScrollItemsRequest, context: _Context
     ) -> items.ScrollItemsResponse:
         """Read a page of items."""
+        size = request.page_size if request.HasField("page_size") else PAGE_SIZE
+        self._answers.hold_items(size, context)
 
         def work() -> items.ScrollItemsResponse:
             collection = self._catalog().get(request.collection)
-            size = request.page_size if request.HasField("page_size") else PAGE_SIZE
             page = collection.scroll(size, request.page_token, **_columns(request))
             ids, vectors, payloads = codec.to_items(page.items)
             return items.ScrollItemsResponse(
@@ -278,12 +286,12 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
     def __init__(
         self,
         executor: SearchExecutor,
-        message_bytes: int,
+        answers: AnswerRoom,
         catalog: CatalogGetter,
         workers: Workers,
     ) -> None:
         self._executor = executor
-        self._message_bytes = message_bytes
+        self._answers = answers
         self._catalog = catalog
         self._workers = workers
 
@@ -291,15 +299,15 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         self, request: search.SearchRequest, context: _Context
     ) -> search.SearchResponse:
         """Answer n queries."""
-        timeout_s = context.time_remaining()
-        hits = await self._executor.submit(codec.from_search(request), timeout_s)
-        return codec.to_hits(hits)
+        asked = codec.from_search(request)
+        self._answers.hold_hits(asked, context)
+        return codec.to_hits(await self._executor.submit(asked, context.time_remaining()))
 
     async def SearchStream(
         self, request_iterator: AsyncIterable[search.SearchStreamRequest], context: _Context
     ) -> AsyncGenerator[search.SearchStreamResponse, None]:
         """Answer many searches, each as soon as it is done."""
-        stream = AnswerStream(self._executor.submit, self._message_bytes)
+        stream = AnswerStream(self._executor.submit, self._answers)
         async with aclosing(stream.answer(request_iterator)) as responses:
             async for response in responses:
                 yield response

@@ -141,7 +141,7 @@ class FakeCollection:
         self._held_write = Future()
         return self._held_write
 
-    def upsert(self, batch: ItemBatch) -> Future[UpsertResult]:
+    def upsert(self, batch: ItemBatch, *, timeout_s: float | None = None) -> Future[UpsertResult]:
         self._fail()
         self.upserted.append(batch)
         if self._held_write is not None:
@@ -150,7 +150,7 @@ class FakeCollection:
         future.set_result(UpsertResult(len(batch.ids), (), np.array([], dtype=np.int64)))
         return future
 
-    def delete(self, ids: IdColumn) -> Future[DeleteResult]:
+    def delete(self, ids: IdColumn, *, timeout_s: float | None = None) -> Future[DeleteResult]:
         self._fail()
         future: Future[DeleteResult] = Future()
         future.set_result(DeleteResult(len(ids)))

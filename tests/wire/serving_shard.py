@@ -24,6 +24,7 @@ from fanlight.v1 import (
 from fanlight.v1 import search_pb2 as search
 from fanlight.v1 import types_pb2 as pb
 from fanlight.wire import codec
+from fanlight.wire.answers import AnswerRoom
 from fanlight.wire.channels import channel_options
 from fanlight.wire.security import Security
 from fanlight.wire.serving import Shell
@@ -112,11 +113,12 @@ def register(
     collections_pb2_grpc.add_CollectionServiceServicer_to_server(
         CollectionServicer(lambda: catalog, workers), server
     )
+    answers = AnswerRoom(limits)
     items_pb2_grpc.add_ItemServiceServicer_to_server(
-        ItemServicer(lambda: catalog, workers, limits), server
+        ItemServicer(lambda: catalog, workers, answers), server
     )
     search_pb2_grpc.add_SearchServiceServicer_to_server(
-        SearchServicer(executor, limits.message_bytes, lambda: catalog, workers), server
+        SearchServicer(executor, answers, lambda: catalog, workers), server
     )
     sets_pb2_grpc.add_SetServiceServicer_to_server(SetServicer(lambda: catalog, workers), server)
     cluster_pb2_grpc.add_ClusterServiceServicer_to_server(

@@ -37,6 +37,7 @@ from fanlight.config import (
 )
 from fanlight.errors import FanlightError
 from fanlight.limits import Limits
+from fanlight.wire.connections import raise_descriptor_limit
 from fanlight.wire.security import Security
 from fanlight.wire.serving import Shell, address
 
@@ -134,6 +135,7 @@ def run(
             sys.stdout.write(dump(config))
             return 0
         configure_log(config.log)
+        raise_descriptor_limit()
         sys.setswitchinterval(_SWITCH_S)
         values = as_mapping(config)
         _log.info("starting", program=name, version=VERSION, pid=os.getpid(), config=values)

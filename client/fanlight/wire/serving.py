@@ -26,7 +26,7 @@ from fanlight.config import ListenConfig
 from fanlight.errors import FanlightError
 from fanlight.limits import Limits
 from fanlight.ports import owner_of, owner_of_socket
-from fanlight.wire.channels import server_options
+from fanlight.wire.connections import server_options
 from fanlight.wire.guard import Guard
 from fanlight.wire.security import Security
 
@@ -65,15 +65,15 @@ class Shell:
             IncompletePolicy: nothing says who may call one of the RPCs.
         """
         check_complete(METHODS)
+        self._limits = limits
         self._security = security or Security()
+        self._limits = limits
         self._guard = Guard(limits, self._security.authorizer)
         self._refresher: asyncio.Task[None] | None = None
         self._probed: grpc.aio.Server | None = None
         # pyright does not see that the package gives `health` its attribute `aio`.
         self._health = health.aio.HealthServicer()  # pyright: ignore[reportAttributeAccessIssue]
-        self.grpc = grpc.aio.server(
-            interceptors=(self._guard,), options=server_options(limits.message_bytes)
-        )
+        self.grpc = grpc.aio.server(interceptors=(self._guard,), options=server_options(limits))
         self._serving = False
         self._withdrawn: frozenset[str] = frozenset()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
@@ -147,7 +147,7 @@ class Shell:
 
     async def _serve_health(self, host: str, port: int) -> None:
         """Answer probes in plain text, and nothing else: no other service is there."""
-        self._probed = grpc.aio.server(options=server_options())
+        self._probed = grpc.aio.server(options=server_options(self._limits))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._probed)
         _bind(self._probed, host, port, None)
         await self._probed.start()

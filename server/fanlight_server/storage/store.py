@@ -85,6 +85,27 @@ class Log:
     deleted: np.ndarray[tuple[int], np.dtype[np.bool_]]
 
 
+class _Reach:
+    """Bounds what is read into memory at once."""
+
+    def __init__(self, bytes_max: int | None, with_vectors: bool) -> None:
+        self._most = bytes_max
+        self._left = bytes_max or 0
+        self._with_vectors = with_vectors
+
+    def within(self, items: Iterable[StoredItem]) -> Iterator[StoredItem]:
+        """Pass items on, with an empty vector if it is not wanted, until they are too many bytes."""
+        for item in items:
+            kept = item if self._with_vectors else StoredItem(item.id, item.seq, b"", item.payload)
+            self._left -= len(kept.vector) + len(kept.payload)
+            if self._most is not None and self._left < 0:
+                raise Overloaded(
+                    f"the items have more than {self._most} bytes together, which is the limit "
+                    "(message_bytes); ask for fewer at once"
+                )
+            yield kept
+
+
 @dataclass(frozen=True, slots=True)
 class StoredItem:
     """One live item.
@@ -302,20 +323,29 @@ class Store:
 
     # --- reading ------------------------------------------------------------------------------
 
-    def get(self, ids: IdColumn) -> list[StoredItem]:
+    def get(
+        self, ids: IdColumn, bytes_max: int | None = None, *, with_vectors: bool = True
+    ) -> list[StoredItem]:
         """Read the live items among the ids, in no order.
+
+        Args:
+            ids: of the items.
+            bytes_max: of their vectors and payloads together; None for any number.
+            with_vectors: whether to keep the vectors, which are checked anyway.
 
         Raises:
             Corruption: a row fails its checksum.
+            Overloaded: their vectors and payloads have more than `bytes_max` bytes.
         """
         values = ids.tolist()
+        reach = _Reach(bytes_max, with_vectors)
         found: list[StoredItem] = []
         with self._reader() as db:
             for start in range(0, len(values), _PARAMETERS_MAX):
                 part = values[start : start + _PARAMETERS_MAX]
                 marks = ",".join("?" * len(part))
                 query = f"SELECT {_COLUMNS} FROM items WHERE id IN ({marks})"
-                found += self._live(db.execute(query, part))
+                found += reach.within(self._live(db.execute(query, part)))
         return found
 
     def seqs_of(self, ids: IdColumn) -> dict[Any, int]:
@@ -334,12 +364,20 @@ class Store:
                 seqs |= {row[0]: row[1] for row in self._sound(db.execute(query, part))}
         return seqs
 
-    def page(self, after: Any, n: int) -> list[StoredItem]:
-        """Read up to n live items with ids greater than `after` (None: from the start), by id."""
+    def page(
+        self, after: Any, n: int, bytes_max: int | None = None, *, with_vectors: bool = True
+    ) -> list[StoredItem]:
+        """Read up to n live items with ids greater than `after` (None: from the start), by id.
+
+        See `get` for the other arguments.
+
+        Raises:
+            Corruption, Overloaded: as for `get`.
+        """
         condition, parameters = ("", []) if after is None else ("WHERE id > ?", [after])
         query = f"SELECT {_COLUMNS} FROM items {condition} ORDER BY id"
         with self._reader() as db, closing(db.execute(query, parameters)) as rows:
-            return list(islice(self._live(rows), n))
+            return list(_Reach(bytes_max, with_vectors).within(islice(self._live(rows), n)))
 
     def export(self, after: Any = None) -> StoreExport:
         """Begin to read all live items as they are now; the caller closes it.
