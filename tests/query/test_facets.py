@@ -127,7 +127,7 @@ def test_what_is_written_meanwhile_stays(tmp_path: Path) -> None:
         ids, seqs = collection._index.view.matching(field("year") == 1990)
         batch = ItemBatch(IDS[1:2], VECTORS[1:2], [b'{"year":1990}'])
         before = collection.upsert(batch)
-        stale = collection._submit(Write(ids, None, None, (), DeleteResult, seqs))
+        stale = collection._submit(Write(ids, None, None, (), DeleteResult, seqs), None)
         before.result(WAIT_S)
         assert stale.result(WAIT_S) == DeleteResult(2)
         assert collection.get(IDS[:3]).ids.tolist() == [1]
