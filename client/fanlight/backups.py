@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from fanlight.exporting import Account, AsyncExport, Export
 from fanlight.exports import BATCH_ROWS, ExportRequest
-from fanlight.inputs import as_number, as_uint32
+from fanlight.inputs import as_share, as_uint32
 from fanlight.operations import Operations
-from fanlight.validation import check_min_coverage
 
 if TYPE_CHECKING:
     from fanlight.aio import AsyncCollection
@@ -51,8 +50,7 @@ def _request(
 
 
 def _account(request: ExportRequest, min_coverage: float) -> Account:
-    check_min_coverage(as_number("min_coverage", min_coverage))
-    return Account(request, min_coverage)
+    return Account(request, as_share("min_coverage", min_coverage))
 
 
 class CollectionExports:

@@ -184,14 +184,14 @@ def _check_dim(field: str, vectors: Floats, spec: CollectionSpec) -> None:
         raise InvalidRequest.of_field(field, f"dimension {spec.dim}", f"{vectors.shape[1]}")
 
 
-def bad_id_rows(ids: IdColumn, limits: Limits) -> dict[int, FanlightError]:
+def bad_id_rows(ids: IdColumn, limits: Limits, field: str = "ids") -> dict[int, FanlightError]:
     """Find the string ids that are empty, too long or no valid UTF-8, by row."""
     if id_type_of(ids) is IdType.INT64:
         return {}
     faults = ((row, _id_fault(value, limits)) for row, value in enumerate(ids))
     expected = f"1 to {limits.id_bytes} bytes of UTF-8"
     return {
-        row: InvalidRequest.of_field("ids", expected, got) for row, got in faults if got is not None
+        row: InvalidRequest.of_field(field, expected, got) for row, got in faults if got is not None
     }
 
 

@@ -225,7 +225,7 @@ class Catalog:
             NotFound: there is none of that name.
         """
         with self._lock:
-            collection = self.get(name)
+            collection = self.get(name, "name")
             if collection.restoring:
                 self._records.put(replace(self._records.all[name], restoring=False))
                 collection.restoring = False

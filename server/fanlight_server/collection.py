@@ -303,8 +303,8 @@ class Collection:
 
     def _check_after(self, after: IdColumn) -> None:
         check_id_type(after, self.spec, "after")
-        for refused in self._valid(after)[1]:
-            raise refused.error
+        for error in bad_id_rows(after, self._limits, "after").values():
+            raise error
 
     def _items(
         self,

@@ -70,12 +70,14 @@ class Peer:
         if bad.rpc == "SearchStream":
             return self._ask_stream([bad.blob])
         method = RPCS[bad.rpc]
-        call: Any = self._channel.unary_unary(
+        make = self._channel.unary_stream if method.server_streaming else self._channel.unary_unary
+        call: Any = make(
             f"/{method.containing_service.full_name}/{bad.rpc}",
             response_deserializer=method.output_type._concrete_class.FromString,
         )
         try:
-            return _of_rows(call(bad.blob, timeout=CALL_S))
+            answered = call(bad.blob, timeout=CALL_S)
+            return _of_parts(answered) if method.server_streaming else _of_rows(answered)
         except grpc.RpcError as error:
             return _of_error(error)
 
@@ -118,6 +120,15 @@ class Peer:
         except grpc.RpcError as error:
             return _of_error(error)
         return found
+
+
+def _of_parts(parts: Any) -> Answer:
+    """Read an export to its end, which tells of shards that failed."""
+    found = Answer(grpc.StatusCode.OK)
+    for part in parts:
+        if part.end.HasField("error"):
+            found = Answer(_CODES[part.end.error.code], part.end.error.field)
+    return found
 
 
 def _of_rows(response: Any) -> Answer:

@@ -63,6 +63,7 @@ def every_request() -> Iterator[Bad]:
     yield from _upserts()
     yield from _deletions()
     yield from _reads()
+    yield from _exports()
     yield from _searches()
     for rpc in RPCS:
         yield Bad(rpc, "", "bytes that are no message", NO_MESSAGE)
@@ -135,6 +136,8 @@ def _of_collections() -> Iterator[Bad]:
     get, delete = collections_pb2.GetCollectionRequest, collections_pb2.DeleteCollectionRequest
     yield from _texts("GetCollection", "name", 1, get, "name")
     yield from _texts("DeleteCollection", "name", 1, delete, "name")
+    finish = collections_pb2.FinishRestoreRequest
+    yield from _texts("FinishRestore", "name", 1, finish, "name")
     for version in (0, 2**63, 2**64 - 1):
         made = delete(name=NUMBERED, version=version)
         yield _bad("DeleteCollection", "version", str(version), made, "version", shard_only=True)
@@ -257,6 +260,29 @@ def _reads() -> Iterator[Bad]:
     for what, share in columns.bad_shares():
         counted = count(collection=NUMBERED, min_coverage=share)
         yield _bad("CountItems", "min_coverage", what, counted, "min_coverage")
+
+
+def _exports() -> Iterator[Bad]:
+    rpc = "ExportItems"
+
+    def export(**keys: Any) -> Message:
+        return items_pb2.ExportItemsRequest(**{"collection": NUMBERED, **keys})
+
+    yield from _texts(rpc, "collection", 1, export, "collection")
+    for shards in ([1], [0, 1], [2**32 - 1], list(range(10_000))):
+        told = str(shards) if len(shards) < 3 else f"{len(shards)} of them"
+        yield _bad(rpc, "shards", told, export(shards=shards), "shards")
+    for rows in (0, columns.BATCH_ROWS_MAX + 1, 2**32 - 1):
+        yield _bad(rpc, "batch_rows", str(rows), export(batch_rows=rows), "batch_rows")
+    yield _bad(rpc, "after", "of no shard", export(after=good_ids(1)), "shards")
+    for path, what, ids in columns.bad_ids():
+        made = export(after=ids, shards=[0])
+        yield _bad(rpc, _under("after", path), what, made, "after")
+    yield _bad(rpc, "after.int64s", "two ids", export(after=good_ids(2), shards=[0]), "after")
+    for what, name in columns.bad_names():
+        ids = types_pb2.Ids(strings=codec.to_blobs([name]))
+        made = export(collection=NAMED, after=ids, shards=[0])
+        yield _bad(rpc, "after.strings.data", what, made, "after")
 
 
 # --- search -----------------------------------------------------------------------------------

@@ -16,6 +16,9 @@ from fanlight.cli.local_cluster import LocalCluster
 
 # Fields with which nothing can be wrong, and why.
 HARMLESS = {
+    "CreateCollection.restoring": "a yes or no",
+    "ExportItems.with_vectors": "a yes or no",
+    "ExportItems.with_payloads": "a yes or no",
     "GetItems.with_vectors": "a yes or no",
     "GetItems.with_payloads": "a yes or no",
     "ScrollItems.with_vectors": "a yes or no",
