@@ -161,9 +161,12 @@ class Guard(grpc.aio.ServerInterceptor):
 
         async def of_many(received: AsyncIterable[bytes], context: _Context) -> bytes | None:
             async with _translating(method, context):
-                with self._fence(method, context), self._admitted(method):
-                    with self._requests(method, received) as requests:
-                        return await answer(method, requests, context)
+                with (
+                    self._fence(method, context),
+                    self._admitted(method),
+                    self._requests(method, received) as requests,
+                ):
+                    return await answer(method, requests, context)
 
         # To gRPC each is a stream of requests, since for a single one it waits without a limit.
         make = _MAKE_HANDLER[method.response_streaming]
