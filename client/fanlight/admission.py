@@ -9,10 +9,13 @@ of ten heavy ones is long.
 from __future__ import annotations
 
 from collections.abc import Hashable
+from typing import TYPE_CHECKING
 
 from fanlight.errors import Overloaded
-from fanlight.limits import Limits
 from fanlight.model import SearchRequest
+
+if TYPE_CHECKING:  # the SDK, which reads no configuration, counts here too
+    from fanlight.limits import Limits
 
 # Kinds of work whose pace is remembered.
 _KINDS = 256

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,8 +166,8 @@ async def _code(channel: grpc.aio.Channel, trial: Trial) -> grpc.StatusCode:
     for _ in range(_TRIES):
         code, detail = await _code_once(channel, trial)
         if code is not grpc.StatusCode.INTERNAL or detail:
-            break
-    return code
+            return code
+    return grpc.StatusCode.INTERNAL
 
 
 async def _code_once(channel: grpc.aio.Channel, trial: Trial) -> tuple[grpc.StatusCode, bool]:
@@ -219,7 +219,7 @@ async def reflection_code(channel: grpc.aio.Channel, metadata: Any) -> grpc.Stat
 
 
 @asynccontextmanager
-async def channel_to(cluster: SecureCluster, address: str) -> Any:
+async def channel_to(cluster: SecureCluster, address: str) -> AsyncIterator[grpc.aio.Channel]:
     """Connect with a certificate and without a key."""
     channel = Identity.of(cluster.user_files.tls).async_channel(address, [])
     try:

@@ -107,15 +107,16 @@ def test_a_key_is_found_by_its_hash(tmp_path: Path) -> None:
     path = keys_file(tmp_path, entry(first), entry(second, "b", ", collections: ['x*']"))
     ring = watch_keys(str(path)).value
     for _ in range(2):
-        found = [ring.caller_of(key) for key in (first, second)]
-        assert [caller and caller.name for caller in found] == ["a", "b"]
+        names = [caller and caller.name for caller in map(ring.caller_of, (first, second))]
+        assert names == ["a", "b"]
         for wrong in ("", first[:-1], first + " ", first.upper(), digest_of(first).hex(), "\udcff"):
             assert ring.caller_of(wrong) is None
     assert first != second
     assert len(first) > 43
-    assert found[1] is not None
-    assert found[1].role is Role.READ
-    assert "xy" in found[1].collections
+    holder = ring.caller_of(second)
+    assert holder is not None
+    assert holder.role is Role.READ
+    assert "xy" in holder.collections
 
 
 def test_every_key_is_compared_in_constant_time(

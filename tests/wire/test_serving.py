@@ -96,9 +96,10 @@ async def test_reflection_can_be_left_out() -> None:
     port = await shell.start(ListenConfig(port=0, reflection=False))
     await shell.set_serving(True)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
-        call = stub.ServerReflectionInfo()
-        assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
+        call: Any = channel.stream_stream(
+            "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+        )
+        assert await call().code() is grpc.StatusCode.UNIMPLEMENTED
     await shell.drain(0)
 
 

@@ -111,6 +111,13 @@ class LocalCluster:
         every = merged(self.config.server, keys)
         return Program(name, "fanlight_server", self._folder, every, data)
 
+    def _router_listen(self) -> dict[str, Any]:
+        """Give a router that encrypts a socket as well, where the launcher asks for its health."""
+        port = self.config.cluster.port
+        if "tls" in self.config.router:
+            return self._listen(ROUTER, port)
+        return {"host": _HOST, "port": port}
+
     def _listen(self, name: str, port: int) -> dict[str, Any]:
         socket = self._socket(name)
         return {"host": _HOST, "port": port} | ({"socket": socket} if socket else {})
@@ -125,7 +132,7 @@ class LocalCluster:
         sockets = [self._socket(shard.name) for shard in shards]
         keys = {
             "cluster": shape.name,
-            "listen": self._listen(ROUTER, shape.port),
+            "listen": self._router_listen(),
             "shards": [shard.address for shard in shards],
             "sockets": sockets if all(sockets) else [],
         }

@@ -193,7 +193,7 @@ class _ObjectSink:
 
     def __init__(self, place: ObjectPlace, writer: Any) -> None:
         self._place = place
-        self._writer = writer
+        self._writer: Any = writer
 
     def write(self, data: bytes, /) -> object:
         with self._place.errors():

@@ -65,6 +65,7 @@ class Shell:
             IncompletePolicy: nothing says who may call one of the RPCs.
         """
         check_complete(METHODS)
+        self._limits = limits
         self._security = security or Security()
         self._limits = limits
         self._guard = Guard(limits, self._security.authorizer)

@@ -45,7 +45,8 @@ class StoreExport:
         """
         condition, parameters = ("", []) if after is None else ("AND id > ?", [after])
         self._db = db
-        self._lock = threading.Lock()  # held while items are taken
+        self._lock = threading.Lock()  # held while items are taken, and while it is released
+        self._released = False
         self._closed = threading.Event()
         db.execute("BEGIN")
         self.seq = int(db.execute("SELECT coalesce(max(seq), 0) FROM items").fetchone()[0])
@@ -98,7 +99,9 @@ class StoreExport:
             try:
                 # First the cursor: SQLite keeps a connection, and its moment, for as long as a
                 # statement of it is under way.
-                self._cursor.close()
-                self._db.close()
+                if not self._released:
+                    self._cursor.close()
+                    self._db.close()
+                self._released = True
             finally:
                 self._lock.release()
