@@ -23,7 +23,7 @@ from tests.faults.under_load import COLLECTION, crashes, loaded_cluster
 import fanlight
 from fanlight import FanlightError, Overloaded
 
-ROWS = 20_000
+ROWS = 40_000
 DIM = 128
 # What its caller waits for an answer.
 TIMEOUT_S = 3.0
