@@ -1,11 +1,11 @@
-# make setup | test | check | demo | protos. Each works alone on a fresh clone.
+# make setup | test | torture | check | demo | protos. Each works alone on a fresh clone.
 PYTHON ?= python3
 BIN := .venv/bin
 BUF := node_modules/.bin/buf
 PROTOC := .venv-protos/bin/python -m grpc_tools.protoc
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-fast check format kernel-sanitize demo protos bench bench-quick bench-peers clean
+.PHONY: help setup test test-fast check format fuzz kernel-sanitize demo protos torture bench bench-quick bench-peers clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -52,6 +52,9 @@ test: setup ## Run all tests
 test-fast: setup ## Run the tests that take no real processes
 	$(BIN)/pytest -m "not slow"
 
+torture: setup ## Do to real clusters what must not harm them, for half an hour (ARGS: --minutes, --seed, --only)
+	$(BIN)/python -m tests.faults.torture $(ARGS)
+
 # At each level of SIMD that the machine has. Runtimes of sanitizers must be there before Python is,
 # and that of C++ with them, since AddressSanitizer looks for what throws exceptions when it starts.
 # CPython leaks by design, so leaks are not looked for; the oracle, hnswlib, frees with delete what
@@ -74,6 +77,10 @@ assert b"__asan_report" in file.read_bytes() and b"__ubsan_handle" in file.read_
 sys.exit(pytest.main(sys.argv[1:]))
 endef
 export RUN_SANITIZED
+
+fuzz: setup ## Feed nonsense to decoders and readers for SECONDS (300), inputs chosen by libFuzzer
+	$(BIN)/python -m pip install --quiet --group fuzz
+	$(BIN)/python -m tests.faults.decoders $(or $(SECONDS),300) $(or $(SEED),1)
 
 demo: setup ## Start a local cluster, load 8,000 real embeddings, search them
 	$(BIN)/fanlight demo

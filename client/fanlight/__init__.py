@@ -15,6 +15,7 @@
 
 from importlib.metadata import version
 
+from fanlight.access.tls import Tls
 from fanlight.aio import AsyncClient, AsyncCollection
 from fanlight.client import Client, Collection
 from fanlight.cluster import ClusterStatus, ShardState, ShardStatus
@@ -36,6 +37,7 @@ from fanlight.errors import (
     WrongShard,
 )
 from fanlight.filters import FieldType, Filter
+from fanlight.frames import from_frame
 from fanlight.model import (
     CollectionInfo,
     CollectionSpec,
@@ -84,9 +86,11 @@ __all__ = [
     "ShardIdentity",
     "ShardState",
     "ShardStatus",
+    "Tls",
     "Unauthenticated",
     "UpsertResult",
     "WrongShard",
     "__version__",
     "field",
+    "from_frame",
 ]

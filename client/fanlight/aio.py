@@ -12,8 +12,10 @@ from types import TracebackType
 
 from numpy.typing import ArrayLike
 
+from fanlight.backups import AsyncClientRestores, AsyncCollectionExports
 from fanlight.cluster import ClusterStatus
 from fanlight.conditions import FilterLike
+from fanlight.credentials import KeyLike, TlsLike, identity_of
 from fanlight.ids import IdsLike
 from fanlight.inputs import OnError, Payload, as_name
 from fanlight.model import (
@@ -26,10 +28,10 @@ from fanlight.model import (
     UpsertResult,
 )
 from fanlight.operations import Operations, search_parameters
-from fanlight.transport import AsyncTransport
+from fanlight.transport import Addresses, AsyncTransport
 
 
-class AsyncClient:
+class AsyncClient(AsyncClientRestores):
     """A connection to a Fanlight cluster; an asynchronous context manager.
 
     It connects when it is first used, and may be shared by the tasks of an event loop, or used
@@ -43,6 +45,9 @@ class AsyncClient:
         *,
         timeout: float | None = None,
         max_attempts: int = 4,
+        tls: TlsLike = None,
+        api_key: KeyLike = None,
+        insecure: bool = False,
     ) -> None:
         """Prepare a client; nothing is sent.
 
@@ -52,12 +57,21 @@ class AsyncClient:
             timeout: seconds for each request of a call that says nothing else; None for the
                 defaults.
             max_attempts: times a request is sent at the most; 1 for no second try.
+            tls: a `fanlight.Tls` with the files to encrypt with; True for the authorities that
+                come with gRPC; False for plain text; None for what the environment says
+                (FANLIGHT_TLS_CA and others), or plain text.
+            api_key: shown with every call, or what gives it each time; None for what the
+                environment says (FANLIGHT_API_KEY), "" for none.
+            insecure: whether to send the key to other hosts in plain text.
 
         Raises:
-            InvalidRequest: an argument cannot be.
+            InvalidRequest: an argument or a file cannot be, or the key would go to another host
+                in plain text.
         """
         self._operations = Operations(timeout, max_attempts)
-        self._transport = AsyncTransport(addresses)
+        routers = Addresses(addresses)
+        identity = identity_of(tls, api_key, routers.every, insecure=insecure)
+        self._transport = AsyncTransport(routers, identity)
 
     async def create_collection(
         self,
@@ -179,7 +193,7 @@ class AsyncClient:
         return f"{type(self).__name__}({self._transport.addresses})"
 
 
-class AsyncCollection:
+class AsyncCollection(AsyncCollectionExports):
     """The handle of one collection; made by a client and usable as long as it is open."""
 
     def __init__(self, name: str, operations: Operations, transport: AsyncTransport) -> None:

@@ -33,12 +33,14 @@ class Rpc(Generic[ResponseT]):
         response: class of its answer.
         timeout_s: deadline of a call that names none.
         repeatable: whether sending it twice leaves what sending it once does.
+        streams: whether its answer is a stream of messages.
     """
 
     path: str
     response: type[ResponseT]
     timeout_s: float
     repeatable: bool = True
+    streams: bool = False
 
 
 # Every call but one is safe to repeat. Reads change nothing; an upsert replaces an item whole
@@ -64,6 +66,11 @@ LIST_COLLECTIONS = Rpc(
     collections_pb2.ListCollectionsResponse,
     timeout_s=10.0,
 )
+FINISH_RESTORE = Rpc(
+    "/fanlight.v1.CollectionService/FinishRestore",
+    collections_pb2.FinishRestoreResponse,
+    timeout_s=30.0,
+)
 DELETE_COLLECTION = Rpc(
     "/fanlight.v1.CollectionService/DeleteCollection",
     collections_pb2.DeleteCollectionResponse,
@@ -79,6 +86,12 @@ DELETE_ITEMS = Rpc(
 GET_ITEMS = Rpc("/fanlight.v1.ItemService/GetItems", items_pb2.GetItemsResponse, timeout_s=10.0)
 SCROLL_ITEMS = Rpc(
     "/fanlight.v1.ItemService/ScrollItems", items_pb2.ScrollItemsResponse, timeout_s=10.0
+)
+EXPORT_ITEMS = Rpc(
+    "/fanlight.v1.ItemService/ExportItems",
+    items_pb2.ExportItemsResponse,
+    timeout_s=3_600.0,
+    streams=True,
 )
 COUNT_ITEMS = Rpc(
     "/fanlight.v1.ItemService/CountItems", items_pb2.CountItemsResponse, timeout_s=10.0
@@ -96,6 +109,17 @@ class Call:
     rpc: Rpc[Any]
     request: Message
     timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Send one request whose answer is a stream, and wait for its first message.
+
+    Gives the stream, first message included: an iterator (for threads) or an asynchronous one.
+    Errors after the first message are raised where the stream is read.
+    """
+
+    call: Call
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +163,7 @@ class Window:
     width: int
 
 
-Step: TypeAlias = Call | Search | Pause | Window
+Step: TypeAlias = Call | Open | Search | Pause | Window
 # What comes back into the generator depends on the step, so its type is Any.
 Operation: TypeAlias = Generator[Step, Any, T]
 
@@ -153,6 +177,12 @@ def send(rpc: Rpc[ResponseT], request: Message, budget: Budget) -> Operation[Res
     return _attempts(lambda: Call(rpc, request, budget.remaining_s), budget, rpc.repeatable)
 
 
+def open_stream(rpc: Rpc[Any], request: Message, budget: Budget) -> Operation[Any]:
+    """Begin to read a stream; its beginning is repeated as `send` repeats a request."""
+    make = lambda: Open(Call(rpc, request, budget.remaining_s))  # noqa: E731
+    return _attempts(make, budget, rpc.repeatable)
+
+
 def find(request: SearchRequest, budget: Budget) -> Operation[Hits]:
     """Send a search as `send` does a request."""
     return _attempts(lambda: Search(request, budget.remaining_s), budget, SEARCH.repeatable)
@@ -161,7 +191,9 @@ def find(request: SearchRequest, budget: Budget) -> Operation[Hits]:
 def _attempts(make: Callable[[], Step], budget: Budget, repeatable: bool) -> Operation[Any]:
     while True:
         try:
-            return (yield make())
+            answer = yield make()
+            budget.succeeded()
+            return answer
         except FanlightError as error:
             pause = budget.pause_after(error) if repeatable else None
             if pause is None:

@@ -10,8 +10,11 @@ from types import TracebackType
 
 from numpy.typing import ArrayLike
 
+from fanlight.backups import ClientRestores, CollectionExports
 from fanlight.cluster import ClusterStatus
 from fanlight.conditions import FilterLike
+from fanlight.credentials import KeyLike, TlsLike, identity_of
+from fanlight.driver import Driver
 from fanlight.ids import IdsLike
 from fanlight.inputs import OnError, Payload, as_name
 from fanlight.model import (
@@ -24,10 +27,10 @@ from fanlight.model import (
     UpsertResult,
 )
 from fanlight.operations import Operations, search_parameters
-from fanlight.transport import Transport
+from fanlight.transport import Addresses, Transport
 
 
-class Client:
+class Client(ClientRestores):
     """A connection to a Fanlight cluster; a context manager.
 
     It connects when it is first used. It may be shared by threads, and used on both sides of a
@@ -44,6 +47,9 @@ class Client:
         *,
         timeout: float | None = None,
         max_attempts: int = 4,
+        tls: TlsLike = None,
+        api_key: KeyLike = None,
+        insecure: bool = False,
     ) -> None:
         """Prepare a client; nothing is sent.
 
@@ -53,12 +59,21 @@ class Client:
             timeout: seconds for each request of a call that says nothing else; None for the
                 defaults.
             max_attempts: times a request is sent at the most; 1 for no second try.
+            tls: a `fanlight.Tls` with the files to encrypt with; True for the authorities that
+                come with gRPC; False for plain text; None for what the environment says
+                (FANLIGHT_TLS_CA and others), or plain text.
+            api_key: shown with every call, or what gives it each time; None for what the
+                environment says (FANLIGHT_API_KEY), "" for none.
+            insecure: whether to send the key to other hosts in plain text.
 
         Raises:
-            InvalidRequest: an argument cannot be.
+            InvalidRequest: an argument or a file cannot be, or the key would go to another host
+                in plain text.
         """
         self._operations = Operations(timeout, max_attempts)
-        self._transport = Transport(addresses)
+        routers = Addresses(addresses)
+        identity = identity_of(tls, api_key, routers.every, insecure=insecure)
+        self._transport: Driver = Transport(routers, identity)
 
     def create_collection(
         self,
@@ -177,13 +192,13 @@ class Client:
 
     def __repr__(self) -> str:
         """Name the routers."""
-        return f"{type(self).__name__}({self._transport.addresses})"
+        return f"{type(self).__name__}({self._transport})"
 
 
-class Collection:
+class Collection(CollectionExports):
     """The handle of one collection; made by a client and usable as long as it is open."""
 
-    def __init__(self, name: str, operations: Operations, transport: Transport) -> None:
+    def __init__(self, name: str, operations: Operations, transport: Driver) -> None:
         """Do not call; see `Client.collection`."""
         self.name = name
         self._operations = operations

@@ -18,11 +18,18 @@ class ShardState(StrEnum):
     """Whether a shard answers."""
 
     SERVING = "serving"
+    # Answers searches and reads, refuses writes: its disk is full or has failed.
+    READ_ONLY = "read_only"
     # Reached, but it loads or drains.
     NOT_SERVING = "not_serving"
     UNREACHABLE = "unreachable"
     # Reached, but its identity contradicts the shard map; a router sends it nothing.
     MISMATCHED = "mismatched"
+
+    @property
+    def answers(self) -> bool:
+        """Whether searches are sent to it."""
+        return self in (ShardState.SERVING, ShardState.READ_ONLY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +40,7 @@ class ShardStatus:
         identity: which part of which cluster it is (or, when unreachable, should be).
         address: "host:port" as the answering program knows it.
         state: whether it answers.
-        error: why it is not serving; None when it is.
+        error: why it is not serving all calls; None when it is.
         collections: its part of each collection by name, deleted ones included.
         version: of the shard server; "" when it cannot be reached.
     """
@@ -67,5 +74,5 @@ class ClusterStatus:
 
     @property
     def complete(self) -> bool:
-        """Whether every shard serves."""
+        """Whether every shard serves all calls."""
         return all(shard.state is ShardState.SERVING for shard in self.shards)

@@ -15,9 +15,17 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from fanlight.errors import DeadlineExceeded, FanlightError, InvalidRequest, Overloaded
+from fanlight.errors import DeadlineExceeded, FanlightError
 from fanlight.model import Hits, SearchRequest
-from fanlight.stacking import Bounds, kind_of, room_for, size_of, stacked, taken_apart
+from fanlight.stacking import (
+    Bounds,
+    kind_of,
+    may_be_of_one,
+    room_for,
+    size_of,
+    stacked,
+    taken_apart,
+)
 
 # Answers a search within so many seconds.
 Run: TypeAlias = Callable[[SearchRequest, float], Hits]
@@ -26,8 +34,6 @@ Run: TypeAlias = Callable[[SearchRequest, float], Hits]
 _UNDER_WAY = 2
 # A search of so many queries gains nothing from company.
 _LARGE = 64
-# What one member may have brought upon the others.
-_OWN_FAULTS = (InvalidRequest, Overloaded)
 
 
 @dataclass(eq=False, slots=True)
@@ -148,6 +154,6 @@ class Company:
         # What befell the thread that carried the search (Ctrl-C, say) is not this one's matter.
         foreign = not me.load and not isinstance(outcome, FanlightError)
         shared = len(me.load) != 1
-        if foreign or (shared and isinstance(outcome, _OWN_FAULTS)):
+        if foreign or (shared and may_be_of_one(outcome)):
             return self._run(me.request, me.left_s)
         raise outcome

@@ -36,11 +36,18 @@ class ListenConfig:
     """Where a server listens, and how long it takes to leave.
 
     Attributes:
-        host: address to bind. Anything but loopback needs `insecure: true`.
+        host: address to bind. Anything but loopback needs TLS (`tls.cert`) and a way to know
+            callers (`access.keys` or `tls.require_client_cert`), or `insecure: true`.
         port: port to bind; 0 for any free one.
-        insecure: allow plaintext, unauthenticated access from other hosts.
+        insecure: allow plaintext or unauthenticated access from other hosts. What is configured
+            of TLS and keys is used nevertheless.
         socket: path of a Unix socket to listen on as well; "" for none. For programs on the same
-            machine: a message costs the sender 2 microseconds there and 16 on loopback TCP.
+            machine: a message costs the sender 2 microseconds there and 16 on loopback TCP. Only
+            this user can open it, so whoever calls there is trusted like a router.
+        health_port: port of a second listener on the same host, in plain text and for the health
+            service alone; None for none. For probes that know no TLS, such as Kubernetes'.
+        reflection: whether to describe the services to tools; where keys are asked for, also
+            for that.
         drain_s: seconds that calls under way get to finish when the server stops. It must be
             less than Kubernetes' terminationGracePeriodSeconds (30 by default).
     """
@@ -49,7 +56,52 @@ class ListenConfig:
     port: Annotated[int, Interval(ge=0, le=65_535)]
     insecure: bool = False
     socket: Annotated[str, MaxLen(SOCKET_BYTES)] = ""
+    health_port: Annotated[int, Interval(ge=0, le=65_535)] | None = None
+    reflection: bool = True
     drain_s: Annotated[float, Interval(ge=0, le=600)] = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsConfig:
+    """How a server encrypts, by PEM files, which are read again when they change.
+
+    Attributes:
+        cert: its certificate, followed by those that vouch for it; "" for plain text.
+        key: the private key of `cert`, not encrypted, in a file that is closed to other users.
+        ca: certificates of the authorities of callers' certificates.
+        require_client_cert: whether callers must show a certificate of `ca` (mutual TLS).
+    """
+
+    cert: str = ""
+    key: str = ""
+    ca: str = ""
+    require_client_cert: bool = False
+
+    def __post_init__(self) -> None:
+        """Hold the keys to each other."""
+        if bool(self.cert) != bool(self.key):
+            raise ConfigError("tls: expected cert and key together, got one of them")
+        if self.require_client_cert and not (self.ca and self.cert):
+            raise ConfigError("tls.require_client_cert: expected tls.cert, tls.key and tls.ca too")
+        if self.ca and not self.require_client_cert:
+            raise ConfigError(
+                "tls.ca: expected tls.require_client_cert: true with it, since it is what judges "
+                "the certificates of callers"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessConfig:
+    """Who may call. With neither of these, whoever can reach the server.
+
+    Attributes:
+        keys: file of API keys, which `fanlight keys` writes; it is read again when it changes.
+        trusted_names: DNS names and URIs in client certificates whose holders are parts of the
+            cluster (routers) and need no key. Needs `tls.require_client_cert`.
+    """
+
+    keys: str = ""
+    trusted_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

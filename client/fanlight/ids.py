@@ -83,6 +83,15 @@ def empty(id_type: IdType, shape: int | tuple[int, ...] = 0) -> IdColumn:
     return np.full(shape, NO_ID, dtype=np.int64)
 
 
+def column_of(id: int | str) -> IdColumn:
+    """Make a column of one id.
+
+    Raises:
+        InvalidRequest: it is neither an integer in the range of int64 nor a string.
+    """
+    return to_column(_as_objects([id]))
+
+
 def joined(columns: Sequence[IdColumn], axis: int = 0) -> IdColumn:
     """Put columns (or blocks) of one type together."""
     parts: list[NDArray[Any]] = list(columns)

@@ -216,6 +216,14 @@ def as_number(field: str, value: float) -> float:
         raise InvalidRequest.of_field(field, "a number", f"a {type(value).__name__}") from None
 
 
+def as_share(field: str, value: float) -> float:
+    """Take a share, for what no server judges."""
+    share = as_number(field, value)
+    if not 0 <= share <= 1:
+        raise InvalidRequest.of_field(field, "0 to 1", str(share))
+    return share
+
+
 def as_timeout(value: float | None, default_s: float) -> float:
     """Take a deadline in seconds, or the default for None."""
     if value is None:

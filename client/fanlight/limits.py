@@ -34,6 +34,28 @@ class Limits:
             vectors of its queries.
         in_flight: requests worked on at once; the next ones are refused at once, since
             queueing them would only make all of them late.
+        queue_s: seconds of work that may wait on a shard server; searches that would wait longer
+            are refused at once. A fifth of what the SDK allows a search by default, so that
+            what is let in is in time, and short enough for the queue to be gone within
+            a few seconds of an overload's end.
+        bytes_in_flight: bytes of requests that were received and are not answered, and as much
+            again of answers that are made or not yet read by their callers. Eight of the largest
+            messages, so that a few callers who ask for millions of hits cannot fill the memory.
+        connections: connections at once; more are closed as they come. Each costs a file
+            descriptor and about 20 KiB. Less where the system allows fewer descriptors.
+        streams: calls at once on one connection (HTTP/2 streams); more wait at the client.
+        metadata_bytes: metadata of one call. Ours is a key of some hundred bytes at the most.
+        handshake_s: seconds that a new connection may take to say that it speaks HTTP/2.
+        idle_s: seconds that a connection without a call is kept. A client that is closed
+            so connects again with its next call.
+        receive_s: seconds that a request may take to arrive: 64 MiB need 54 s at 10 Mbit/s.
+        age_s: seconds after which a connection is asked to be made anew, give or take a tenth; its
+            calls then have `age_grace_s` to end, and it is closed. What bounds a caller who never
+            reads an answer, and spreads clients over new routers.
+        age_grace_s: more than the 10 minutes after which Fanlight's own streams are renewed.
+        exports: exports under way at once on a shard; each has a connection of its own.
+        export_s: seconds that an export may take, whatever its caller allows: while it lasts,
+            the log of writes since it began cannot be cut, and grows.
     """
 
     k: Annotated[int, Interval(ge=1, le=100_000)] = 10_000
@@ -50,3 +72,15 @@ class Limits:
     filter_clauses: Annotated[int, Interval(ge=1, le=10_000)] = 128
     filter_values: Annotated[int, Interval(ge=1, le=1_000_000)] = 10_000
     in_flight: Annotated[int, Interval(ge=1, le=100_000)] = 1_024
+    queue_s: Annotated[float, Interval(ge=0.001, le=3_600)] = 1.0
+    connections: Annotated[int, Interval(ge=1, le=1_000_000)] = 16_384
+    streams: Annotated[int, Interval(ge=1, le=1_000_000)] = 1_024
+    metadata_bytes: Annotated[int, Interval(ge=1_024, le=1 << 20)] = 16_384
+    handshake_s: Annotated[float, Interval(ge=0.1, le=3_600)] = 10.0
+    idle_s: Annotated[float, Interval(ge=0.1, le=86_400)] = 300.0
+    receive_s: Annotated[float, Interval(ge=0.1, le=86_400)] = 60.0
+    age_s: Annotated[float, Interval(ge=0.1, le=864_000)] = 3_600.0
+    age_grace_s: Annotated[float, Interval(ge=0, le=86_400)] = 1_200.0
+    bytes_in_flight: Annotated[int, Interval(ge=65_536, le=1 << 40)] = 512 * MIB
+    exports: Annotated[int, Interval(ge=1, le=64)] = 4
+    export_s: Annotated[float, Interval(gt=0, le=604_800)] = 3_600.0

@@ -82,6 +82,7 @@ class CollectionInfo:
         unindexed_items: those of them that no graph holds yet (they are searched exactly).
         segments: sealed segments.
         deleted: True for the record of a deleted collection.
+        restoring: True while it is filled from a snapshot: it takes writes and refuses reads.
     """
 
     spec: CollectionSpec
@@ -90,6 +91,7 @@ class CollectionInfo:
     unindexed_items: int = 0
     segments: int = 0
     deleted: bool = False
+    restoring: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,6 +306,6 @@ class Page:
 class Searcher(Protocol):
     """What answers searches: a shard's part of a collection."""
 
-    def search(self, request: SearchRequest) -> Hits:
-        """Answer the queries of `request`."""
+    def search(self, request: SearchRequest, *, timeout_s: float | None = None) -> Hits:
+        """Answer the queries of `request`; those not begun in time fail with DeadlineExceeded."""
         ...

@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from numpy.typing import ArrayLike
 
 from fanlight import calls
-from fanlight.calls import Operation, ResponseT, Rpc, T, Window, send
+from fanlight.calls import Operation, ResponseT, Rpc, T, Window, open_stream, send
 from fanlight.chunks import (
     READ_ID_ROWS,
     READ_ROWS,
@@ -29,6 +29,7 @@ from fanlight.chunks import (
 from fanlight.cluster import ClusterStatus
 from fanlight.conditions import FilterLike, as_filter
 from fanlight.errors import RowError
+from fanlight.exports import ExportRequest
 from fanlight.ids import IdsLike, last_occurrences
 from fanlight.inputs import (
     OnError,
@@ -63,7 +64,7 @@ from fanlight.model import (
     UpsertResult,
 )
 from fanlight.refusals import settle
-from fanlight.retry import Budget, RetryPolicy
+from fanlight.retry import Budget, RetryPolicy, Throttle
 from fanlight.v1 import cluster_pb2, collections_pb2, items_pb2
 from fanlight.wire.cluster_codec import from_cluster_status
 from fanlight.wire.codec import (
@@ -73,6 +74,7 @@ from fanlight.wire.codec import (
     to_spec,
     to_upsert,
 )
+from fanlight.wire.export_codec import to_export_request
 from fanlight.writes import BatchWrite
 
 # One answer is worked on while the next request is on its way; more would share the same cores
@@ -94,11 +96,12 @@ class Operations:
             InvalidRequest: a timeout or attempts not above 0.
         """
         self._timeout_s = None if timeout is None else as_timeout(timeout, 0.0)
+        self._throttle = Throttle()
         self._policy = RetryPolicy(attempts=as_uint32("max_attempts", max_attempts, least=1))
 
     def _budget_maker(self, rpc: Rpc[Any], timeout: float | None) -> Callable[[], Budget]:
         seconds = as_timeout(timeout, self._timeout_s or rpc.timeout_s)
-        return lambda: Budget(self._policy, seconds)
+        return lambda: Budget(self._policy, seconds, self._throttle)
 
     def _ask(
         self, rpc: Rpc[ResponseT], request: Message, timeout: float | None
@@ -153,6 +156,20 @@ class Operations:
         response = yield from self._ask(calls.LIST_COLLECTIONS, request, timeout)
         return [from_info(info) for info in response.collections]
 
+    def create_restoring(
+        self, spec: CollectionSpec, timeout: float | None
+    ) -> Operation[CollectionInfo]:
+        """Create a collection that refuses reads until `finish_restore`."""
+        request = collections_pb2.CreateCollectionRequest(spec=to_spec(spec), restoring=True)
+        response = yield from self._ask(calls.CREATE_COLLECTION, request, timeout)
+        return from_info(response.collection)
+
+    def finish_restore(self, name: str, timeout: float | None) -> Operation[CollectionInfo]:
+        """Let a restored collection be read."""
+        request = collections_pb2.FinishRestoreRequest(name=name)
+        response = yield from self._ask(calls.FINISH_RESTORE, request, timeout)
+        return from_info(response.collection)
+
     def delete_collection(self, name: str, timeout: float | None) -> Operation[None]:
         """Delete a collection and its items."""
         request = collections_pb2.DeleteCollectionRequest(name=as_name(name))
@@ -178,8 +195,24 @@ class Operations:
         timeout: float | None,
     ) -> Operation[UpsertResult]:
         """Write items."""
-        check_on_error(errors)
         batch = _as_batch(ids, vectors, payloads)
+        return (
+            yield from self.upsert_batch(
+                collection, batch, progress=progress, errors=errors, timeout=timeout
+            )
+        )
+
+    def upsert_batch(
+        self,
+        collection: str,
+        batch: ItemBatch,
+        *,
+        progress: bool | None = False,
+        errors: OnError = "raise",
+        timeout: float | None = None,
+    ) -> Operation[UpsertResult]:
+        """Write items that are columns already."""
+        check_on_error(errors)
         kept, superseded = last_occurrences(batch.ids)
         sizes = _row_bytes(batch)
         check_row_bytes(sizes)
@@ -263,6 +296,12 @@ class Operations:
         )
         response = yield from self._ask(calls.SCROLL_ITEMS, request, timeout)
         return Page(from_items(response), response.next_page_token)
+
+    def export(self, request: ExportRequest, timeout: float | None) -> Operation[Any]:
+        """Begin to read all items; gives the stream of messages."""
+        message = to_export_request(request)
+        budget = self._budget_maker(calls.EXPORT_ITEMS, timeout)()
+        return (yield from open_stream(calls.EXPORT_ITEMS, message, budget))
 
     def count(
         self, collection: str, *, min_coverage: float, timeout: float | None

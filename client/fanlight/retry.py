@@ -72,21 +72,55 @@ def is_transient(error: FanlightError) -> bool:
     )
 
 
+class Throttle:
+    """Keeps the repeats of one client from feeding an overload.
+
+    A bucket of tokens: a refusal takes one, a success gives a tenth back, and nothing is repeated
+    while it is less than half full. So where everything is refused repeats stop, and in the long
+    run they add a tenth to the load at the most (the retry throttling of gRFC A6, "gRPC Retry
+    Design"). Only `Overloaded` counts: a server that restarts needs to be asked again. For threads: a
+    race loses a token.
+    """
+
+    TOKENS = 100.0
+    _A_SUCCESS = 0.1
+
+    def __init__(self) -> None:
+        self._tokens = self.TOKENS
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether a refused request may be repeated."""
+        return self._tokens > self.TOKENS / 2
+
+    def refused(self) -> None:
+        """Count a request that was refused."""
+        self._tokens = max(0.0, self._tokens - 1.0)
+
+    def succeeded(self) -> None:
+        """Count a request that was answered."""
+        if self._tokens < self.TOKENS:
+            self._tokens = min(self.TOKENS, self._tokens + self._A_SUCCESS)
+
+
 class Budget:
     """What one request may still spend: attempts, and seconds until its deadline.
 
-    The time starts when the object is made. Not thread-safe; each request has its own.
+    The time starts when the object is made. Not thread-safe; each request has its own, but for
+    the throttle, which the requests of a client share.
     """
 
     def __init__(
         self,
         policy: RetryPolicy,
         timeout_s: float,
+        throttle: Throttle | None = None,
         *,
         now: Callable[[], float] = time.monotonic,
         spread: Callable[[], float] = random.random,
     ) -> None:
         self._policy = policy
+        self._throttle = throttle or Throttle()
         self._now = now
         self._spread = spread
         self._deadline = now() + timeout_s
@@ -104,5 +138,13 @@ class Budget:
             Seconds to wait before the next one; None when there is to be none, or no time.
         """
         self._failures += 1
+        if isinstance(error, Overloaded):
+            self._throttle.refused()
+            if not self._throttle.is_open:
+                return None
         pause = self._policy.pause_s(error, self._failures, self._spread())
         return pause if pause is not None and pause < self.remaining_s else None
+
+    def succeeded(self) -> None:
+        """Count a successful attempt."""
+        self._throttle.succeeded()

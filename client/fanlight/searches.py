@@ -18,10 +18,18 @@ from fanlight.v1 import search_pb2
 from fanlight.wire.channels import MESSAGE_BYTES
 from fanlight.wire.codec import from_hits, to_search
 from fanlight.wire.stacker import Stacker
-from fanlight.wire.status import from_rpc_error
+from fanlight.wire.status import from_rpc_error, has_detail
 from fanlight.wire.stream import SearchStream
 
 _PATH = "/fanlight.v1.SearchService/SearchStream"
+
+
+class StreamBroke(NotReady):
+    """The stream broke and nobody knows why: a call of its own will tell.
+
+    When a server refuses a stream (for its key, say) while a message is being written, gRPC
+    reports an error of its own, and not the server's.
+    """
 
 
 class StreamedSearches:
@@ -63,4 +71,8 @@ class StreamedSearches:
 
 
 def _reason(error: grpc.aio.AioRpcError | None) -> FanlightError:
-    return NotReady("the router ended the stream") if error is None else from_rpc_error(error)
+    if error is None:
+        return NotReady("the router ended the stream")
+    if error.code() is grpc.StatusCode.INTERNAL and not has_detail(error):
+        return StreamBroke("the stream broke")
+    return from_rpc_error(error)

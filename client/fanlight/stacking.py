@@ -15,6 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
+from fanlight.errors import InvalidRequest, Overloaded
 from fanlight.ids import joined
 from fanlight.model import Hits, SearchRequest
 
@@ -89,6 +90,17 @@ def stacked(requests: Sequence[SearchRequest]) -> SearchRequest:
         return replace(first, vectors=np.concatenate(vectors))
     ids = [request.ids for request in requests if request.ids is not None]
     return replace(first, ids=joined(ids))
+
+
+def may_be_of_one(error: BaseException) -> bool:
+    """Tell whether one member of a stack may have brought an error upon the others.
+
+    Too much at the moment is too much for each of them: asked again one by one, they would only
+    be refused more often.
+    """
+    if isinstance(error, Overloaded):
+        return error.retry_after_s is None
+    return isinstance(error, InvalidRequest)
 
 
 def taken_apart(hits: Hits, sizes: Sequence[int]) -> list[Hits]:

@@ -10,10 +10,9 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
+from contextlib import aclosing, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -24,8 +23,10 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
-from fanlight.calls import Call, Operation, Rpc, Search, Step, Window
+from fanlight.access.files import BadFile
+from fanlight.calls import Call, Open, Operation, Rpc, Search, Step, Window
 from fanlight.company import Company
+from fanlight.driver import Driver, Flight
 from fanlight.errors import (
     DeadlineExceeded,
     FanlightError,
@@ -35,9 +36,10 @@ from fanlight.errors import (
     PartialResult,
 )
 from fanlight.model import Hits, SearchRequest
-from fanlight.searches import StreamedSearches
+from fanlight.searches import StreamBroke, StreamedSearches
 from fanlight.stacking import STACK_QUERIES, ClientBounds, size_of
 from fanlight.wire.channels import channel_options
+from fanlight.wire.dialing import Identity, Seat
 from fanlight.wire.status import from_rpc_error
 
 T = TypeVar("T")
@@ -73,6 +75,11 @@ class Addresses:
         """Tell the router to call now."""
         return self._all[self._at]
 
+    @property
+    def every(self) -> tuple[str, ...]:
+        """List them all."""
+        return self._all
+
     def leave(self, address: str) -> None:
         """Make the next router current, unless somebody has already left this one."""
         if address == self.current:
@@ -98,7 +105,8 @@ class _Connection(Generic[ChannelT]):
     def method(self, rpc: Rpc[Any]) -> Any:
         method = self.methods.get(rpc.path)
         if method is None:
-            method = self.methods[rpc.path] = self.channel.unary_unary(
+            kind = self.channel.unary_stream if rpc.streams else self.channel.unary_unary
+            method = self.methods[rpc.path] = kind(
                 rpc.path,
                 request_serializer=methodcaller("SerializeToString"),
                 response_deserializer=rpc.response.FromString,
@@ -152,24 +160,33 @@ class Connections(Generic[ChannelT]):
             raise InvalidRequest("the client is closed")
 
     @contextmanager
-    def translating(self, address: str) -> Iterator[None]:
+    def translating(self, address: str, loop: Loop = None) -> Iterator[None]:
         """Turn the errors of a call into Fanlight's, and turn away from a router of no use."""
         try:
             yield
         except grpc.RpcError as error:
             failure = from_rpc_error(error)
-            self.note(failure, address)
+            self.note(failure, address, loop)
             raise failure from error
         except (ValueError, grpc.FutureCancelledError, grpc.aio.UsageError):
             # What gRPC raises when the channel is closed under a call.
             self.check_open()
             raise
 
-    def note(self, failure: FanlightError, address: str) -> None:
+    def note(self, failure: FanlightError, address: str, loop: Loop = None) -> None:
         """Turn away from a router of no use; a failure after `close` is the user's."""
         self.check_open()
         if _is_of_no_use(failure):
             self.addresses.leave(address)
+        if isinstance(failure, NotReady):
+            self._renew(address, loop)
+
+    def _renew(self, address: str, loop: Loop) -> None:
+        """Take new certificates, if there are any: the old ones may be why nobody answers."""
+        connection = self._made.get((loop, address))
+        if connection is not None and isinstance(connection.channel, Seat):
+            with suppress(BadFile):  # the failure tells more than a file that is half written
+                connection.channel.renew()
 
 
 def _is_of_no_use(failure: FanlightError) -> bool:
@@ -179,83 +196,42 @@ def _is_of_no_use(failure: FanlightError) -> bool:
     return isinstance(failure, (NotReady, Overloaded, DeadlineExceeded))
 
 
-@dataclass(frozen=True, slots=True)
-class _Flight:
-    """An operation that runs in a window, its first request sent.
-
-    Attributes:
-        operation: the operation.
-        land: waits for what its first step gives.
-        cancel: gives up on it.
-    """
-
-    operation: Operation[Any]
-    land: Callable[[], Any]
-    cancel: Callable[[], object]
-
-
 def _fail(error: FanlightError) -> NoReturn:
     raise error
 
 
-class Transport:
-    """Drives operations for threads. Thread-safe."""
+class Transport(Driver):
+    """Drives operations for threads, over gRPC. Thread-safe."""
 
-    def __init__(self, addresses: str | Sequence[str]) -> None:
-        self.addresses = Addresses(addresses)
-        self._connections = Connections(
-            self.addresses,
-            lambda address: grpc.insecure_channel(address, options=channel_options()),
-        )
-        self._pid, self._company = os.getpid(), Company(self._search, ClientBounds())
+    def __init__(self, addresses: Addresses, identity: Identity | None = None) -> None:
+        self.addresses = addresses
+        dial = (identity or Identity()).channel
+        self._connections = Connections(addresses, lambda address: dial(address, channel_options()))
+        self._pid, self._company = os.getpid(), Company(self._ask, ClientBounds())
 
-    def run(self, operation: Operation[T]) -> T:
-        """Drive an operation to its end.
-
-        Raises:
-            FanlightError: what the operation raises; InvalidRequest after `close`.
-        """
+    def check_open(self) -> None:
+        """Refuse the use of a closed client."""
         self._connections.check_open()
-        result: T = self._finish(operation, lambda: None)
-        return result
 
     def close(self) -> None:
         """Close the channels; calls under way fail."""
         for connection in self._connections.close():
             connection.channel.close()
 
-    def _finish(self, operation: Operation[Any], land: Callable[[], Any]) -> Any:
-        """Drive an operation on, once `land` has given what it waits for."""
-        try:
-            while True:
-                try:
-                    given = land()
-                except FanlightError as error:
-                    step = operation.throw(error)
-                else:
-                    step = operation.send(given)
-                land = partial(self._give, step)
-        except StopIteration as stop:
-            return stop.value
-        finally:
-            operation.close()
+    def __str__(self) -> str:
+        """Name the routers."""
+        return str(self.addresses)
 
-    def _give(self, step: Step) -> Any:
-        if isinstance(step, Call):
-            return self._call(step)
-        if isinstance(step, Search):
-            return self._company_of_process().search(step.request, step.timeout_s)
-        if isinstance(step, Window):
-            return self._run_window(step)
-        return time.sleep(step.seconds)
+    def _search(self, step: Search) -> Hits:
+        return self._company_of_process().search(step.request, step.timeout_s)
 
     def _company_of_process(self) -> Company:
         """Give what puts the searches of threads together; a child of a fork has its own."""
         if self._pid != os.getpid():
-            self._pid, self._company = os.getpid(), Company(self._search, ClientBounds())
+            self._pid, self._company = os.getpid(), Company(self._ask, ClientBounds())
         return self._company
 
-    def _search(self, request: SearchRequest, timeout_s: float) -> Hits:
+    def _ask(self, request: SearchRequest, timeout_s: float) -> Hits:
         step = Search(request, timeout_s)
         return step.hits(self._call(step.call))
 
@@ -266,25 +242,24 @@ class Transport:
             response: Message = method(call.request, timeout=call.timeout_s)
             return response
 
-    def _run_window(self, window: Window) -> list[Any]:
-        waiting, flights, results = iter(window.operations), deque[_Flight](), list[Any]()
-        try:
-            while True:
-                flights.extend(map(self._launch, islice(waiting, window.width - len(flights))))
-                if not flights:
-                    return results
-                results.append(self._finish(flights[0].operation, flights[0].land))
-                flights.popleft()
-        finally:
-            for flight in flights:
-                flight.cancel()
-                flight.operation.close()
+    def _open(self, call: Call) -> Generator[Message, None, None]:
+        address = self.addresses.current
+        stream = self._stream(call, address)
+        return _chained(next(stream, None), stream)
 
-    def _launch(self, operation: Operation[Any]) -> _Flight:
-        """Start an operation without waiting for the answer to its first request."""
+    def _stream(self, call: Call, address: str) -> Generator[Message, None, None]:
+        with self._connections.translating(address):
+            method = self._connections.method(call.rpc, address)
+            messages = method(call.request, timeout=call.timeout_s)
+            try:
+                yield from messages
+            finally:
+                messages.cancel()
+
+    def _launch(self, operation: Operation[Any]) -> Flight:
         step = next(operation)
         if not isinstance(step, (Call, Search)):
-            return _Flight(operation, partial(self._give, step), lambda: None)
+            return Flight(operation, partial(self._give, step), lambda: None)
         call = step.call if isinstance(step, Search) else step
         address = self.addresses.current
         try:
@@ -292,25 +267,28 @@ class Transport:
                 method = self._connections.method(call.rpc, address)
                 future = method.future(call.request, timeout=call.timeout_s)
         except FanlightError as error:
-            return _Flight(operation, partial(_fail, error), lambda: None)
+            return Flight(operation, partial(_fail, error), lambda: None)
 
         def land() -> Any:
             with self._connections.translating(address):
                 response = future.result()
             return step.hits(response) if isinstance(step, Search) else response
 
-        return _Flight(operation, land, future.cancel)
+        return Flight(operation, land, future.cancel)
 
 
 class AsyncTransport:
     """Drives operations on event loops, each with channels of its own."""
 
-    def __init__(self, addresses: str | Sequence[str]) -> None:
-        self.addresses = Addresses(addresses)
-        self._connections = Connections(
-            self.addresses,
-            lambda address: grpc.aio.insecure_channel(address, options=channel_options()),
-        )
+    def __init__(self, addresses: Addresses, identity: Identity | None = None) -> None:
+        self.addresses = addresses
+        self._identity = identity or Identity()
+        dial = self._identity.async_channel
+        self._connections = Connections(addresses, lambda address: dial(address, channel_options()))
+
+    def for_threads(self) -> Transport:
+        """Make a transport for threads to the same routers; whoever asks closes it."""
+        return Transport(Addresses(self.addresses.every), self._identity)
 
     async def run(self, operation: Operation[T]) -> T:
         """Drive an operation to its end; see `Transport.run`."""
@@ -342,6 +320,8 @@ class AsyncTransport:
             return await self._search(step)
         if isinstance(step, Call):
             return await self._call(step)
+        if isinstance(step, Open):
+            return await self._open(step.call)
         if isinstance(step, Window):
             return await self._run_window(step)
         return await asyncio.sleep(step.seconds)
@@ -350,19 +330,21 @@ class AsyncTransport:
         """Send a small search on the stream, where it meets others; a large one by itself."""
         if size_of(step.request) >= STACK_QUERIES // 2:
             return step.hits(await self._call(step.call))
-        address = self.addresses.current
-        connection = self._connections.to(address, asyncio.get_running_loop())
+        address, loop = self.addresses.current, asyncio.get_running_loop()
+        connection = self._connections.to(address, loop)
         if connection.searches is None:
             connection.searches = StreamedSearches(connection.channel)
         try:
             return await connection.searches.search(step.request, step.timeout_s)
+        except StreamBroke:
+            return step.hits(await self._call(step.call))
         except FanlightError as failure:
-            self._connections.note(failure, address)
+            self._connections.note(failure, address, loop)
             raise
 
     async def _call(self, call: Call) -> Message:
         address, loop = self.addresses.current, asyncio.get_running_loop()
-        with self._connections.translating(address):
+        with self._connections.translating(address, loop):
             method = self._connections.method(call.rpc, address, loop)
             try:
                 response: Message = await method(call.request, timeout=call.timeout_s)
@@ -373,6 +355,21 @@ class AsyncTransport:
                     self._connections.check_open()
                 raise
             return response
+
+    async def _open(self, call: Call) -> AsyncGenerator[Message, None]:
+        stream = self._stream(call, self.addresses.current)
+        return _chained_async(await anext(stream, None), stream)
+
+    async def _stream(self, call: Call, address: str) -> AsyncGenerator[Message, None]:
+        loop = asyncio.get_running_loop()
+        with self._connections.translating(address):
+            method = self._connections.method(call.rpc, address, loop)
+            messages = method(call.request, timeout=call.timeout_s)
+            try:
+                async for message in messages:
+                    yield message
+            finally:
+                messages.cancel()
 
     async def _run_window(self, window: Window) -> list[Any]:
         waiting, tasks, results = iter(window.operations), deque[asyncio.Task[Any]](), list[Any]()
@@ -388,3 +385,22 @@ class AsyncTransport:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _chained(
+    first: Message | None, rest: Generator[Message, None, None]
+) -> Generator[Message, None, None]:
+    with closing(rest):
+        if first is not None:
+            yield first
+        yield from rest
+
+
+async def _chained_async(
+    first: Message | None, rest: AsyncGenerator[Message, None]
+) -> AsyncGenerator[Message, None]:
+    async with aclosing(rest):
+        if first is not None:
+            yield first
+        async for message in rest:
+            yield message

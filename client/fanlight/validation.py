@@ -7,6 +7,7 @@ stand.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -14,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from fanlight.errors import FanlightError, InvalidRequest, RowError
+from fanlight.errors import AlreadyExists, FanlightError, InvalidRequest, RowError
 from fanlight.fields import FieldValues, read_fields
 from fanlight.filter_rules import check_filter, check_filter_fields, check_filterable
-from fanlight.filters import FieldType
+from fanlight.filters import FieldType, listed
 from fanlight.ids import id_type_of
 from fanlight.limits import Limits
 from fanlight.model import (
@@ -35,6 +36,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 # hnswlib accepts any m; below 2 a graph cannot branch, and past 128 it outweighs its vectors.
 _M_RANGE = (2, 128)
 _EF_CONSTRUCTION_RANGE = (4, 4_096)
+# What SQLite keeps. It grows by one with each creation and deletion of a name.
+_VERSION_MAX = 2**63 - 1
 # Two vectors of this length have a dot product and a squared distance that fit float32.
 _LENGTH_MAX = 1e18
 # Below it float32 products with a unit vector lose their digits to underflow.
@@ -56,13 +59,51 @@ def check_spec(spec: CollectionSpec, limits: Limits) -> None:
     Raises:
         InvalidRequest: names the parameter.
     """
-    if not _NAME.fullmatch(spec.name):
-        expected = "1 to 128 of A-Z a-z 0-9 _ . - and a letter or digit first"
-        raise InvalidRequest.of_field("name", expected, repr(spec.name[:140]))
+    check_name(spec.name)
     check_range("dim", spec.dim, 1, limits.dim)
     check_range("m", spec.m, *_M_RANGE)
     check_range("ef_construction", spec.ef_construction, *_EF_CONSTRUCTION_RANGE)
     check_filterable(spec.filterable, limits)
+
+
+def check_name(name: str) -> None:
+    """Refuse what is no name of a collection."""
+    if not _NAME.fullmatch(name):
+        expected = "1 to 128 of A-Z a-z 0-9 _ . - and a letter or digit first"
+        raise InvalidRequest.of_field("name", expected, repr(name[:140]))
+
+
+def check_version(version: int | None) -> None:
+    """Refuse what is no version of a collection; None is given by whoever is no router."""
+    if version is not None:
+        check_range("version", version, 1, _VERSION_MAX)
+
+
+def check_same(wanted: CollectionSpec, existing: CollectionSpec) -> None:
+    """Refuse to create a collection that exists with other parameters.
+
+    Raises:
+        AlreadyExists: names the parameters that differ.
+    """
+    differing = [
+        field.name
+        for field in dataclasses.fields(CollectionSpec)
+        if getattr(wanted, field.name) != getattr(existing, field.name)
+    ]
+    if differing:
+        expected, got = _shown(existing, differing), _shown(wanted, differing)
+        raise AlreadyExists(
+            f"collection {wanted.name!r} exists with other parameters: "
+            + ", ".join(f"{field} {expected[field]}, not {got[field]}" for field in differing),
+            field=differing[0],
+            expected=expected[differing[0]],
+            got=got[differing[0]],
+        )
+
+
+def _shown(spec: CollectionSpec, names: Sequence[str]) -> dict[str, str]:
+    shown = {name: str(getattr(spec, name)) for name in names}
+    return shown | ({"filterable": listed(spec.filterable)} if "filterable" in shown else {})
 
 
 def check_search(request: SearchRequest, spec: CollectionSpec, limits: Limits) -> None:
@@ -132,10 +173,10 @@ def check_columns(batch: ItemBatch) -> None:
             raise InvalidRequest.of_field(field, f"{len(batch.ids)} rows", f"{len(column)}")
 
 
-def check_id_type(ids: IdColumn, spec: CollectionSpec) -> None:
+def check_id_type(ids: IdColumn, spec: CollectionSpec, field: str = "ids") -> None:
     """Refuse ids of the wrong type."""
     if id_type_of(ids) is not spec.id_type:
-        raise InvalidRequest.of_field("ids", f"{spec.id_type} ids", f"{id_type_of(ids)} ids")
+        raise InvalidRequest.of_field(field, f"{spec.id_type} ids", f"{id_type_of(ids)} ids")
 
 
 def _check_dim(field: str, vectors: Floats, spec: CollectionSpec) -> None:
@@ -143,14 +184,14 @@ def _check_dim(field: str, vectors: Floats, spec: CollectionSpec) -> None:
         raise InvalidRequest.of_field(field, f"dimension {spec.dim}", f"{vectors.shape[1]}")
 
 
-def bad_id_rows(ids: IdColumn, limits: Limits) -> dict[int, FanlightError]:
+def bad_id_rows(ids: IdColumn, limits: Limits, field: str = "ids") -> dict[int, FanlightError]:
     """Find the string ids that are empty, too long or no valid UTF-8, by row."""
     if id_type_of(ids) is IdType.INT64:
         return {}
     faults = ((row, _id_fault(value, limits)) for row, value in enumerate(ids))
     expected = f"1 to {limits.id_bytes} bytes of UTF-8"
     return {
-        row: InvalidRequest.of_field("ids", expected, got) for row, got in faults if got is not None
+        row: InvalidRequest.of_field(field, expected, got) for row, got in faults if got is not None
     }
 
 

@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
-from fanlight.cluster import ShardState
-from fanlight.errors import AlreadyExists, NotFound, NotReady, WrongShard
-from fanlight.filters import listed
+from fanlight.errors import NotFound, NotReady, WrongShard
 from fanlight.limits import Limits
 from fanlight.model import CollectionInfo, CollectionSpec, Coverage
-from fanlight.validation import check_min_coverage, check_spec
+from fanlight.validation import check_min_coverage, check_same, check_spec
 from fanlight_router.coverage import KnownItems, unite
 from fanlight_router.deadline import Deadline
 from fanlight_router.gather import demand, demand_all, gather, named
@@ -31,9 +29,13 @@ class CatalogShard(Protocol):
     """What the catalog asks of a shard; raises as `fanlight_router.shards.Shard` does."""
 
     async def create_collection(
-        self, spec: CollectionSpec, version: int, timeout_s: float
+        self, spec: CollectionSpec, version: int, timeout_s: float, *, restoring: bool = False
     ) -> CollectionInfo:
         """Create a collection of this version; return it if it exists."""
+        ...
+
+    async def finish_restore(self, name: str, timeout_s: float) -> CollectionInfo:
+        """Let a collection that was created as `restoring` be read."""
         ...
 
     async def delete_collection(self, name: str, version: int, timeout_s: float) -> None:
@@ -65,8 +67,15 @@ class ClusterCatalog:
         self._limits = limits
         self._changing = asyncio.Lock()
 
-    async def create(self, spec: CollectionSpec, deadline: Deadline) -> CollectionInfo:
+    async def create(
+        self, spec: CollectionSpec, deadline: Deadline, *, restoring: bool = False
+    ) -> CollectionInfo:
         """Create a collection, or return the one that exists with the same parameters.
+
+        Args:
+            spec: its parameters.
+            deadline: for all shards.
+            restoring: refuse reads until `finish_restore`. Without effect on one that exists.
 
         Raises:
             InvalidRequest: a parameter is out of range.
@@ -80,14 +89,30 @@ class ClusterCatalog:
             if best is None or best.deleted:
                 version = 1 if best is None else best.version + 1
             else:
-                _check_same(spec, best.spec)
+                check_same(spec, best.spec)
                 version = best.version
             infos = await self._change(
                 "creation",
-                lambda shard, left_s: shard.create_collection(spec, version, left_s),
+                lambda shard, left_s: shard.create_collection(
+                    spec, version, left_s, restoring=restoring
+                ),
                 deadline,
             )
         return _united(infos)
+
+    async def finish_restore(self, name: str, deadline: Deadline) -> CollectionInfo:
+        """Let a collection that was created as `restoring` be read on all shards; idempotent.
+
+        Raises:
+            NotFound: there is no such collection.
+            NotReady: a shard is missing; it refuses reads until this was called again.
+        """
+        async with self._changing:
+            left_s = deadline.left_s()
+            calls = {i: shard.finish_restore(name, left_s) for i, shard in enumerate(self._shards)}
+            gathered = await gather(calls, left_s)
+            demand_all(gathered)
+        return _united(list(gathered.answers.values()))
 
     async def delete(self, name: str, deadline: Deadline) -> None:
         """Delete a collection and all its items.
@@ -162,7 +187,7 @@ class ClusterCatalog:
         missing = {
             index: status.error or NotReady("is not serving")
             for index, status in enumerate(self._topology.status.shards)
-            if status.state is not ShardState.SERVING
+            if not status.state.answers
         }
         if not missing:
             return best
@@ -196,28 +221,6 @@ class ClusterCatalog:
         return list(answers.values())
 
 
-def _check_same(wanted: CollectionSpec, existing: CollectionSpec) -> None:
-    differing = [
-        field.name
-        for field in fields(CollectionSpec)
-        if getattr(wanted, field.name) != getattr(existing, field.name)
-    ]
-    if differing:
-        expected, got = _shown(existing, differing), _shown(wanted, differing)
-        raise AlreadyExists(
-            f"collection {wanted.name!r} exists with other parameters: "
-            + ", ".join(f"{field} {expected[field]}, not {got[field]}" for field in differing),
-            field=differing[0],
-            expected=expected[differing[0]],
-            got=got[differing[0]],
-        )
-
-
-def _shown(spec: CollectionSpec, names: Sequence[str]) -> dict[str, str]:
-    shown = {name: str(getattr(spec, name)) for name in names}
-    return shown | ({"filterable": listed(spec.filterable)} if "filterable" in shown else {})
-
-
 def _united(parts: Sequence[CollectionInfo]) -> CollectionInfo:
     """Add up the parts of a collection; those of older versions are about to be replaced."""
     newest = max(parts, key=lambda info: info.version)
@@ -227,4 +230,5 @@ def _united(parts: Sequence[CollectionInfo]) -> CollectionInfo:
         items=sum(info.items for info in same),
         unindexed_items=sum(info.unindexed_items for info in same),
         segments=sum(info.segments for info in same),
+        restoring=any(info.restoring for info in same),
     )

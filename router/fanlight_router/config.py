@@ -10,7 +10,8 @@ from annotated_types import Interval, MinLen
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
-from fanlight.config import ConfigError, ListenConfig, LogConfig
+from fanlight.access.tls import Tls
+from fanlight.config import AccessConfig, ConfigError, ListenConfig, LogConfig, TlsConfig
 from fanlight.limits import Limits
 
 _SHARDS_MAX = 1_000
@@ -59,10 +60,16 @@ class RouterConfig:
     Attributes:
         cluster: name of the cluster; a shard of another cluster is refused.
         listen: where it listens; 7700, with the shards of a local cluster on the next ports.
+        tls: how it encrypts.
+        access: who may call.
         shards: "host:port" of every shard, in order of index. Part of the data: items are
             placed by their number.
         sockets: Unix sockets of the same shards, for a router on their machine; none to use the
             addresses above.
+        shards_tls: how it encrypts to the shards, read again when the files change; plain text
+            without a `ca`. Sockets are never encrypted.
+        shards_key: file that holds the API key, of the role "cluster", which it shows to the
+            shards; "" for none. Read again when it changes.
         timeouts: how long things may take.
         limits: what it accepts at the most.
         log: how it logs.
@@ -70,8 +77,12 @@ class RouterConfig:
 
     cluster: Annotated[str, MinLen(1)] = "local"
     listen: ListenConfig = ListenConfig(port=7_700)
+    tls: TlsConfig = TlsConfig()
+    access: AccessConfig = AccessConfig()
     shards: Annotated[tuple[Address, ...], AfterValidator(_check_number)]
     sockets: tuple[str, ...] = ()
+    shards_tls: Tls = Tls()
+    shards_key: str = ""
     timeouts: TimeoutsConfig = TimeoutsConfig()
     limits: Limits = Limits()
     log: LogConfig = LogConfig()
@@ -83,6 +94,8 @@ class RouterConfig:
                 f"sockets: expected one for each of {len(self.shards)} shards or none, "
                 f"got {len(self.sockets)}"
             )
+        if self.shards_tls != Tls() and not self.shards_tls.ca:
+            raise ConfigError("shards_tls.ca: is missing: without it the shards cannot be known")
 
     @property
     def targets(self) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from fanlight_router.coverage import KnownItems
 from fanlight_router.deadline import Deadline
 from fanlight_router.gather import Gathered, demand, gather
 from fanlight_router.items import PlacedItems
+from fanlight_router.pressure import Pressure
 from fanlight_router.scroll import scroll
 from fanlight_router.shards import Columns, Shard
 from fanlight_router.shares import share_of, short_queries, with_rest
@@ -41,6 +42,7 @@ class Fanout:
         self._items = items
         self._known = known
         self._limits = limits
+        self._pressure = Pressure(len(self._shards))
 
     async def search(self, request: SearchRequest, deadline: Deadline) -> Hits:
         """Answer the queries of `request`.
@@ -49,10 +51,12 @@ class Fanout:
             InvalidRequest: a parameter is out of range, or as the shards say.
             NotFound: there is no such collection.
             PartialResult: fewer shards answered than `request.min_coverage` demands.
-            Overloaded: the payloads and vectors of the hits do not fit one message.
+            Overloaded: the payloads and vectors of the hits do not fit one message, or shards that
+                are needed have full queues.
             DeadlineExceeded: the deadline passed before the shards were asked.
         """
         check_search_parameters(request, self._limits)
+        self._pressure.check(request.min_coverage)
         bare = request
         if request.with_vectors or request.with_payloads or request.take is not None:
             bare = replace(request, with_payloads=False, with_vectors=False, take=None)
@@ -95,7 +99,9 @@ class Fanout:
         asked = request if share is None else replace(request, take=share)
         left_s = deadline.left_s()
         calls = {i: shard.search(asked, left_s) for i, shard in enumerate(self._shards)}
-        gathered = await gather(calls, left_s)
+        gathered = await gather(calls, left_s, all_or_none=request.min_coverage >= 1)
+        if gathered.failures:
+            self._pressure.note(gathered.failures)
         hits = await self._merged(request, gathered)
         if share is None:
             return hits

@@ -59,7 +59,9 @@ class Gathered(Generic[T]):
         return judged[0]
 
 
-async def gather(calls: Mapping[int, Awaitable[T]], timeout_s: float) -> Gathered[T]:
+async def gather(
+    calls: Mapping[int, Awaitable[T]], timeout_s: float, *, all_or_none: bool = False
+) -> Gathered[T]:
     """Run a call to each shard at once and wait at most `timeout_s` for all of them.
 
     Calls that are late, or whose caller has gone, are cancelled.
@@ -67,17 +69,36 @@ async def gather(calls: Mapping[int, Awaitable[T]], timeout_s: float) -> Gathere
     Args:
         calls: by shard index; at least one.
         timeout_s: seconds.
+        all_or_none: the first shard that is overloaded ends the wait, so that the others do not
+            work for nothing.
 
     Raises:
         Exception: a call failed with what is no FanlightError: a bug.
     """
     tasks = {index: asyncio.ensure_future(call) for index, call in sorted(calls.items())}
+    if all_or_none:
+        _end_with_the_first_refusal(list(tasks.values()))
     await _wait(list(tasks.values()), timeout_s)
     errors = {index: _error_of(task) for index, task in tasks.items()}
     return Gathered(
         {index: task.result() for index, task in tasks.items() if errors[index] is None},
         {index: error for index, error in errors.items() if error is not None},
     )
+
+
+def _is_refusal(error: BaseException | None) -> bool:
+    """Tell whether a shard has too much to do just now; what it never takes is another matter."""
+    return isinstance(error, Overloaded) and error.retry_after_s is not None
+
+
+def _end_with_the_first_refusal(tasks: Sequence[asyncio.Future[Any]]) -> None:
+    def on_done(done: asyncio.Future[Any]) -> None:
+        if not done.cancelled() and _is_refusal(done.exception()):
+            for task in tasks:
+                task.cancel()
+
+    for task in tasks:
+        task.add_done_callback(on_done)
 
 
 async def _wait(tasks: Sequence[asyncio.Future[Any]], timeout_s: float) -> None:
@@ -123,6 +144,12 @@ def named(index: int, error: FanlightError) -> FanlightError:
     return same
 
 
+def needed_of(asked: int, min_coverage: float) -> int:
+    """Tell how many shards of those asked must answer; at least one always must."""
+    # 0.28 of 25 shards is 7.000000000000001 in floating point.
+    return max(1, math.ceil(min_coverage * asked - 1e-9))
+
+
 def demand(gathered: Gathered[Any], min_coverage: float, coverage: Coverage) -> None:
     """Refuse an answer that too few shards contributed to.
 
@@ -133,15 +160,18 @@ def demand(gathered: Gathered[Any], min_coverage: float, coverage: Coverage) -> 
 
     Raises:
         FanlightError: the fault that the shards agree on.
+        Overloaded: too few answered since one was overloaded, which time lifts; names it.
         PartialResult: too few answered; names each failed shard and its reason.
     """
     if gathered.verdict is not None:
         raise gathered.verdict
     answered = len(gathered.answers)
     asked = answered + len(gathered.failures)
-    # 0.28 of 25 shards is 7.000000000000001 in floating point.
-    needed = max(1, math.ceil(min_coverage * asked - 1e-9))
+    needed = needed_of(asked, min_coverage)
     if answered < needed:
+        for index, error in gathered.failures.items():
+            if _is_refusal(error):
+                raise named(index, error)
         reasons = "; ".join(named(i, error).message for i, error in gathered.failures.items())
         message = f"{answered} of {asked} shards answered, {needed} needed: {reasons}"
         raise PartialResult(message, coverage=coverage)

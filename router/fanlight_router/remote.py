@@ -9,18 +9,27 @@ until it is admitted again: what answers at its address may be something else by
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Iterator
 from contextlib import contextmanager
 from copy import copy
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import grpc
 import numpy as np
 import structlog
 
 from fanlight.cluster import ShardState, ShardStatus
-from fanlight.errors import FanlightError, InternalError, InvalidRequest, NotReady, WrongShard
+from fanlight.errors import (
+    FanlightError,
+    InternalError,
+    InvalidRequest,
+    NotReady,
+    PermissionDenied,
+    Unauthenticated,
+    WrongShard,
+)
+from fanlight.exports import ExportRequest
 from fanlight.model import (
     CollectionInfo,
     CollectionSpec,
@@ -49,7 +58,9 @@ from fanlight.v1 import search_pb2 as search
 from fanlight.wire import codec
 from fanlight.wire.channels import channel_options
 from fanlight.wire.cluster_codec import from_cluster_status
-from fanlight.wire.status import ERROR_KEY, from_coverage, from_row_errors, from_rpc_error
+from fanlight.wire.dialing import AsyncSeat, Identity
+from fanlight.wire.export_codec import to_export_request
+from fanlight.wire.status import from_coverage, from_row_errors, from_rpc_error, has_detail
 from fanlight.wire.stream import Decode, SearchStream
 from fanlight_router.shards import Columns
 
@@ -67,6 +78,9 @@ _HITS_ON_LOOP = 200_000
 # must be found within about a second.
 _DNS_OPTION = ("grpc.dns_min_time_between_resolutions_ms", 1_000)
 _UNREACHABLE = "cannot be reached"
+_NOT_TRUSTED = "does not accept this router's credentials"
+# How long calls may go on on a connection that was replaced: longer than callers wait.
+_LAST_CALLS_S = 300.0
 
 _log = structlog.get_logger("fanlight.router")
 
@@ -104,6 +118,7 @@ class RemoteShard:
         encoder: SearchEncoder,
         message_bytes: int,
         target: str | None = None,
+        identity_shown: Identity | None = None,
     ) -> None:
         """Make a channel, which connects when it is first used.
 
@@ -113,6 +128,7 @@ class RemoteShard:
             encoder: shared by the shards of one router.
             message_bytes: largest message either way.
             target: how to connect to it, if not by that address.
+            identity_shown: how to encrypt, and which key to show.
         """
         self.identity = identity
         self.address = address
@@ -120,7 +136,9 @@ class RemoteShard:
         self._refusal: FanlightError | None = NotReady("was not looked at yet")
         self._encoder = encoder
         options = [*channel_options(message_bytes), _DNS_OPTION]
-        self._channel = grpc.aio.insecure_channel(target or address, options=options)
+        dial = (identity_shown or Identity()).async_channel
+        self._channel = dial(target or address, options)
+        self._renewal_failed = False
         # The generated stubs of both kinds of channel are one class with two types.
         self._cluster = cast(
             "cluster_pb2_grpc.ClusterServiceAsyncStub",
@@ -132,6 +150,11 @@ class RemoteShard:
         )
         self._items = cast(
             "items_pb2_grpc.ItemServiceAsyncStub", items_pb2_grpc.ItemServiceStub(self._channel)
+        )
+        # Without a deserializer a message is its bytes.
+        self._export: Any = self._channel.unary_stream(
+            "/fanlight.v1.ItemService/ExportItems",
+            request_serializer=items.ExportItemsRequest.SerializeToString,
         )
         searches = cast(
             "search_pb2_grpc.SearchServiceAsyncStub",
@@ -173,7 +196,7 @@ class RemoteShard:
                 shards = from_cluster_status(response).shards
         except grpc.aio.AioRpcError as error:
             reason = self._translated(error)
-            if _has_detail(error):
+            if has_detail(error):
                 return self._not_serving(ShardState.NOT_SERVING, reason)
             return self._not_serving(ShardState.UNREACHABLE, NotReady(_UNREACHABLE))
         except InternalError as error:
@@ -182,6 +205,44 @@ class RemoteShard:
             reason = WrongShard(f"expected one shard at its address, got {len(shards)}")
             return self._not_serving(ShardState.MISMATCHED, reason)
         return shards[0]
+
+    async def renew(self, timeout_s: float) -> None:
+        """Go on with new certificates and a new key, if there are any and the shard takes them.
+
+        Calls under way end on the old connection. While the shard does not answer on a new one,
+        and does on the old one, the old one stays.
+
+        Args:
+            timeout_s: seconds for the shard to answer.
+        """
+        seat = self._channel
+        if not isinstance(seat, AsyncSeat) or not seat.is_outdated:
+            return
+        successor = seat.successor()
+        if self.is_admitted and not await self._is_there(successor, timeout_s):
+            if not self._renewal_failed:
+                _log.error("does not take the new credentials", shard=self.identity.name)
+            self._renewal_failed = True
+            await successor.close()
+            return
+        left, self._renewal_failed = seat.give_way(successor), False
+        _log.info("renewed the connection", shard=self.identity.name)
+        try:
+            if self.is_admitted:
+                await self._searches.replace()(_LAST_CALLS_S)
+            await left.close(_LAST_CALLS_S)
+        finally:
+            await left.close()
+
+    async def _is_there(self, seat: AsyncSeat, timeout_s: float) -> bool:
+        """Tell whether what answers on a connection is this shard."""
+        stub = cluster_pb2_grpc.ClusterServiceStub(cast(grpc.aio.Channel, seat))
+        try:
+            call = stub.GetStatus(cluster.GetStatusRequest(), timeout=timeout_s)
+            shards = from_cluster_status(await cast(Any, call)).shards
+        except (grpc.aio.AioRpcError, InvalidRequest):
+            return False
+        return [shard.identity for shard in shards] == [self.identity]
 
     def _not_serving(self, state: ShardState, reason: FanlightError) -> ShardStatus:
         return ShardStatus(self.identity, self.address, state, reason)
@@ -262,14 +323,35 @@ class RemoteShard:
         with _decoding():
             return Page(codec.from_items(response), response.next_page_token)
 
+    async def export(self, request: ExportRequest, timeout_s: float) -> AsyncGenerator[bytes, None]:
+        """Read all items of this shard; gives messages as they came, which nobody here reads."""
+        self._check_admission()
+        call = self._export(to_export_request(request), timeout=timeout_s)
+        try:
+            async for message in call:
+                yield message
+        except grpc.aio.AioRpcError as error:
+            raise self._translated(error) from None
+        finally:
+            call.cancel()
+
     # --- collections ----------------------------------------------------------------------
 
     async def create_collection(
-        self, spec: CollectionSpec, version: int, timeout_s: float
+        self, spec: CollectionSpec, version: int, timeout_s: float, *, restoring: bool = False
     ) -> CollectionInfo:
         """Create a collection of this version; one of a lower version is replaced."""
-        request = collections.CreateCollectionRequest(spec=codec.to_spec(spec), version=version)
+        request = collections.CreateCollectionRequest(
+            spec=codec.to_spec(spec), version=version, restoring=restoring or None
+        )
         response = await self._call(self._collections.CreateCollection, request, timeout_s)
+        with _decoding():
+            return codec.from_info(response.collection)
+
+    async def finish_restore(self, name: str, timeout_s: float) -> CollectionInfo:
+        """Let a restored collection be read."""
+        request = collections.FinishRestoreRequest(name=name)
+        response = await self._call(self._collections.FinishRestore, request, timeout_s)
         with _decoding():
             return codec.from_info(response.collection)
 
@@ -309,8 +391,11 @@ class RemoteShard:
             raise copy(self._refusal)
 
     def _translated(self, error: grpc.aio.AioRpcError) -> FanlightError:
-        if _has_detail(error):
-            return from_rpc_error(error)
+        if has_detail(error):
+            reason = from_rpc_error(error)
+            # The caller's own credentials were judged here; what is wrong is this router's.
+            foreign = isinstance(reason, (Unauthenticated, PermissionDenied))
+            return NotReady(_NOT_TRUSTED) if foreign else reason
         _log.debug("call failed", shard=self.identity.name, status=error.debug_error_string())
         if error.code() is grpc.StatusCode.UNAVAILABLE:
             self._lose()
@@ -332,11 +417,6 @@ class RemoteShard:
         if self._refusal is None:
             self._refusal = NotReady(_UNREACHABLE)
         self.lost.set()
-
-
-def _has_detail(error: grpc.aio.AioRpcError) -> bool:
-    """Tell whether the shard itself said what is wrong."""
-    return any(key == ERROR_KEY for key, _ in error.trailing_metadata() or ())
 
 
 @contextmanager

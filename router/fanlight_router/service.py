@@ -5,13 +5,14 @@ Law: no servicer decides anything but the caller's deadline.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable
+from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import grpc
 
+from fanlight.exports import ExportEnd
 from fanlight.v1 import (
     cluster_pb2,
     cluster_pb2_grpc,
@@ -23,13 +24,15 @@ from fanlight.v1 import collections_pb2 as collections
 from fanlight.v1 import items_pb2 as items
 from fanlight.v1 import search_pb2 as search
 from fanlight.wire import codec
-from fanlight.wire.answers import AnswerStream
+from fanlight.wire.answers import AnswerRoom, AnswerStream
 from fanlight.wire.cluster_codec import to_cluster_status
+from fanlight.wire.export_codec import from_export_request, to_export
 from fanlight.wire.stacker import Stacker
 from fanlight.wire.status import to_coverage, to_row_errors
 from fanlight_router.catalog import ClusterCatalog
 from fanlight_router.config import TimeoutsConfig
 from fanlight_router.deadline import Deadline
+from fanlight_router.exports import ExportingShard, FailedShard, export
 from fanlight_router.fanout import Fanout
 from fanlight_router.items import PlacedItems
 from fanlight_router.shards import Columns
@@ -55,6 +58,10 @@ class Deadlines:
         """Give the deadline of a search whose caller waits that long."""
         return Deadline.of_call(timeout_s, self.timeouts.search_s)
 
+    def of_export(self, context: _Context, longest_s: float) -> Deadline:
+        """Give the deadline of an export."""
+        return Deadline.of_call(context.time_remaining(), longest_s)
+
     def of_write(self, context: _Context) -> Deadline:
         """Give the deadline of a write."""
         return Deadline.of_call(context.time_remaining(), self.timeouts.write_s)
@@ -63,22 +70,23 @@ class Deadlines:
 class SearchServicer(search_pb2_grpc.SearchServiceServicer):
     """Search over all shards."""
 
-    def __init__(self, stacker: Stacker, message_bytes: int) -> None:
+    def __init__(self, stacker: Stacker, answers: AnswerRoom) -> None:
         self._stacker = stacker
-        self._message_bytes = message_bytes
+        self._answers = answers
 
     async def Search(
         self, request: search.SearchRequest, context: _Context
     ) -> search.SearchResponse:
         """Answer n queries."""
-        search = self._stacker.submit(codec.from_search(request), context.time_remaining())
-        return codec.to_hits(await search)
+        asked = codec.from_search(request)
+        self._answers.hold_hits(asked, context)
+        return codec.to_hits(await self._stacker.submit(asked, context.time_remaining()))
 
     async def SearchStream(
         self, request_iterator: AsyncIterable[search.SearchStreamRequest], context: _Context
     ) -> AsyncGenerator[search.SearchStreamResponse, None]:
         """Answer many searches, each as soon as it is done."""
-        stream = AnswerStream(self._stacker.submit, self._message_bytes)
+        stream = AnswerStream(self._stacker.submit, self._answers)
         async with aclosing(stream.answer(request_iterator)) as responses:
             async for response in responses:
                 yield response
@@ -87,10 +95,21 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
 class ItemServicer(items_pb2_grpc.ItemServiceServicer):
     """Writes and reads of items, each on the shard that owns it."""
 
-    def __init__(self, placed: PlacedItems, fanout: Fanout, deadlines: Deadlines) -> None:
+    def __init__(
+        self,
+        placed: PlacedItems,
+        fanout: Fanout,
+        deadlines: Deadlines,
+        answers: AnswerRoom,
+        exporting: Sequence[ExportingShard],
+        export_s: float,
+    ) -> None:
         self._placed = placed
         self._fanout = fanout
         self._deadlines = deadlines
+        self._answers = answers
+        self._exporting = exporting
+        self._export_s = export_s
 
     async def UpsertItems(
         self, request: items.UpsertItemsRequest, context: _Context
@@ -125,9 +144,11 @@ class ItemServicer(items_pb2_grpc.ItemServiceServicer):
         self, request: items.GetItemsRequest, context: _Context
     ) -> items.GetItemsResponse:
         """Read items by id."""
+        asked = codec.from_ids(request.ids, "ids")
+        self._answers.hold_items(len(asked), context)
         found, coverage = await self._placed.get(
             request.collection,
-            codec.from_ids(request.ids, "ids"),
+            asked,
             _columns(request),
             self._deadlines.of_read(context),
         )
@@ -144,9 +165,11 @@ class ItemServicer(items_pb2_grpc.ItemServiceServicer):
         self, request: items.ScrollItemsRequest, context: _Context
     ) -> items.ScrollItemsResponse:
         """Read a page of items."""
+        size = request.page_size if request.HasField("page_size") else _PAGE_SIZE
+        self._answers.hold_items(size, context)
         page, coverage = await self._fanout.scroll(
             request.collection,
-            request.page_size if request.HasField("page_size") else _PAGE_SIZE,
+            size,
             request.page_token,
             _columns(request),
             self._deadlines.of_read(context),
@@ -159,6 +182,19 @@ class ItemServicer(items_pb2_grpc.ItemServiceServicer):
             next_page_token=page.next_page_token,
             coverage=to_coverage(coverage),
         )
+
+    async def ExportItems(
+        self, request: items.ExportItemsRequest, context: _Context
+    ) -> AsyncGenerator[Any, None]:
+        """Read all items; the messages of shards are passed on as they came: as bytes."""
+        deadline = self._deadlines.of_export(context, self._export_s)
+        parts = export(self._exporting, from_export_request(request), deadline)
+        async with aclosing(parts):
+            async for part in parts:
+                if isinstance(part, FailedShard):
+                    yield to_export(part.shard, ExportEnd(part.error))
+                else:
+                    yield part
 
     async def CountItems(
         self, request: items.CountItemsRequest, context: _Context
@@ -192,7 +228,9 @@ class CollectionServicer(collections_pb2_grpc.CollectionServiceServicer):
     ) -> collections.CreateCollectionResponse:
         """Create a collection on all shards."""
         spec = codec.from_spec(request.spec)
-        info = await self._catalog.create(spec, self._deadlines.of_write(context))
+        info = await self._catalog.create(
+            spec, self._deadlines.of_write(context), restoring=request.restoring
+        )
         return collections.CreateCollectionResponse(collection=codec.to_info(info))
 
     async def GetCollection(
@@ -221,6 +259,14 @@ class CollectionServicer(collections_pb2_grpc.CollectionServiceServicer):
         """Delete a collection on all shards."""
         await self._catalog.delete(request.name, self._deadlines.of_write(context))
         return collections.DeleteCollectionResponse()
+
+    async def FinishRestore(
+        self, request: collections.FinishRestoreRequest, context: _Context
+    ) -> collections.FinishRestoreResponse:
+        """Let a restored collection be read on all shards."""
+        deadline = self._deadlines.of_write(context)
+        info = await self._catalog.finish_restore(request.name, deadline)
+        return collections.FinishRestoreResponse(collection=codec.to_info(info))
 
 
 def _min_coverage(

@@ -75,7 +75,7 @@ class WatchedShard(Protocol):
         ...
 
     async def create_collection(
-        self, spec: CollectionSpec, version: int, timeout_s: float
+        self, spec: CollectionSpec, version: int, timeout_s: float, *, restoring: bool = False
     ) -> CollectionInfo:
         """Create a collection of this version."""
         ...
@@ -176,7 +176,7 @@ class Topology:
             shard.lost.clear()
             status = _judged(shard, await shard.status(self._look_s, wait=wait), before)
             # A shard that was lost while it was looked at may be another one by now.
-            if status.state is ShardState.SERVING and not shard.lost.is_set():
+            if status.state.answers and not shard.lost.is_set():
                 shard.admit()
                 self._known.see(index, _items(status))
             elif status.error is not None and (
@@ -184,7 +184,7 @@ class Topology:
             ):
                 shard.refuse(status.error)
             self._statuses[index] = status
-        if (status.state, str(status.error)) != (before.state, str(before.error)):
+        if _gist(status) != _gist(before):
             _report(status, shard.identity)
 
     async def _bring_up(self, index: int) -> None:
@@ -206,7 +206,9 @@ class Topology:
             if info.deleted:
                 await shard.delete_collection(name, info.version, self._look_s)
             else:
-                await shard.create_collection(info.spec, info.version, self._look_s)
+                await shard.create_collection(
+                    info.spec, info.version, self._look_s, restoring=info.restoring
+                )
         except FanlightError as error:
             # It is tried again at the next look.
             _log.warning(
@@ -246,6 +248,12 @@ def _judged(shard: WatchedShard, status: ShardStatus, before: ShardStatus) -> Sh
         error=status.error or WrongShard(f"the shard map expects {expected}, got {found}"),
         collections=(),
     )
+
+
+def _gist(status: ShardStatus) -> tuple[object, ...]:
+    """Tell what of a status is news; the free bytes of a full disk are not."""
+    is_read_only = status.state is ShardState.READ_ONLY
+    return status.state, type(status.error), "" if is_read_only else str(status.error)
 
 
 def _described(identity: ShardIdentity) -> str:

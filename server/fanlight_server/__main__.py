@@ -9,11 +9,13 @@ from collections.abc import Sequence
 import grpc
 from threadpoolctl import threadpool_limits
 
+from fanlight.v1 import collections_pb2, items_pb2
 from fanlight.v1.cluster_pb2_grpc import add_ClusterServiceServicer_to_server
 from fanlight.v1.collections_pb2_grpc import add_CollectionServiceServicer_to_server
 from fanlight.v1.items_pb2_grpc import add_ItemServiceServicer_to_server
 from fanlight.v1.search_pb2_grpc import add_SearchServiceServicer_to_server
-from fanlight.wire.program import run
+from fanlight.wire.answers import AnswerRoom
+from fanlight.wire.program import Withdraw, run
 from fanlight_server.catalog import Catalog
 from fanlight_server.config import ServerConfig
 from fanlight_server.executor import SearchExecutor
@@ -23,10 +25,17 @@ from fanlight_server.service import (
     ItemServicer,
     SearchServicer,
 )
+from fanlight_server.storage.disk import Disk
 from fanlight_server.workers import Workers
 
 # Reads and writes wait for the disk, not for a core.
 WORKER_THREADS = 16
+# What no longer works, at least in part, once the disk has failed.
+_WRITING = tuple(
+    service.full_name
+    for module in (items_pb2, collections_pb2)
+    for service in module.DESCRIPTOR.services_by_name.values()
+)
 
 
 class ShardServer:
@@ -45,19 +54,20 @@ class ShardServer:
 
     def register(self, server: grpc.aio.Server) -> None:
         """Add the servicers."""
-        config, catalog, workers = self._config, self._catalog.result, self._workers
+        catalog, workers = self._catalog.result, self._workers
+        answers = AnswerRoom(self._config.limits)
         add_CollectionServiceServicer_to_server(CollectionServicer(catalog, workers), server)
-        add_ItemServiceServicer_to_server(ItemServicer(catalog, workers), server)
-        add_SearchServiceServicer_to_server(
-            SearchServicer(self._executor, config.limits.message_bytes), server
-        )
+        add_ItemServiceServicer_to_server(ItemServicer(catalog, workers, answers), server)
+        add_SearchServiceServicer_to_server(SearchServicer(self._executor, answers), server)
         add_ClusterServiceServicer_to_server(
             ClusterServicer(catalog, workers, lambda: self._address), server
         )
 
-    async def open(self, address: str) -> None:
+    async def open(self, address: str, withdraw: Withdraw) -> None:
         """Load the catalog."""
         config, self._address = self._config, address
+        disk, loop = Disk(config.data, config.storage), asyncio.get_running_loop()
+        disk.on_failure(lambda: asyncio.run_coroutine_threadsafe(withdraw(_WRITING), loop))
         catalog = await asyncio.to_thread(
             Catalog,
             config.data,
@@ -65,6 +75,7 @@ class ShardServer:
             config.limits,
             config.index,
             config.search,
+            disk=disk,
         )
         self._catalog.set_result(catalog)
 

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 
+from fanlight.errors import NotReady, Overloaded
 from fanlight_server.index.graph import lower_priority
 from fanlight_server.index.settings import IndexConfig
 from fanlight_server.keeper import SegmentKeeper
@@ -19,7 +20,7 @@ _POLL_S = 0.05
 # what lies around from the page cache), so without them all vectors would soon be resident; a page
 # that is read again costs less than a microsecond as long as the page cache has it.
 _RELEASE_S = 10.0
-# After a failure (a full disk, say) before the next try; a build that fails may have cost minutes.
+# After a failure before the next try; a build that fails may have cost minutes.
 _RETRY_S = 10.0
 
 
@@ -81,6 +82,10 @@ class Builder:
     def _try(self, keeper: SegmentKeeper) -> bool:
         try:
             built = keeper.build_next(self._threads)
+        except (Overloaded, NotReady):
+            # the disk said so, to the log as well; it refuses writes by itself
+            self._retry_at[keeper] = self._now() + _RETRY_S
+            return False
         except Exception:
             _log.exception("a segment could not be built; writes are refused until one can")
             keeper.fail("the shard cannot build its index; its log says why")

@@ -7,60 +7,38 @@ place of one shard map for ever.
 
 from __future__ import annotations
 
-import json
-import shutil
-import sqlite3
+import logging
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from fanlight.errors import AlreadyExists, Corruption, FanlightError, NotFound, Overloaded
-from fanlight.filters import FieldType, listed
 from fanlight.limits import Limits
-from fanlight.model import CollectionInfo, CollectionSpec, IdType, Metric
+from fanlight.model import CollectionInfo, CollectionSpec
 from fanlight.placement import ShardIdentity
-from fanlight.validation import check_spec
+from fanlight.validation import check_name, check_same, check_spec, check_version
 from fanlight_server.builder import Builder
 from fanlight_server.collection import Collection
 from fanlight_server.index.settings import IndexConfig, SearchConfig
 from fanlight_server.keeper import SegmentKeeper
-from fanlight_server.storage.files import DirectoryLock, make_directory, sync_directory
-from fanlight_server.storage.store import sqlite_errors
+from fanlight_server.records import Record, Records, new_uuid
+from fanlight_server.storage.disk import Disk
+from fanlight_server.storage.files import DirectoryLock, make_directory
+from fanlight_server.waste import remove_waste
 
-FORMAT_VERSION = 1
-
-_SCHEMA = f"""
-BEGIN IMMEDIATE;
-CREATE TABLE identity (cluster TEXT NOT NULL, shard INTEGER NOT NULL, shards INTEGER NOT NULL);
-CREATE TABLE collections (
-  name TEXT PRIMARY KEY,
-  version INTEGER NOT NULL,
-  deleted INTEGER NOT NULL,
-  spec TEXT NOT NULL
-);
-PRAGMA user_version = {FORMAT_VERSION};
-COMMIT;
-"""
-
-
-class WrongData(FanlightError):
-    """The data directory belongs to another shard than the one configured."""
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What catalog.db says of a name."""
-
-    spec: CollectionSpec
-    version: int
-    deleted: bool
+_log = logging.getLogger(__name__)
 
 
 class Catalog:
-    """See the module. Safe for many threads."""
+    """See the module. Safe for many threads.
+
+    Attributes:
+        identity: which part of which cluster this shard is.
+        disk: the state of the disk that it is on.
+    """
 
     def __init__(
         self,
@@ -70,6 +48,7 @@ class Catalog:
         index_config: IndexConfig,
         search_config: SearchConfig,
         now: Callable[[], float] = time.monotonic,
+        disk: Disk | None = None,
     ) -> None:
         """Open a data directory, or create it, and load its collections.
 
@@ -80,52 +59,88 @@ class Catalog:
         """
         # constant after construction
         self.identity = identity
+        self.disk = disk or Disk(path)
         self._path = path / "collections"
         self._limits = limits
         self._index_config = index_config
         self._search_config = search_config
-        make_directory(self._path)
+        make_directory(self._path, self.disk.files)
         self._directory_lock = DirectoryLock(path)
         # guards the records, the database and the publication of `_collections`
         self._lock = threading.Lock()
         with ExitStack() as undo:
             undo.callback(self._directory_lock.release)
-            self._db = _open_database(path / "catalog.db", identity)
-            undo.callback(self._db.close)
-            self._records = _read_records(self._db)
+            self._records = Records(path / "catalog.db", identity, self.disk)
+            undo.callback(self._records.close)
             # replaced whole, never changed
             self._collections = self._open_all(undo)
+            self._note()
             self._builder = Builder(self._keepers, index_config, now)
             undo.pop_all()
 
     def _open_all(self, undo: ExitStack) -> dict[str, Collection]:
-        live = {name: record for name, record in self._records.items() if not record.deleted}
-        wanted = {_directory_name(name, record.version) for name, record in live.items()}
-        for path in self._path.iterdir():
-            if path.name not in wanted:
-                shutil.rmtree(path)
+        live = [record for record in self._records.all.values() if not record.deleted]
+        remove_waste(self._path, self._records.all, self.disk.files)
         collections = {}
-        for name, record in live.items():
+        for record in live:
+            name = record.spec.name
             collections[name] = self._open(record, create=False)
             undo.callback(collections[name].close)
+        for collection in collections.values():
+            self._check_pin(collection.pin)
         return collections
+
+    def _check_pin(self, pin: int) -> None:
+        generation = self._records.generation
+        if generation < pin:
+            raise Corruption(
+                f"catalog.db: is at generation {generation}, a collection knew it at {pin}: "
+                "an older file"
+            )
+
+    def _note(self) -> None:
+        """Let the catalog and its collections remember how far the other has come, at the least.
+
+        An older file in the place of one is noticed by what the others remember. A disk that takes
+        no writes costs only that: what was remembered before stays right.
+        """
+        collections = self._collections.values()
+        try:
+            news = self._records.note({each.spec.name: each.last_seq for each in collections})
+            if news or any(each.pin < self._records.generation for each in collections):
+                for collection in collections:
+                    collection.set_pin(self._records.generation)
+        except FanlightError as error:
+            _log.warning("how far the collections have come was not noted: %s", error)
 
     def _open(self, record: Record, *, create: bool) -> Collection:
         return Collection(
-            self._path / _directory_name(record.spec.name, record.version),
+            self._path / record.directory,
             record.spec,
             record.version,
             self._limits,
             self._index_config,
             self._search_config,
+            disk=self.disk,
             create=create,
+            expected=self._records.expected(record),
+            restoring=record.restoring,
         )
 
     def _keepers(self) -> list[SegmentKeeper]:
         return [collection.keeper for collection in self._collections.values()]
 
-    def get(self, name: str) -> Collection:
+    @property
+    def write_refusal(self) -> FanlightError | None:
+        """Tell why no write is taken: the disk is full or has failed; None when they are."""
+        return self.disk.refusal
+
+    def get(self, name: str, field: str = "collection") -> Collection:
         """Find a collection.
+
+        Args:
+            name: its name.
+            field: where the request says so.
 
         Raises:
             NotFound: there is none of that name.
@@ -133,14 +148,12 @@ class Catalog:
         try:
             return self._collections[name]
         except KeyError:
-            raise NotFound(
-                f"collection: there is none named {name!r}", field="collection"
-            ) from None
+            raise NotFound(f"{field}: there is none named {name!r}", field=field) from None
 
     def describe(self, *, with_deleted: bool = False) -> list[CollectionInfo]:
         """Describe all collections, by name; with the records of deleted ones if wanted."""
         with self._lock:
-            records, collections = dict(self._records), self._collections
+            records, collections = self._records.all, self._collections
         infos = [
             CollectionInfo(record.spec, record.version, deleted=True)
             if record.deleted
@@ -149,33 +162,44 @@ class Catalog:
         ]
         return [info for info in infos if with_deleted or not info.deleted]
 
-    def create(self, spec: CollectionSpec, version: int | None = None) -> CollectionInfo:
+    def create(
+        self, spec: CollectionSpec, version: int | None = None, *, restoring: bool = False
+    ) -> CollectionInfo:
         """Create a collection; one with the same parameters is returned as it is.
 
         Args:
             spec: its parameters.
             version: set by a router. A higher one than the collection here has means that this
                 shard missed a deletion: what it holds under the name is dropped.
+            restoring: refuse reads until `finish_restore`. Without effect on one that exists.
 
         Raises:
-            InvalidRequest: the parameters are out of range.
+            InvalidRequest: the parameters or the version are out of range.
             AlreadyExists: there is one with other parameters, or a higher version is known.
-            Overloaded: the shard holds as many collections as it may.
+            Overloaded: the shard holds as many collections as it may, or its disk is full.
+            NotReady: its disk has failed.
         """
         check_spec(spec, self._limits)
+        check_version(version)
         with self._lock:
-            record = self._records.get(spec.name)
+            record = self._records.all.get(spec.name)
             newest = 0 if record is None else record.version
             if record is not None and (version is None or version <= newest):
-                if not record.deleted and record.spec == spec:
+                if not record.deleted:
+                    check_same(spec, record.spec)
                     return self._collections[spec.name].info()
-                if not record.deleted or version is not None:
-                    raise _already_exists(record)
+                if version is not None:
+                    message = f"name: {spec.name!r} was deleted at version {newest}"
+                    raise AlreadyExists(message, field="name")
             replaced = self._collections.get(spec.name)
             if replaced is None and len(self._collections) >= self._limits.collections:
                 message = f"collections: the limit of {self._limits.collections} is reached"
                 raise Overloaded(message, field="collections")
-            record = Record(spec, newest + 1 if version is None else version, deleted=False)
+            self.disk.check_writable()
+            number = newest + 1 if version is None else version
+            record = Record(
+                spec, number, deleted=False, uuid=new_uuid(), last_seq=0, restoring=restoring
+            )
             collection = self._create(record)
             self._collections = self._collections | {spec.name: collection}
             if replaced is not None:
@@ -184,18 +208,31 @@ class Catalog:
 
     def _create(self, record: Record) -> Collection:
         """Make the files of a collection, then its record: what is recorded has its files."""
-        directory = self._path / _directory_name(record.spec.name, record.version)
-        shutil.rmtree(directory, ignore_errors=True)  # of a creation that failed
+        directory = self._path / record.directory
+        self._clear(directory)  # of a creation that failed
         collection = self._open(record, create=True)
         try:
-            self._write(record)
+            self._records.put(record)
         except BaseException:
             collection.close()
             raise
         return collection
 
+    def finish_restore(self, name: str) -> CollectionInfo:
+        """Let a collection that was created as `restoring` be read from now on; idempotent.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        with self._lock:
+            collection = self.get(name, "name")
+            if collection.restoring:
+                self._records.put(replace(self._records.all[name], restoring=False))
+                collection.restoring = False
+            return collection.info()
+
     def delete(self, name: str, version: int | None = None) -> None:
-        """Delete a collection and its items.
+        """Delete a collection and its items; on a full disk too, since it makes room.
 
         Args:
             name: its name.
@@ -204,16 +241,23 @@ class Catalog:
 
         Raises:
             NotFound: there is none (and no version was given).
+            Overloaded, NotReady: there is not even room for the record, or the disk has failed.
+            InvalidRequest: with a version: it is out of range, or no collection can have the name.
         """
+        check_version(version)
+        if version is not None:
+            check_name(name)
         with self._lock:
-            record = self._records.get(name)
+            record = self._records.all.get(name)
             if version is None and (record is None or record.deleted):
-                raise NotFound(f"collection: there is none named {name!r}", field="name")
+                raise NotFound(f"name: there is none named {name!r}", field="name")
             newest = 0 if record is None else record.version
             if version is not None and version <= newest:
                 return
             spec = CollectionSpec(name, dim=1) if record is None else record.spec
-            self._write(Record(spec, newest + 1 if version is None else version, deleted=True))
+            self._records.put(
+                Record(spec, newest + 1 if version is None else version, deleted=True)
+            )
             collection = self._collections.get(name)
             self._collections = {n: c for n, c in self._collections.items() if n != name}
             if collection is not None:
@@ -222,25 +266,12 @@ class Catalog:
     def _remove(self, collection: Collection) -> None:
         """Close a collection that is no longer recorded; what stays of it goes at next start."""
         collection.close()
-        directory = self._path / _directory_name(collection.spec.name, collection.version)
-        shutil.rmtree(directory, ignore_errors=True)
+        self._clear(self._path / f"{collection.spec.name}@{collection.version}")
 
-    def _write(self, record: Record) -> None:
-        spec = record.spec
-        parameters = {
-            "dim": spec.dim,
-            "metric": spec.metric.value,
-            "id_type": spec.id_type.value,
-            "m": spec.m,
-            "ef_construction": spec.ef_construction,
-            "filterable": dict(spec.filterable),
-        }
-        with sqlite_errors("catalog.db"):
-            self._db.execute(
-                "INSERT OR REPLACE INTO collections VALUES (?, ?, ?, ?)",
-                (spec.name, record.version, record.deleted, json.dumps(parameters)),
-            )
-        self._records = self._records | {spec.name: record}
+    def _clear(self, directory: Path) -> None:
+        """Remove what is of no use; if that fails it stays until the next start."""
+        with suppress(OSError):
+            self.disk.files.remove_tree(directory)
 
     def close(self) -> None:
         """Finish queued writes, stop builds, close all files; idempotent."""
@@ -250,86 +281,10 @@ class Catalog:
                 collection.keeper.stop()
             self._builder.close()
             for collection in collections:
+                collection.drain()
+            self._note()
+            for collection in collections:
                 collection.close()
             self._collections = {}
-            self._db.close()
+            self._records.close()
             self._directory_lock.release()
-
-
-def _directory_name(name: str, version: int) -> str:
-    return f"{name}@{version}"
-
-
-def _already_exists(record: Record) -> AlreadyExists:
-    spec = record.spec
-    if record.deleted:
-        return AlreadyExists(f"name: {spec.name!r} was deleted at version {record.version}")
-    return AlreadyExists(
-        f"name: a collection {spec.name!r} exists with dim={spec.dim}, metric={spec.metric}, "
-        f"id_type={spec.id_type}, m={spec.m}, ef_construction={spec.ef_construction}, "
-        f"filterable={listed(spec.filterable)}",
-        field="name",
-    )
-
-
-def _open_database(path: Path, identity: ShardIdentity) -> sqlite3.Connection:
-    with sqlite_errors(path.name):
-        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        try:
-            _prepare(db, path)
-            _check_identity(db, identity)
-        except BaseException:
-            db.close()
-            raise
-    return db
-
-
-def _prepare(db: sqlite3.Connection, path: Path) -> None:
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = FULL")
-    version = db.execute("PRAGMA user_version").fetchone()[0]
-    if version not in (0, FORMAT_VERSION):
-        raise Corruption(f"{path.name}: format version {version}, expected {FORMAT_VERSION}")
-    if version == 0:
-        if any((path.parent / "collections").iterdir()):
-            # A new catalog would declare them waste.
-            raise Corruption(f"{path.name}: missing or empty, but there are collections")
-        db.executescript(_SCHEMA)
-        sync_directory(path.parent)
-
-
-def _check_identity(db: sqlite3.Connection, identity: ShardIdentity) -> None:
-    ours = (identity.cluster, identity.index, identity.count)
-    stored = db.execute("SELECT cluster, shard, shards FROM identity").fetchone()
-    if stored is None:
-        db.execute("INSERT INTO identity VALUES (?, ?, ?)", ours)
-    elif stored != ours:
-        raise WrongData(
-            f"data: the directory holds shard {stored[1]} of {stored[2]} of cluster "
-            f"{stored[0]!r}, configured is shard {ours[1]} of {ours[2]} of cluster {ours[0]!r}"
-        )
-
-
-def _read_records(db: sqlite3.Connection) -> dict[str, Record]:
-    with sqlite_errors("catalog.db"):
-        rows = db.execute("SELECT name, version, deleted, spec FROM collections").fetchall()
-    try:
-        return {
-            name: Record(_parsed_spec(name, text), version, bool(deleted))
-            for name, version, deleted, text in rows
-        }
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Corruption("catalog.db: a collection's parameters cannot be read") from error
-
-
-def _parsed_spec(name: str, text: str) -> CollectionSpec:
-    stored = json.loads(text)
-    return CollectionSpec(
-        name,
-        stored["dim"],
-        Metric(stored["metric"]),
-        IdType(stored["id_type"]),
-        stored["m"],
-        stored["ef_construction"],
-        {field: FieldType(type_) for field, type_ in stored.get("filterable", {}).items()},
-    )

@@ -8,10 +8,11 @@ from typing import Annotated
 
 from annotated_types import Interval, MinLen
 
-from fanlight.config import ConfigError, ListenConfig, LogConfig
+from fanlight.config import AccessConfig, ConfigError, ListenConfig, LogConfig, TlsConfig
 from fanlight.limits import Limits
 from fanlight.placement import SLOTS, ShardIdentity
 from fanlight_server.index.settings import IndexConfig, SearchConfig
+from fanlight_server.storage.settings import StorageConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,9 +43,12 @@ class ServerConfig:
         cluster: name of the cluster; routers of another cluster are refused.
         shard: which shard this is.
         listen: where it listens.
+        tls: how it encrypts.
+        access: who may call.
         data: directory of the data, made if absent; one server at a time holds it.
         index: how the index is built and kept.
         search: how searches run.
+        storage: what must stay free of the disk.
         limits: what it accepts at the most.
         log: how it logs.
     """
@@ -52,9 +56,12 @@ class ServerConfig:
     cluster: Annotated[str, MinLen(1)] = "local"
     shard: ShardConfig = ShardConfig()
     listen: ListenConfig = ListenConfig(port=7_701)
+    tls: TlsConfig = TlsConfig()
+    access: AccessConfig = AccessConfig()
     data: Path
     index: IndexConfig = IndexConfig()
     search: SearchConfig = SearchConfig()
+    storage: StorageConfig = StorageConfig()
     limits: Limits = Limits()
     log: LogConfig = LogConfig()
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from concurrent.futures import Future
 from typing import Protocol
 
+from fanlight.errors import FanlightError
+from fanlight.exports import ExportRequest, ExportRows
 from fanlight.model import (
     CollectionInfo,
     CollectionSpec,
@@ -18,6 +20,33 @@ from fanlight.model import (
     UpsertResult,
 )
 from fanlight.placement import ShardIdentity
+
+
+class ExportCore(Protocol):
+    """All items of one moment; rows are taken by one thread at a time."""
+
+    @property
+    def info(self) -> CollectionInfo:
+        """Describe the collection."""
+        ...
+
+    @property
+    def seq(self) -> int:
+        """Tell the highest seq of the moment."""
+        ...
+
+    @property
+    def items(self) -> int:
+        """Tell how many rows there are."""
+        ...
+
+    def take(self) -> ExportRows | None:
+        """Read the next rows; None at the end."""
+        ...
+
+    def close(self) -> None:
+        """End it; idempotent."""
+        ...
 
 
 class CollectionCore(Protocol):
@@ -35,11 +64,11 @@ class CollectionCore(Protocol):
         """Answer the queries of `request`; those not begun in time fail with DeadlineExceeded."""
         ...
 
-    def upsert(self, batch: ItemBatch) -> Future[UpsertResult]:
+    def upsert(self, batch: ItemBatch, *, timeout_s: float | None = None) -> Future[UpsertResult]:
         """Write items; the future completes when they are on disk and visible."""
         ...
 
-    def delete(self, ids: IdColumn) -> Future[DeleteResult]:
+    def delete(self, ids: IdColumn, *, timeout_s: float | None = None) -> Future[DeleteResult]:
         """Delete items; the future completes when that is on disk and visible."""
         ...
 
@@ -58,6 +87,10 @@ class CollectionCore(Protocol):
         """Read a page of items."""
         ...
 
+    def export(self, request: ExportRequest) -> ExportCore:
+        """Begin to read all items as they are now."""
+        ...
+
 
 class CatalogCore(Protocol):
     """The collections of one shard; safe for many threads."""
@@ -67,11 +100,22 @@ class CatalogCore(Protocol):
         """Tell which part of which cluster the shard is."""
         ...
 
-    def create(self, spec: CollectionSpec, version: int | None = None) -> CollectionInfo:
+    @property
+    def write_refusal(self) -> FanlightError | None:
+        """Tell why the shard takes no writes; None when it takes them."""
+        ...
+
+    def create(
+        self, spec: CollectionSpec, version: int | None = None, *, restoring: bool = False
+    ) -> CollectionInfo:
         """Create a collection."""
         ...
 
-    def get(self, name: str) -> CollectionCore:
+    def finish_restore(self, name: str) -> CollectionInfo:
+        """Let a collection that was created as `restoring` be read."""
+        ...
+
+    def get(self, name: str, field: str = "collection") -> CollectionCore:
         """Find a collection."""
         ...
 

@@ -1,7 +1,7 @@
 """The one place where searches wait and run: a bounded pool that takes equal searches together.
 
 Laws: searches that arrive while all threads are busy wait by kind (same collection, same
-parameters, same shape of query); a free thread takes the longest-waiting kind and runs it as
+parameters, same shape of query), as long as `limits.queue_s` allows; a free thread takes the longest-waiting kind and runs it as
 one search over the stacked queries, and when a stack fails its members run alone. What nobody
 waits for any more is not started. Work waits here, bounded, and nowhere else. A search that is
 likely to take less time than handing it to a thread and back runs where it is.
@@ -14,8 +14,10 @@ from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
+from fanlight.admission import RETRY_MIN_S, Pace, Queue, work_of
 from fanlight.errors import DeadlineExceeded, Overloaded
 from fanlight.limits import Limits
 from fanlight.model import Hits, Searcher, SearchRequest
@@ -26,22 +28,24 @@ Outcome: TypeAlias = Hits | Exception
 # What a search may take on the event loop. To hand it to a thread and back takes two wake-ups,
 # 60 to 80 microseconds on 2 virtual cores, and a search of one query of 128 dimensions about 100.
 _ON_LOOP_S = 0.002
-# Kinds whose pace is remembered.
-_KINDS = 256
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class _Waiting:
     """A search that waits for a thread.
 
     Attributes:
         deadline: in the event loop's time, or None.
+        seconds: what it is likely to take; 0 once it was given up.
         answer: resolved on the event loop; cancelled when the caller is gone.
+        is_taken: whether a thread has it.
     """
 
     request: SearchRequest
     deadline: float | None
+    seconds: float
     answer: asyncio.Future[Hits]
+    is_taken: bool = False
 
     def is_late(self, now: float) -> bool:
         return self.deadline is not None and self.deadline <= now
@@ -70,8 +74,8 @@ class SearchExecutor:
         # By kind, in order of the longest waiting; no kind is empty.
         self._waiting: dict[Hashable, deque[_Waiting]] = {}
         self.n_waiting = 0
-        # Seconds a query, the last time that searches of the kind ran.
-        self._pace: dict[Hashable, float] = {}
+        self._pace = Pace()
+        self._queue = Queue(limits.queue_s, threads)
         self._dispatch_is_due = False
 
     def submit(self, request: SearchRequest, timeout_s: float | None) -> asyncio.Future[Hits]:
@@ -85,19 +89,24 @@ class SearchExecutor:
             A future that fails with DeadlineExceeded or with what the searcher raises.
 
         Raises:
-            Overloaded: too many searches wait.
+            Overloaded: too many searches wait, or it would wait too long.
         """
         if self.n_waiting >= self._limits.in_flight:
             raise Overloaded(
                 f"{self.n_waiting} searches wait, which is the limit (in_flight)",
-                retry_after_s=0.05,
+                retry_after_s=RETRY_MIN_S,
             )
-        deadline = None if timeout_s is None else self._loop.time() + timeout_s
-        waiting = _Waiting(request, deadline, self._loop.create_future())
         kind = kind_of(request)
-        if self._idle and not self._waiting and self._is_quick(kind, request):
+        seconds = self._pace.seconds(kind, work_of(request, size_of(request)))
+        deadline = None if timeout_s is None else self._loop.time() + timeout_s
+        waiting = _Waiting(request, deadline, seconds, self._loop.create_future())
+        if waiting.is_late(self._loop.time()) or (
+            self._idle and not self._waiting and self._is_quick(kind, waiting)
+        ):
             _settle(self._outcomes(kind, [waiting]))
             return waiting.answer
+        self._queue.enter(seconds, timeout_s)
+        waiting.answer.add_done_callback(partial(self._on_done, waiting))
         self._waiting.setdefault(kind, deque()).append(waiting)
         self.n_waiting += 1
         if self._idle and not self._dispatch_is_due:
@@ -109,6 +118,12 @@ class SearchExecutor:
     def close(self) -> None:
         """Wait for the searches that run; call it when no more are submitted."""
         self._pool.shutdown(wait=True)
+
+    def _on_done(self, waiting: _Waiting, answer: asyncio.Future[Hits]) -> None:
+        """Take what was given up out of the queue's time; its place goes with its turn."""
+        if answer.cancelled() and not waiting.is_taken:
+            self._queue.leave(waiting.seconds)
+            waiting.seconds = 0.0
 
     def _dispatch(self) -> None:
         self._dispatch_is_due = False
@@ -128,13 +143,17 @@ class SearchExecutor:
         if queue:  # behind the other kinds, so that none of them starves
             self._waiting[kind] = queue
         self.n_waiting -= len(taken)
+        self._queue.leave(sum(waiting.seconds for waiting in taken))
+        for waiting in taken:
+            waiting.is_taken = True
         return kind, taken
 
-    def _is_quick(self, kind: Hashable, request: SearchRequest) -> bool:
+    def _is_quick(self, kind: Hashable, waiting: _Waiting) -> bool:
         """Tell whether a search is likely to end soon and cannot wait for the disk."""
+        request = waiting.request
         if request.ids is not None or request.with_payloads or request.with_vectors:
             return False
-        return self._pace.get(kind, 1.0) * size_of(request) < _ON_LOOP_S
+        return waiting.seconds < _ON_LOOP_S and self._pace.knows(kind)
 
     # --- in a thread of the pool, or on the loop ----------------------------------------------
 
@@ -154,15 +173,12 @@ class SearchExecutor:
         ]
         if not live:
             return late
-        outcomes = _run_stack(self._find, [waiting.request for waiting in live])
-        self._note_pace(kind, live, self._loop.time() - started)
+        outcomes = _run_stack(
+            self._find, [waiting.request for waiting in live], _longest_s(live, started)
+        )
+        work = sum(work_of(waiting.request, size_of(waiting.request)) for waiting in live)
+        self._pace.learn(kind, work, self._loop.time() - started)
         return [*zip(live, outcomes, strict=True), *late]
-
-    def _note_pace(self, kind: Hashable, live: Sequence[_Waiting], seconds: float) -> None:
-        if len(self._pace) >= _KINDS:
-            self._pace.clear()
-        queries = sum(size_of(waiting.request) for waiting in live)
-        self._pace[kind] = seconds / max(1, queries)
 
     def _finish(self, answers: Sequence[tuple[_Waiting, Outcome]]) -> None:
         self._idle += 1
@@ -180,15 +196,23 @@ def _settle(answers: Sequence[tuple[_Waiting, Outcome]]) -> None:
             waiting.answer.set_result(outcome)
 
 
-def _run_stack(find: Callable[[str], Searcher], requests: Sequence[SearchRequest]) -> list[Outcome]:
+def _longest_s(live: Sequence[_Waiting], now: float) -> float | None:
+    """Tell for how long anybody waits for a stack; None: for any time."""
+    deadlines = [waiting.deadline for waiting in live if waiting.deadline is not None]
+    return max(deadlines) - now if len(deadlines) == len(live) else None
+
+
+def _run_stack(
+    find: Callable[[str], Searcher], requests: Sequence[SearchRequest], timeout_s: float | None
+) -> list[Outcome]:
     """Run searches of one kind as one search, or one by one if that fails."""
     try:
         searcher = find(requests[0].collection)
         if len(requests) == 1:
-            return [searcher.search(requests[0])]
+            return [searcher.search(requests[0], timeout_s=timeout_s)]
         sizes = [size_of(request) for request in requests]
-        return [*taken_apart(searcher.search(stacked(requests)), sizes)]
+        return [*taken_apart(searcher.search(stacked(requests), timeout_s=timeout_s), sizes)]
     except Exception as error:
         if len(requests) == 1:
             return [error]
-    return [outcome for request in requests for outcome in _run_stack(find, [request])]
+    return [outcome for request in requests for outcome in _run_stack(find, [request], timeout_s)]

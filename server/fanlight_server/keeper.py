@@ -11,18 +11,21 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from fanlight.errors import Corruption, InvalidRequest, NotReady
+from fanlight.errors import Corruption, InvalidRequest, NotReady, Overloaded
 from fanlight.fields import FieldValues, read_fields
 from fanlight.model import CollectionSpec, Rows, parse_payload
 from fanlight_server.index.graph import BuildStopped
-from fanlight_server.index.index import Index
+from fanlight_server.index.index import Build, Built, Index
 from fanlight_server.index.segment import Segment
 from fanlight_server.index.segment_file import OutdatedSegment
 from fanlight_server.index.settings import IndexConfig
+from fanlight_server.storage.disk import Disk
 from fanlight_server.storage.store import Log, SegmentEntry, Store
 
 _log = logging.getLogger(__name__)
@@ -41,6 +44,7 @@ class SegmentKeeper:
         directory: Path,
         spec: CollectionSpec,
         config: IndexConfig,
+        disk: Disk,
     ) -> None:
         """Take charge of a directory of segments; call `recover` before anything else."""
         # constant after construction
@@ -49,6 +53,7 @@ class SegmentKeeper:
         self._directory = directory
         self._spec = spec
         self._config = config
+        self._disk = disk
         # own synchronisation
         self._stopped = threading.Event()
         # held while a segment is built
@@ -58,21 +63,43 @@ class SegmentKeeper:
         self._seq_last_seen = -1
         # set by the builder, read by all threads
         self._fault: str | None = None
+        # bytes that a segment needs for which rows wait; 0 when there is room or none waits
+        self._wanted = 0
+        # used by the builder: bytes free when a segment did not fit after all
+        self._too_little = -1
 
     # --- any thread ---------------------------------------------------------------------------
 
     def check_writable(self) -> None:
-        """Refuse a write after the builder failed: rows without a graph would pile up.
+        """Refuse a write that the disk cannot take, or whose rows would pile up without a graph.
 
         Raises:
-            NotReady: says why.
+            NotReady: the disk or the builder failed; says which.
+            Overloaded: the disk is full, or has no room for the segment that is due.
         """
+        self._disk.check_writable()
+        if self._is_held():
+            raise self._disk.no_room("segment", self._wanted)
         if self._fault is not None:
             raise NotReady(self._fault, retry_after_s=10.0)
 
     def wait_for_room(self) -> int:
-        """Wait until the builder has caught up enough to take more rows; tell how many bytes."""
-        return self._index.wait_for_room(lambda: self._stopped.is_set() or self._fault is not None)
+        """Wait until the builder has caught up enough to take more rows; tell how many bytes.
+
+        Nobody waits for a builder that cannot go on.
+        """
+        return self._index.wait_for_room(
+            lambda: (
+                self._stopped.is_set()
+                or self._fault is not None
+                or self._is_held()
+                or self._disk.refusal is not None
+            )
+        )
+
+    def _is_held(self) -> bool:
+        """Tell whether the builder waits for room on the disk."""
+        return self._wanted > 0 and self._disk.room() < self._wanted
 
     def fail(self, reason: str) -> None:
         """Refuse writes from now on; searches go on."""
@@ -110,6 +137,7 @@ class SegmentKeeper:
             listed = self._relist(listed, opened)
         self._remove_unlisted({entry.name for entry in listed})
         log = self._store.log_after(min((entry.seq for entry in listed), default=0))
+        self._confirm_deletions(log)
         segments, indexed = self._match(opened, log)
         self._index.restore(segments, self._store.last_seq())
         self._append(log, np.flatnonzero(~log.deleted & ~indexed))
@@ -138,7 +166,7 @@ class SegmentKeeper:
         for path in sorted(self._directory.iterdir()):
             self._next_number = max(self._next_number, _number_of(path) + 1)
             if path.name not in listed:
-                path.unlink()
+                self._disk.files.unlink(path)
 
     def _match(
         self, opened: list[Segment], log: Log
@@ -158,13 +186,26 @@ class SegmentKeeper:
             matched.append((segment, np.flatnonzero(dead)))
         return matched, indexed
 
+    def _confirm_deletions(self, log: Log) -> None:
+        """Compare deletions, which nothing else of the log needs to be read for, with their rows."""
+        deletions = np.flatnonzero(log.deleted)
+        for start in range(0, len(deletions), _RECOVERY_ROWS):
+            part = deletions[start : start + _RECOVERY_ROWS]
+            self._confirm(log, part, self._store.seqs_of(log.ids[part]))
+
+    @staticmethod
+    def _confirm(log: Log, part: Rows, seqs: dict[Any, int]) -> None:
+        told = zip(log.ids[part].tolist(), log.seqs[part].tolist(), strict=True)
+        if any(seqs.get(value) != seq for value, seq in told):
+            raise Corruption("items.db: an index of the database contradicts its rows")
+
     def _append(self, log: Log, changes: Rows) -> None:
         """Read items from the store, in the order of their seqs, into the head."""
         for start in range(0, len(changes), _RECOVERY_ROWS):
             part = changes[start : start + _RECOVERY_ROWS]
             item_of = {item.id: item for item in self._store.get(log.ids[part])}
-            if len(item_of) < len(part):
-                raise Corruption("items.db: an index of the database contradicts its rows")
+            seqs = {value: item.seq for value, item in item_of.items()}
+            self._confirm(log, part, seqs)
             items = [item_of[value] for value in log.ids[part].tolist()]
             flat = b"".join(item.vector for item in items)
             vectors = np.frombuffer(flat, dtype="<f4").reshape(len(part), self._spec.dim)
@@ -199,27 +240,38 @@ class SegmentKeeper:
         self._seq_last_seen = seq
 
     def build_next(self, threads: int) -> bool:
-        """Build and publish one segment if one is due; tell whether one was."""
+        """Build and publish one segment if one is due and the disk takes it; tell whether one was.
+
+        Raises:
+            Overloaded, NotReady: the disk is full, or has failed. What was searched before is.
+        """
         with self._building:
             return self._build_next(threads)
 
     def _build_next(self, threads: int) -> bool:
-        build = None if self._stopped.is_set() else self._index.plan()
-        if build is None:
+        is_held = self._stopped.is_set() or self._disk.refusal is not None
+        build = None if is_held else self._index.plan()
+        if build is None or not self._has_room(build):
             return False
         path = self._directory / f"{self._next_number:08d}.seg"
         self._next_number += 1
         try:
-            built = self._index.execute(build, path, threads=threads, stopped=self._stopped.is_set)
+            built = self._execute(build, path, threads)
         except BuildStopped:
             return False
+        except Overloaded:
+            self._too_little = self._disk.room()
+            self._has_room(build)
+            raise
+        self._too_little = -1
         replaced = [p.source.name for p in build.sources if isinstance(p.source, Segment)]
         segment = built.segment
         added = [] if segment is None else [SegmentEntry(segment.name, build.seq, segment.crc)]
         self._store.replace_segments(replaced, added)
         self._index.publish(built)
-        for name in replaced:
-            (self._directory / name).unlink(missing_ok=True)
+        with self._writing():
+            for name in replaced:
+                self._disk.files.unlink(self._directory / name)
         _log.info(
             "segment built: collection %s, %d rows, replaces %d segments",
             self._spec.name,
@@ -227,6 +279,28 @@ class SegmentKeeper:
             len(replaced),
         )
         return True
+
+    def _has_room(self, build: Build) -> bool:
+        """Tell whether a segment fits; if not, rows that wait for it keep others from coming."""
+        rows = sum(int(kept.sum()) for kept in build.kept)
+        needed = max(rows * self._index.segment_row_bytes, self._too_little + 1)
+        fits = self._disk.room() >= needed
+        rows_wait = any(not isinstance(part.source, Segment) for part in build.sources)
+        self._wanted = needed if rows_wait and not fits else 0
+        return fits
+
+    def _execute(self, build: Build, path: Path, threads: int) -> Built:
+        with self._writing():
+            return self._index.execute(
+                build,
+                path,
+                threads=threads,
+                stopped=self._stopped.is_set,
+                files=self._disk.files,
+            )
+
+    def _writing(self) -> AbstractContextManager[None]:
+        return self._disk.writing("segment", self._spec.name)
 
 
 def _number_of(path: Path) -> int:

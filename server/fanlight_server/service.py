@@ -27,12 +27,14 @@ from fanlight.v1 import items_pb2 as items
 from fanlight.v1 import search_pb2 as search
 from fanlight.validation import check_min_coverage
 from fanlight.wire import codec
-from fanlight.wire.answers import AnswerStream
+from fanlight.wire.answers import AnswerRoom, AnswerStream
 from fanlight.wire.cluster_codec import to_cluster_status
+from fanlight.wire.export_codec import from_export_request, to_export
 from fanlight.wire.program import VERSION
 from fanlight.wire.status import to_coverage, to_row_errors
 from fanlight_server.core import CatalogCore
 from fanlight_server.executor import SearchExecutor
+from fanlight_server.export_stream import ExportStreams
 from fanlight_server.workers import Workers
 
 # A page of 768 dimensions with payloads is about 4 MiB.
@@ -70,7 +72,9 @@ class CollectionServicer(collections_pb2_grpc.CollectionServiceServicer):
         """Create a collection."""
 
         def work() -> collections.CreateCollectionResponse:
-            info = self._catalog().create(codec.from_spec(request.spec), _version(request))
+            info = self._catalog().create(
+                codec.from_spec(request.spec), _version(request), restoring=request.restoring
+            )
             return collections.CreateCollectionResponse(collection=codec.to_info(info))
 
         return await self._workers.run(work)
@@ -82,7 +86,7 @@ class CollectionServicer(collections_pb2_grpc.CollectionServiceServicer):
 
         def work() -> collections.GetCollectionResponse:
             _check_min_coverage(request)
-            info = self._catalog().get(request.name).info()
+            info = self._catalog().get(request.name, "name").info()
             coverage = _own_coverage(info.items)
             return collections.GetCollectionResponse(
                 collection=codec.to_info(info), coverage=coverage
@@ -116,6 +120,17 @@ class CollectionServicer(collections_pb2_grpc.CollectionServiceServicer):
 
         return await self._workers.run(work)
 
+    async def FinishRestore(
+        self, request: collections.FinishRestoreRequest, context: _Context
+    ) -> collections.FinishRestoreResponse:
+        """Let a restored collection be read."""
+
+        def work() -> collections.FinishRestoreResponse:
+            info = self._catalog().finish_restore(request.name)
+            return collections.FinishRestoreResponse(collection=codec.to_info(info))
+
+        return await self._workers.run(work)
+
 
 def _version(
     request: collections.CreateCollectionRequest | collections.DeleteCollectionRequest,
@@ -126,16 +141,22 @@ def _version(
 class ItemServicer(items_pb2_grpc.ItemServiceServicer):
     """This shard's part of writing and reading items."""
 
-    def __init__(self, catalog: CatalogGetter, workers: Workers) -> None:
+    def __init__(self, catalog: CatalogGetter, workers: Workers, answers: AnswerRoom) -> None:
         self._catalog = catalog
         self._workers = workers
+        self._answers = answers
+        self._exports = ExportStreams(workers, answers.limits)
 
     async def UpsertItems(
         self, request: items.UpsertItemsRequest, context: _Context
     ) -> items.UpsertItemsResponse:
         """Write items."""
         collection = self._catalog().get(request.collection)
-        result = await self._workers.write(lambda: collection.upsert(codec.from_upsert(request)))
+        result = await self._workers.write(
+            lambda: collection.upsert(
+                codec.from_upsert(request), timeout_s=context.time_remaining()
+            )
+        )
         return items.UpsertItemsResponse(
             written=result.written,
             errors=to_row_errors(result.errors),
@@ -149,7 +170,9 @@ class ItemServicer(items_pb2_grpc.ItemServiceServicer):
         """Delete items."""
         collection = self._catalog().get(request.collection)
         result = await self._workers.write(
-            lambda: collection.delete(codec.from_ids(request.ids, "ids"))
+            lambda: collection.delete(
+                codec.from_ids(request.ids, "ids"), timeout_s=context.time_remaining()
+            )
         )
         return items.DeleteItemsResponse(
             deleted=result.deleted,
@@ -161,10 +184,11 @@ class ItemServicer(items_pb2_grpc.ItemServiceServicer):
         self, request: items.GetItemsRequest, context: _Context
     ) -> items.GetItemsResponse:
         """Read items by id."""
+        asked = codec.from_ids(request.ids, "ids")
+        self._answers.hold_items(len(asked), context)
 
         def work() -> items.GetItemsResponse:
             collection = self._catalog().get(request.collection)
-            asked = codec.from_ids(request.ids, "ids")
             found = collection.get(asked, **_columns(request))
             ids, vectors, payloads = codec.to_items(found)
             return items.GetItemsResponse(
@@ -181,10 +205,11 @@ class ItemServicer(items_pb2_grpc.ItemServiceServicer):
         self, request: items.ScrollItemsRequest, context: _Context
     ) -> items.ScrollItemsResponse:
         """Read a page of items."""
+        size = request.page_size if request.HasField("page_size") else PAGE_SIZE
+        self._answers.hold_items(size, context)
 
         def work() -> items.ScrollItemsResponse:
             collection = self._catalog().get(request.collection)
-            size = request.page_size if request.HasField("page_size") else PAGE_SIZE
             page = collection.scroll(size, request.page_token, **_columns(request))
             ids, vectors, payloads = codec.to_items(page.items)
             return items.ScrollItemsResponse(
@@ -196,6 +221,19 @@ class ItemServicer(items_pb2_grpc.ItemServiceServicer):
             )
 
         return await self._workers.run(work)
+
+    async def ExportItems(
+        self, request: items.ExportItemsRequest, context: _Context
+    ) -> AsyncGenerator[items.ExportItemsResponse, None]:
+        """Read all items of one moment."""
+        catalog = self._catalog()
+        shard, collection = catalog.identity, catalog.get(request.collection)
+        parts = self._exports.parts(
+            collection, shard, from_export_request(request), context.time_remaining()
+        )
+        async with aclosing(parts):
+            async for part in parts:
+                yield to_export(shard.index, part)
 
     async def CountItems(
         self, request: items.CountItemsRequest, context: _Context
@@ -217,23 +255,23 @@ def _columns(request: items.GetItemsRequest | items.ScrollItemsRequest) -> dict[
 class SearchServicer(search_pb2_grpc.SearchServiceServicer):
     """Search over this shard's items."""
 
-    def __init__(self, executor: SearchExecutor, message_bytes: int) -> None:
+    def __init__(self, executor: SearchExecutor, answers: AnswerRoom) -> None:
         self._executor = executor
-        self._message_bytes = message_bytes
+        self._answers = answers
 
     async def Search(
         self, request: search.SearchRequest, context: _Context
     ) -> search.SearchResponse:
         """Answer n queries."""
-        timeout_s = context.time_remaining()
-        hits = await self._executor.submit(codec.from_search(request), timeout_s)
-        return codec.to_hits(hits)
+        asked = codec.from_search(request)
+        self._answers.hold_hits(asked, context)
+        return codec.to_hits(await self._executor.submit(asked, context.time_remaining()))
 
     async def SearchStream(
         self, request_iterator: AsyncIterable[search.SearchStreamRequest], context: _Context
     ) -> AsyncGenerator[search.SearchStreamResponse, None]:
         """Answer many searches, each as soon as it is done."""
-        stream = AnswerStream(self._executor.submit, self._message_bytes)
+        stream = AnswerStream(self._executor.submit, self._answers)
         async with aclosing(stream.answer(request_iterator)) as responses:
             async for response in responses:
                 yield response
@@ -256,10 +294,12 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
 
         def work() -> cluster_pb2.GetStatusResponse:
             catalog = self._catalog()
+            refusal = catalog.write_refusal
             shard = ShardStatus(
                 identity=catalog.identity,
                 address=self._address(),
-                state=ShardState.SERVING,
+                state=ShardState.SERVING if refusal is None else ShardState.READ_ONLY,
+                error=refusal,
                 collections=tuple(catalog.describe(with_deleted=True)),
                 version=VERSION,
             )

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,17 @@ import fanlight
 from fanlight.cli.app import cli
 from fanlight.cli.demo import Packages, recall_at_k
 from fanlight.cli.local_cluster import LocalCluster
+from fanlight.loading import (
+    Batch,
+    Checkpoint,
+    Fields,
+    Inspector,
+    Load,
+    Quarantine,
+    Source,
+    UsualLength,
+    open_source,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS, DIM, K = 90, 12, 5
@@ -109,7 +121,7 @@ def test_every_file_type_is_loaded(
     """Rows of each file type arrive with their ids, vectors and payloads, in several batches."""
     done = run("load", "loaded", *write(tmp_path), "--create", "--batch", "40")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "loaded: 90 rows written, 0 refused." in done.stdout
+    assert "loaded: 90 rows written, 0 refused, in " in done.stdout
     got = loaded.get(np.arange(ROWS))
     np.testing.assert_array_equal(got.vectors, VECTORS)
     with_titles = write in (write_parquet, write_json_lines)
@@ -141,14 +153,67 @@ def test_refused_rows_are_reported(run: Run, loaded: fanlight.Collection, tmp_pa
     lines[3] = "{"
     lines[50] = json.dumps({"vector": [0] * DIM})
     (tmp_path / "x.jsonl").write_text("\n".join(lines))
+    lines[70] = lines[60]
+    (tmp_path / "x.jsonl").write_text("\n".join(lines))
     done = run("load", "loaded", "x.jsonl", "--create", "--batch", "20")
-    assert done.returncode == 1
-    assert "88 rows written, 2 refused" in done.stdout
-    first, second = done.stderr.splitlines()
+    assert done.returncode == 0, done.stderr
+    assert "87 rows written, 3 refused" in done.stdout
+    first, second, third, where = done.stderr.splitlines()
     assert first == "row 3: the line is no JSON"
-    assert second.startswith("row 50: vectors: expected ")
-    assert second.endswith("got a zero vector")
-    assert loaded.get([3, 50, 89]).missing.tolist() == [3, 50]
+    assert second == "row 50: vector: expected a direction, got a zero vector"
+    assert third == "row 70: vector: expected a vector of its own, got that of row 60"
+    assert where.endswith("x.jsonl.quarantine.jsonl")
+    assert loaded.get([3, 50, 70, 89]).missing.tolist() == [3, 50, 70]
+    waiting = [json.loads(line) for line in (tmp_path / where.split()[-1]).read_text().splitlines()]
+    assert [(row["row"], row["kind"]) for row in waiting] == [
+        (3, "unreadable"),
+        (50, "zero"),
+        (70, "duplicate"),
+    ]
+    assert waiting[0]["line"] == "{"
+    np.testing.assert_array_equal(np.float32(waiting[2]["vector"]), VECTORS[60])
+
+
+@pytest.mark.slow
+def test_a_strict_load_fails_for_refused_rows(
+    run: Run, loaded: fanlight.Collection, tmp_path: Path
+) -> None:
+    """For scripts: status 1 when a row was not loaded, and a report to read."""
+    vectors = VECTORS.copy()
+    vectors[4, 2] = np.nan
+    np.save(tmp_path / "x.npy", vectors)
+    done = run("load", "loaded", "x.npy", "--create", "--strict", "--json")
+    assert done.returncode == 1
+    report = json.loads(done.stdout)
+    assert (report["written"], report["refused"], report["found"]["non-finite"]) == (89, 1, 1)
+
+
+@pytest.mark.slow
+def test_a_broken_load_is_resumed(run: Run, loaded: fanlight.Collection, tmp_path: Path) -> None:
+    """What was acknowledged is not sent again, what was not is, and the report tells of both."""
+    vectors = VECTORS.copy()
+    vectors[5] = vectors[80] = 0
+    np.save(tmp_path / "x.npy", vectors)
+    assert run("collections", "create", "loaded", "--dim", str(DIM)).returncode == 0
+    path = tmp_path / "x.npy"
+    checkpoint = Checkpoint(tmp_path / "x.npy.loaded.progress.json", path, "loaded")
+    quarantine = Quarantine(tmp_path / "x.npy.quarantine.jsonl")
+    inspector = Inspector(fanlight.Metric.COSINE, UsualLength.of([vectors]))
+    source = open_source(path, Fields(), 20)
+
+    def breaking() -> Iterator[Batch]:
+        yield from islice(source.batches, 2)
+        raise fanlight.NotReady("the network went away")
+
+    with pytest.raises(fanlight.NotReady):
+        Load(loaded, inspector, quarantine, checkpoint).run(Source(90, breaking()), lambda _: None)
+    loaded.delete([1])  # what the second load must not write again
+    done = run("load", "loaded", "x.npy", "--resume", "--batch", "20")
+    assert done.returncode == 0, done.stderr
+    assert "49 rows written, 2 refused, 40 loaded before" in done.stdout
+    assert loaded.get(np.arange(ROWS)).missing.tolist() == [1, 5, 80]
+    assert len(quarantine.path.read_text().splitlines()) == 2
+    assert not checkpoint.path.exists()
 
 
 @pytest.mark.slow

@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+import trustme
+from tests.faults.secure_cluster import Files, Keys
 
 import fanlight
 from fanlight.cli.claims import claimed
@@ -283,3 +285,26 @@ def test_a_dead_router_ends_the_cluster(up: Callable[..., Up]) -> None:
     assert running.stderr_line().startswith("router (pid ")
     assert running.process.wait(30) == 1
     assert all(has_ended(pid) for pid in running.pids.values())
+
+
+def test_a_local_cluster_with_tls_and_keys_serves(
+    start_cluster: StartCluster, tmp_path: Path
+) -> None:
+    """`fanlight up` takes certificates and keys as the programs do; without a key nobody is served."""
+    files = Files(tmp_path / "tls")
+    ca = trustme.CA()
+    files.issue(ca, "127.0.0.1")
+    keys = Keys(tmp_path / "keys.yaml")
+    key, access = keys.add("me", "admin"), {"keys": str(keys.path)}
+    served = {"cert": str(files.cert), "key": str(files.key)}
+    tls = fanlight.Tls(ca=str(files.ca))
+    with start_cluster(
+        shards=1, server={"access": access}, router={"access": access, "tls": served}
+    ) as cluster:
+        with fanlight.Client(cluster.address, tls=tls, api_key=key) as client:
+            assert client.status().complete
+        with (
+            fanlight.Client(cluster.address, tls=tls, api_key="") as nobody,
+            pytest.raises(fanlight.Unauthenticated),
+        ):
+            nobody.status()

@@ -1,8 +1,9 @@
-"""Write tests/golden/v2: a data directory with segments of format version 2, and what it answers.
+"""Write tests/golden/v3: a data directory whose databases have marks, and what it answers.
 
 python -m tests.golden.make: was run once. What is there stands for the data of users, so it is
 not made anew for a version that was released; a new version gets a directory of its own. v1 was
-written by version 0.1.0, without the collection that has filterable fields.
+written by version 0.1.0, without the collection that has filterable fields; v2 has segments of
+format version 2, and databases of format version 1.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from fanlight_server.catalog import Catalog
 from fanlight_server.collection import Collection
 from fanlight_server.index.settings import IndexConfig, SearchConfig
 
-V1, V2 = (Path(__file__).parent / version for version in ("v1", "v2"))
+V1, V2, V3 = (Path(__file__).parent / version for version in ("v1", "v2", "v3"))
 IDENTITY = ShardIdentity("golden", 2, 5)
 # One head of 512 rows, which is sealed when it is full and not before.
 CONFIG = IndexConfig(head_bytes=4 * 4 * 512, build_threads=1, idle_s=86_400.0)
@@ -101,9 +102,9 @@ def main() -> None:
         answers = {spec.name: answers_of(catalog.get(spec.name)) for spec in SPECS_V2}
         catalog.close()
         (data / "LOCK").unlink()
-        with tarfile.open(V2 / "data.tar.gz", "w:gz") as archive:
+        with tarfile.open(V3 / "data.tar.gz", "w:gz") as archive:
             archive.add(data, "data", filter=_anonymous)
-    (V2 / "answers.json").write_text(json.dumps(answers, indent=1) + "\n")
+    (V3 / "answers.json").write_text(json.dumps(answers, indent=1) + "\n")
 
 
 def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
@@ -113,5 +114,5 @@ def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 if __name__ == "__main__":
-    V2.mkdir(exist_ok=True)
+    V3.mkdir(exist_ok=True)
     main()

@@ -15,6 +15,7 @@ from fanlight.placement import ShardIdentity
 from fanlight_server.catalog import Catalog
 from fanlight_server.collection import Collection
 from fanlight_server.index.settings import IndexConfig, SearchConfig
+from fanlight_server.storage.disk import Disk
 
 # A head of 64 rows, the least there is; it is sealed as soon as nothing was written for a moment.
 BUSY = IndexConfig(
@@ -41,9 +42,10 @@ def open_catalog(tmp_path: Path) -> Iterator[OpenCatalog]:
             identity: ShardIdentity = ShardIdentity("test", 0, 1),  # noqa: B008  frozen
             limits: Limits = Limits(),
             now: Callable[[], float] = time.monotonic,
+            disk: Disk | None = None,
         ) -> Catalog:
             search = SearchConfig(threads=1)
-            catalog = Catalog(directory, identity, limits, index, search, now)
+            catalog = Catalog(directory, identity, limits, index, search, now, disk)
             stack.callback(catalog.close)
             return catalog
 
@@ -56,10 +58,17 @@ def open_collection() -> Iterator[OpenCollection]:
     with ExitStack() as stack:
 
         def open_(
-            path: Path, spec: CollectionSpec, config: IndexConfig, *, create: bool = False
+            path: Path,
+            spec: CollectionSpec,
+            config: IndexConfig,
+            *,
+            create: bool = False,
+            disk: Disk | None = None,
         ) -> Collection:
             search = SearchConfig(threads=1)
-            collection = Collection(path, spec, 1, Limits(), config, search, create=create)
+            collection = Collection(
+                path, spec, 1, Limits(), config, search, disk=disk, create=create
+            )
             stack.callback(collection.close)
             return collection
 

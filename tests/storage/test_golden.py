@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
+import sqlite3
 import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.golden.make import CONFIG, IDENTITY, SPECS_V1, SPECS_V2, V1, V2, answers_of
+from tests.golden.make import CONFIG, IDENTITY, SPECS_V1, SPECS_V2, V1, V2, V3, answers_of
 from tests.pieces import ids_of
 from tests.storage.conftest import BUSY, OpenCatalog
 
+from fanlight.errors import Corruption
 from fanlight.model import CollectionSpec, IdType
 from fanlight_server.catalog import Catalog
+from fanlight_server.check.directory import check
+from fanlight_server.storage import marks
 
 
 def unpacked(version: Path, target: Path) -> tuple[Path, dict[str, Any]]:
@@ -35,11 +40,15 @@ def answers_now(catalog: Catalog, specs: Sequence[CollectionSpec]) -> dict[str, 
     return parsed
 
 
+@pytest.mark.parametrize("version", [V2, V3])
 def test_version_2_is_read(
-    tmp_path: Path, open_catalog: OpenCatalog, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, open_catalog: OpenCatalog, caplog: pytest.LogCaptureFixture, version: Path
 ) -> None:
-    """Data of this version gives its answers, from the segments it came with, and no complaint."""
-    data, answers = unpacked(V2, tmp_path)
+    """Data gives its answers, from the segments it came with, and no complaint.
+
+    Their format is that of today in both; the databases of v2 have no marks, and get them.
+    """
+    data, answers = unpacked(version, tmp_path)
     before = {path: path.read_bytes() for path in data.rglob("*.seg")}
     assert len(before) == len(SPECS_V2)
     catalog = open_catalog(CONFIG, directory=data, identity=IDENTITY)
@@ -78,7 +87,7 @@ def test_version_1_is_read(
     assert not any(path.exists() and path.read_bytes() == old for path, old in before.items())
 
 
-@pytest.mark.parametrize("version", [V1, V2])
+@pytest.mark.parametrize("version", [V1, V2, V3])
 def test_old_data_is_written_on(tmp_path: Path, open_catalog: OpenCatalog, version: Path) -> None:
     """Old data takes new changes, and a restart keeps them."""
     data, _ = unpacked(version, tmp_path)
@@ -90,3 +99,87 @@ def test_old_data_is_written_on(tmp_path: Path, open_catalog: OpenCatalog, versi
     catalog.close()
     again = open_catalog(CONFIG, directory=data, identity=IDENTITY)
     assert again.get("texts").count() == count == 520 - 10 - removed
+
+
+@pytest.mark.parametrize("version", [V1, V2, V3])
+def test_old_data_is_sound(tmp_path: Path, open_catalog: OpenCatalog, version: Path) -> None:
+    """The check passes old data as it is, and after it was opened."""
+    data, _ = unpacked(version, tmp_path)
+    before = {path: path.read_bytes() for path in data.rglob("*") if path.is_file()}
+    report = check(data)
+    assert report.sound, report.text()
+    (data / "LOCK").unlink()
+    assert {path: path.read_bytes() for path in data.rglob("*") if path.is_file()} == before
+    open_catalog(CONFIG, directory=data, identity=IDENTITY).close()
+    report = check(data)
+    assert report.sound, report.text()
+    assert {found.format for found in report.collections} == {2}
+
+
+class Killed(BaseException):
+    """The process ended here."""
+
+
+@pytest.mark.parametrize("version", [V1, V2])
+def test_a_move_to_the_new_format_may_be_killed(
+    tmp_path: Path,
+    open_catalog: OpenCatalog,
+    version: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever statement of the move was the last: the next start goes on, and loses nothing."""
+    data, answers = unpacked(version, tmp_path)
+    sound = tmp_path / "sound"
+    shutil.copytree(data, sound)
+    specs, write, at = SPECS_V1 if version is V1 else SPECS_V2, marks.write, 0
+    while True:
+        left = at
+
+        def write_or_die(db: sqlite3.Connection, mark: object) -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise Killed
+            write(db, mark)
+
+        shutil.rmtree(data)
+        shutil.copytree(sound, data)
+        monkeypatch.setattr(marks, "write", write_or_die)
+        try:
+            open_catalog(CONFIG, directory=data, identity=IDENTITY)
+        except Killed:
+            pass
+        else:
+            break
+        monkeypatch.setattr(marks, "write", write)
+        again = open_catalog(CONFIG, directory=data, identity=IDENTITY)
+        assert answers_now(again, specs) == answers
+        again.close()
+        at += 1
+    assert at > 2 + 5 * len(specs)
+
+
+def test_a_newer_format_is_refused_with_both_versions(
+    tmp_path: Path, open_catalog: OpenCatalog
+) -> None:
+    """A server does not touch what a later one wrote."""
+    for name in ("catalog.db", "collections/texts@1/items.db"):
+        data, _ = unpacked(V3, tmp_path / name.replace("/", "-"))
+        with sqlite3.connect(data / name) as db:
+            db.execute("PRAGMA user_version = 3")
+        db.close()
+        with pytest.raises(Corruption, match="format version 3, expected 2"):
+            open_catalog(CONFIG, directory=data, identity=IDENTITY)
+        assert "format version 3" in check(data).text()
+
+
+def test_an_old_database_cannot_come_back(tmp_path: Path, open_catalog: OpenCatalog) -> None:
+    """An items.db of format version 1 in the place of the one that was made of it is refused."""
+    data, _ = unpacked(V2, tmp_path)
+    items = data / "collections" / "texts@1" / "items.db"
+    old = items.read_bytes()
+    open_catalog(CONFIG, directory=data, identity=IDENTITY).close()
+    items.write_bytes(old)
+    with pytest.raises(Corruption, match="an older file"):
+        open_catalog(CONFIG, directory=data, identity=IDENTITY)
+    assert not check(data).sound

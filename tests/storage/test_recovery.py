@@ -21,7 +21,8 @@ from fanlight.model import IdType, ItemBatch, Metric
 from fanlight_server.catalog import Catalog
 from fanlight_server.collection import Collection
 from fanlight_server.index import index
-from fanlight_server.storage import files
+from fanlight_server.storage import marks
+from fanlight_server.storage.filesystem import LOCAL_FILES
 
 ID_TYPES = list(IdType)
 DIM = 8
@@ -305,7 +306,7 @@ def test_a_copy_taken_at_any_step_of_a_build_is_whole(
     shots = Snapshots(home, tmp_path / "copies")
     shots.before(monkeypatch, collection._store, "replace_segments")
     shots.before(monkeypatch, collection._index, "publish")
-    shots.before(monkeypatch, files, "sync_directory")
+    shots.before(monkeypatch, LOCAL_FILES, "sync_directory")
     shots.before(monkeypatch, os, "fsync")
     for turn, numbers in enumerate((range(400), range(300, 800))):
         batch = ItemBatch(ids_of(numbers, id_type), floats(turn, len(numbers), DIM))
@@ -372,6 +373,7 @@ def test_a_list_that_names_a_file_that_never_was(
     shard.catalog.close()
     with sqlite3.connect(segments.parent / "items.db") as db:
         db.execute("INSERT INTO segments VALUES ('00000999.seg', 1, 1)")
+        marks.write(db, marks.listing_of(db))
     db.close()
     shard.restart(STILL)
     assert "00000999.seg" in caplog.text

@@ -134,12 +134,6 @@ class Damage:
         assert_same(got, self.content)
         return False
 
-    def is_content(self, at: int) -> bool:
-        """Tell whether a byte is of the prefix, the header or a part, not padding between."""
-        (length,) = struct.unpack_from("<I", self.data, 12)
-        spans = [(0, 20 + length)] + [(p["offset"], p["offset"] + p["bytes"]) for p in self.parts]
-        return any(start <= at < stop for start, stop in spans)
-
 
 @pytest.fixture(params=ID_TYPES)
 def damage(tmp_path: Path, request: pytest.FixtureRequest) -> Damage:
@@ -153,11 +147,11 @@ def flipped(data: bytes, at: int, bit: int) -> bytes:
 
 @pytest.mark.slow
 def test_a_flipped_bit_is_found(damage: Damage) -> None:
-    """One flipped bit in the prefix, the header or a part: Corruption, wherever it is."""
+    """One flipped bit in the prefix, the header, a part or between: Corruption, wherever."""
     (length,) = struct.unpack_from("<I", damage.data, 12)
     random_places = random.Random(5).sample(range(20 + length, len(damage.data)), 250)
     for at in [*range(20 + length), *random_places]:
-        assert damage.refused(flipped(damage.data, at, at % 8)) == damage.is_content(at), at
+        assert damage.refused(flipped(damage.data, at, at % 8)), at
 
 
 def test_a_flipped_bit_at_the_ends_of_each_part_is_found(damage: Damage) -> None:

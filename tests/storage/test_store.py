@@ -234,9 +234,9 @@ def test_another_version_is_refused(store: Store, path: Path, id_type: IdType) -
     """A database of another format version is refused, telling both."""
     store.close()
     with sqlite3.connect(path) as db:
-        db.execute("PRAGMA user_version = 2")
+        db.execute("PRAGMA user_version = 3")
     db.close()
-    with pytest.raises(Corruption, match=r"things@1/items\.db: format version 2, expected 1"):
+    with pytest.raises(Corruption, match=r"things@1/items\.db: format version 3, expected 2"):
         reopened(path, id_type)
 
 

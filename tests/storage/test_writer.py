@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from fanlight.errors import Corruption, NotReady, Overloaded
+from fanlight.errors import Corruption, DeadlineExceeded, NotReady, Overloaded
 from fanlight_server.storage.writer import GroupWriter
 
 MIB = 1 << 20
@@ -195,3 +195,20 @@ def test_a_caller_who_has_gone_is_not_written(
     assert first.result(timeout=10) == 0
     assert [others[0].result(timeout=10), others[2].result(timeout=10)] == [10, 30]
     assert disk.groups == [[0], [1, 3]]
+
+
+def test_a_write_whose_time_is_over_is_not_done(disk: FakeDisk) -> None:
+    """It fails with DeadlineExceeded, changes nothing, and its neighbours are written."""
+    now = [0.0]
+    writer = GroupWriter[int, int]("writer-late", disk.apply, disk.room, lambda: now[0])
+    disk.hold()
+    first = writer.submit(1, 1)
+    disk.wait_started()
+    late, wanted = writer.submit(2, 1, timeout_s=5.0), writer.submit(3, 1, timeout_s=50.0)
+    now[0] = 6.0
+    disk.open.set()
+    assert (first.result(10), wanted.result(10)) == (10, 30)
+    with pytest.raises(DeadlineExceeded, match="nothing was changed"):
+        late.result(10)
+    writer.close()
+    assert disk.groups == [[1], [3]]

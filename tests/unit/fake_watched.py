@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
+from dataclasses import replace
 
 from fanlight.cluster import ShardState, ShardStatus
 from fanlight.errors import AlreadyExists, FanlightError, NotFound, NotReady
@@ -28,6 +29,7 @@ class FakeWatched:
         is_up: whether it answers at all.
         busy: whether it is too busy to tell its status, though it answers other calls.
         fault: raised by changes of collections when set.
+        write_refusal: why it takes no writes, if it takes none.
         refusal: as set by the topology; None when admitted.
         held: its collections by name, deleted ones included.
         changes: the changes that reached it.
@@ -42,6 +44,7 @@ class FakeWatched:
         self._up.set()
         self.busy = False
         self.fault: FanlightError | None = None
+        self.write_refusal: FanlightError | None = None
         self.refusal: FanlightError | None = UNREACHABLE
         self.held: dict[str, CollectionInfo] = {}
         self.changes: list[tuple[str, str, int]] = []
@@ -91,7 +94,8 @@ class FakeWatched:
             state = ShardState.UNREACHABLE
             return ShardStatus(self.identity, self.address, state, UNREACHABLE)
         held = tuple(self.held.values())
-        return ShardStatus(self.answers_as, "self", ShardState.SERVING, None, held, "1.0")
+        state = ShardState.READ_ONLY if self.write_refusal else ShardState.SERVING
+        return ShardStatus(self.answers_as, "self", state, self.write_refusal, held, "1.0")
 
     async def _begin(self) -> None:
         await asyncio.sleep(0)
@@ -100,16 +104,21 @@ class FakeWatched:
                 raise fault
 
     async def create_collection(
-        self, spec: CollectionSpec, version: int, timeout_s: float
+        self, spec: CollectionSpec, version: int, timeout_s: float, *, restoring: bool = False
     ) -> CollectionInfo:
         await self._begin()
         known = self.held.get(spec.name)
         if known is None or known.version < version:
             self.changes.append(("create", spec.name, version))
-            self.hold(CollectionInfo(spec, version))
+            self.hold(CollectionInfo(spec, version, restoring=restoring))
         elif known.deleted or known.spec != spec:
             raise AlreadyExists("exists otherwise")
         return self.held[spec.name]
+
+    async def finish_restore(self, name: str, timeout_s: float) -> CollectionInfo:
+        await self._begin()
+        self.hold(replace(self.held[name], restoring=False))
+        return self.held[name]
 
     async def delete_collection(self, name: str, version: int, timeout_s: float) -> None:
         await self._begin()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from fanlight.cli.app import cli
 from fanlight.cli.local_config import Keys, LocalConfig, load_local
 from fanlight.config import ListenConfig, load
 from fanlight_router.config import RouterConfig
@@ -26,6 +28,12 @@ MANIFESTS = sorted(
     for path in KUBERNETES.glob("*.yaml")
     if path.name not in (*PROGRAM_CONFIGS, "kustomization.yaml")
 )
+# The overlay with TLS and keys, and what cert-manager is told, which has schemas of its own.
+SECURE = DEPLOY / "kubernetes-tls"
+CERTIFICATES = SECURE / "certificates.yaml"
+PATCHES = sorted(SECURE.glob("*-patch.yaml"))
+# Applied beside the base, when somebody wants it.
+BACKUP = KUBERNETES / "backup" / "snapshots.yaml"
 KUBERNETES_VERSION = "1.33"
 
 
@@ -59,7 +67,9 @@ def listen_of(kind: str) -> ListenConfig:
 def test_no_yaml_is_left_out() -> None:
     """Every YAML file under deploy/ is one that the tests below load."""
     known = {*LOCAL, *MANIFESTS, *(KUBERNETES / name for name in PROGRAM_CONFIGS)}
-    known.add(KUBERNETES / "kustomization.yaml")
+    known |= {folder / "kustomization.yaml" for folder in (KUBERNETES, SECURE)}
+    known |= {CERTIFICATES, *PATCHES, *(SECURE / name for name in PROGRAM_CONFIGS)}
+    known |= {BACKUP, BACKUP.with_name("kustomization.yaml")}
     found = {path for path in DEPLOY.rglob("*") if path.suffix in (".yaml", ".yml")}
     assert found == known
     assert LOCAL
@@ -102,7 +112,7 @@ def programs(config: LocalConfig) -> list[tuple[type, Keys, dict[str, Any]]]:
     ]
 
 
-@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*MANIFESTS, BACKUP], ids=lambda path: path.name)
 def test_manifests_are_valid(path: Path) -> None:
     """Every manifest fits the schema of its kind, with no unknown field."""
     for manifest in resources(path.read_text()):
@@ -137,6 +147,63 @@ def test_kustomize_builds_valid_manifests() -> None:
         if "configMap" in volume
     }
     assert mounted == {m["metadata"]["name"] for m in maps}
+
+
+def secure_configs() -> tuple[ServerConfig, RouterConfig]:
+    return load(ServerConfig, SECURE / "server.yaml"), load(RouterConfig, SECURE / "router.yaml")
+
+
+def test_the_secure_configurations_are_the_plain_ones_and_more() -> None:
+    """With TLS nothing else changes, nothing is insecure, and both hops know their callers."""
+    server, router = secure_configs()
+    assert not server.listen.insecure
+    assert not router.listen.insecure
+    assert server.tls.require_client_cert
+    assert router.tls.cert
+    assert router.access.keys
+    assert (router.shards, server.shard) == (router_config().shards, server_config().shard)
+    for secure, plain in ((server, server_config()), (router, router_config())):
+        unsafe = replace(secure.listen, insecure=True, health_port=None)
+        assert unsafe == plain.listen
+
+
+def test_certificates_hold_the_names_that_are_called() -> None:
+    """cert-manager makes certificates for the names of the shard map, and the one trusted."""
+    server, router = secure_configs()
+    made = {
+        c["spec"]["secretName"]: c["spec"]
+        for c in resources(CERTIFICATES.read_text())
+        if c["kind"] == "Certificate"
+    }
+    called = [address.rpartition(":")[0] for address in router.shards]
+    assert made["fanlight-shard-tls"]["dnsNames"] == called
+    assert set(server.access.trusted_names) <= set(made["fanlight-router-tls"]["dnsNames"])
+    assert "client auth" in made["fanlight-router-tls"]["usages"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
+def test_the_secure_overlay_mounts_what_its_configuration_names() -> None:
+    """It builds valid manifests: probes at the health port, secrets closed to others, all files."""
+    done = subprocess.run(
+        ["kubectl", "kustomize", str(SECURE)], capture_output=True, text=True, check=True
+    )
+    built = {(r["kind"], r["metadata"]["name"]): r for r in resources(done.stdout)}
+    for manifest in built.values():
+        kubernetes_validate.validate(manifest, KUBERNETES_VERSION, strict=True)
+    configs: list[ServerConfig | RouterConfig] = [*secure_configs()]
+    for (kind, name), config in zip(WORKLOADS, configs, strict=True):
+        spec = built[kind, name]["spec"]["template"]["spec"]
+        container = spec["containers"][0]
+        probes = [container[f"{probe}Probe"] for probe in ("startup", "readiness", "liveness")]
+        assert {probe["grpc"]["port"] for probe in probes} == {config.listen.health_port}
+        assert all(probe["periodSeconds"] for probe in probes), "the base's are kept"
+        named = (config.tls.cert, config.tls.key, config.tls.ca, config.access.keys)
+        mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
+        assert {str(Path(path).parent) for path in named if path} <= mounted
+        secrets = [volume["secret"] for volume in spec["volumes"] if "secret" in volume]
+        assert {secret["defaultMode"] for secret in secrets} == {0o440}
+        assert spec["securityContext"]["fsGroup"] == spec["securityContext"]["runAsGroup"]
 
 
 def test_number_of_shards_agrees() -> None:
@@ -230,6 +297,30 @@ def test_shards_take_calls_from_routers_only() -> None:
     assert [rule["from"] for rule in rules["ingress"]] == [[{"podSelector": routers}]]
     assert rules["policyTypes"] == ["Ingress", "Egress"]
     assert rules["egress"] == []
+
+
+def test_the_backup_is_a_command_that_exists() -> None:
+    """The CronJob runs `fanlight snapshot` at the routers' address, restricted, and let in."""
+    claim, job = resources(BACKUP.read_text())
+    template = job["spec"]["jobTemplate"]["spec"]["template"]
+    (container,) = template["spec"]["containers"]
+    module, *arguments = container["args"]
+    assert module == "fanlight.cli"
+    with cli.make_context("fanlight", list(arguments)) as context:
+        name, command, rest = cli.resolve_command(context, arguments[2:])
+        assert (name, command is not None) == ("snapshot", True)
+        assert command is not None
+        parsed = command.make_context("snapshot", rest, parent=context)
+    assert parsed.params["dest"].startswith(container["volumeMounts"][0]["mountPath"])
+    service = resource("Service", "fanlight-router")
+    assert arguments[1] == f"{service['metadata']['name']}:{router_config().listen.port}"
+    policy = resource("NetworkPolicy", "fanlight-router")["spec"]["ingress"][0]["from"][0]
+    assert policy["podSelector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+    volume = template["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"]
+    assert volume == claim["metadata"]["name"]
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert template["spec"]["securityContext"]["runAsNonRoot"] is True
+    assert not [r for r in (claim, job) if "namespace" in r["metadata"]]
 
 
 def dockerfile() -> list[str]:

@@ -39,7 +39,7 @@ class Echo:
     gate: threading.Event = field(default_factory=threading.Event)
     requests: list[SearchRequest] = field(default_factory=list)
 
-    def search(self, request: SearchRequest) -> Hits:
+    def search(self, request: SearchRequest, *, timeout_s: float | None = None) -> Hits:
         self.requests.append(request)
         assert self.gate.wait(30)
         values = firsts(request)

@@ -231,6 +231,7 @@ UNREACHABLE = NotReady("cannot be reached")
 MISSING = NotFound("there is none")
 INVALID = InvalidRequest("k: too large")
 BUSY = Overloaded("too many calls")
+FULL = Overloaded("a full queue", field="queue_s", retry_after_s=5.0)
 
 
 @pytest.mark.parametrize(
@@ -244,6 +245,8 @@ BUSY = Overloaded("too many calls")
         ((MISSING, INVALID, MISSING), PartialResult),
         ((BUSY, BUSY, BUSY), Overloaded),
         ((BUSY, UNREACHABLE, BUSY), PartialResult),
+        ((FULL, None, None), Overloaded),
+        ((None, FULL, UNREACHABLE), Overloaded),
         ((UNREACHABLE, UNREACHABLE, UNREACHABLE), PartialResult),
         ((WrongShard("other"), WrongShard("other"), WrongShard("other")), PartialResult),
         ((InternalError("bug"), None, None), PartialResult),
@@ -424,3 +427,19 @@ def test_errors_keep_their_kind_when_they_are_named() -> None:
     assert (str(error), error.coverage) == ("shard-4: too few", coverage)
     other = named(4, AlreadyExists("is there", field="dim"))
     assert (type(other), other.field) == (AlreadyExists, "dim")
+
+
+async def test_one_full_shard_ends_the_search_and_holds_back_the_next(
+    wait_until_async: WaitUntil,
+) -> None:
+    """The other shards are told to stop, and get no more of what they would do in vain."""
+    cluster = await filled()
+    cluster.shards[1].fault = FULL
+    for shard in (cluster.shards[0], cluster.shards[2]):
+        shard.gate.clear()
+    with pytest.raises(Overloaded, match="shard-1"):
+        await cluster.fanout.search(request(), soon())
+    await wait_until_async(lambda: [s.cancelled for s in cluster.shards] == [1, 0, 1])
+    with pytest.raises(Overloaded, match="shard-1"):
+        await cluster.fanout.search(request(), soon())
+    assert cluster.asked("search") == [1, 1, 1], "nothing was sent"

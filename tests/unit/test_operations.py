@@ -15,7 +15,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 import fanlight
 from fanlight import calls
-from fanlight.calls import Call, Operation, Pause, Rpc, Search, Step, Window
+from fanlight.calls import Call, Open, Operation, Pause, Rpc, Search, Step, Window
 from fanlight.errors import (
     DeadlineExceeded,
     FanlightError,
@@ -67,7 +67,7 @@ class Network:
         if isinstance(step, Window):
             self.widths.append(step.width)
             return [self.run(operation) for operation in step.operations]
-        call = step.call if isinstance(step, Search) else step
+        call = step.call if isinstance(step, (Search, Open)) else step
         self.calls.append(call)
         answer = self.answer(call.request)
         if isinstance(step, Search) and not isinstance(answer, FanlightError):

@@ -19,7 +19,7 @@ from fanlight.errors import (
     Unauthenticated,
     WrongShard,
 )
-from fanlight.retry import Budget, RetryPolicy
+from fanlight.retry import Budget, RetryPolicy, Throttle
 
 POLICY = RetryPolicy(attempts=4, first_pause_s=0.2, longest_pause_s=0.5)
 
@@ -111,3 +111,19 @@ def test_a_budget_ends_at_its_deadline() -> None:
     assert budget.pause_after(NotReady("wait")) is None
     clock.now_s += 9.0
     assert budget.remaining_s == 0.0
+
+
+def test_a_clients_repeats_stop_where_everything_is_refused() -> None:
+    """After half of the tokens no refused request is repeated, until answers have brought some back."""
+    throttle = Throttle()
+
+    def repeats(error: FanlightError) -> bool:
+        budget = Budget(POLICY, 60.0, throttle, now=Clock(), spread=lambda: 0.0)
+        return budget.pause_after(error) is not None
+
+    refused = Overloaded("full", retry_after_s=0.05)
+    assert sum(repeats(refused) for _ in range(1_000)) == Throttle.TOKENS / 2 - 1
+    assert repeats(NotReady("restarting")), "a server that restarts is asked again"
+    for _ in range(int(Throttle.TOKENS) * 10):
+        throttle.succeeded()
+    assert repeats(refused)

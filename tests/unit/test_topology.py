@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from tests.unit.fake_watched import UNREACHABLE, FakeWatched, WatchedCluster
 
 from fanlight.cluster import ShardState
-from fanlight.errors import Overloaded, WrongShard
+from fanlight.errors import NotReady, Overloaded, WrongShard
 from fanlight.model import CollectionInfo, CollectionSpec
 from fanlight.placement import ShardIdentity
 
@@ -55,6 +55,26 @@ async def test_the_start_does_not_wait_for_shards_that_are_down(calm: WatchedClu
     await calm.topology.start()
     assert calm.states() == [UP, UP, DOWN]
     assert calm.shards[2].refusal is UNREACHABLE
+
+
+async def test_a_shard_that_is_read_only_is_searched(calm: WatchedCluster) -> None:
+    """It is admitted and not brought up; changing figures of a full disk are not news."""
+    full = calm.shards[1]
+    full.write_refusal = Overloaded("7 bytes are free")
+    full.hold(CollectionInfo(SPEC, version=1, items=7))
+    with capture_logs() as logs:
+        await calm.topology.start()
+        full.write_refusal = Overloaded("6 bytes are free")
+        await calm.topology.refresh()
+        full.write_refusal = NotReady("the disk failed")
+        await calm.topology.refresh()
+    assert full.is_admitted
+    assert calm.states() == [UP, ShardState.READ_ONLY, UP]
+    assert not calm.topology.status.complete
+    assert calm.known.of(1, "things") == 7
+    assert full.changes == []
+    why = [log["why"] for log in logs if log["event"] == "shard read_only"]
+    assert why == ["7 bytes are free", "the disk failed"]
 
 
 @pytest.mark.parametrize(

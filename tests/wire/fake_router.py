@@ -29,8 +29,8 @@ from fanlight.topk import order_best_first
 from fanlight.v1 import collections_pb2, items_pb2, search_pb2
 from fanlight.validation import bad_item_rows, bad_vector_rows, check_items, check_search
 from fanlight.wire import codec
-from fanlight.wire.channels import server_options
 from fanlight.wire.cluster_codec import to_cluster_status
+from fanlight.wire.connections import server_options
 from fanlight.wire.status import ERROR_KEY, status_of, to_coverage, to_error, to_row_errors
 
 LIMITS = Limits()
@@ -258,7 +258,7 @@ def fake_routers() -> Iterator[Callable[[], FakeRouter]]:
 
     def start() -> FakeRouter:
         router = FakeRouter()
-        server = grpc.server(ThreadPoolExecutor(8), options=server_options())
+        server = grpc.server(ThreadPoolExecutor(8), options=server_options(Limits()))
         server.add_generic_rpc_handlers((router,))
         router.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
         server.start()

@@ -7,7 +7,8 @@ from concurrent.futures import Future
 
 import numpy as np
 
-from fanlight.errors import FanlightError, InvalidRequest, NotFound
+from fanlight.errors import DeadlineExceeded, FanlightError, InvalidRequest, NotFound
+from fanlight.exports import ExportRequest, ExportRows
 from fanlight.model import (
     CollectionInfo,
     CollectionSpec,
@@ -36,6 +37,8 @@ class FakeCollection:
         searched: the searches that reached it.
         flags: the columns that the last read asked for.
         upserted: the batches that reached it.
+        exports: those that were begun.
+        row_bytes: of the payload of each row that is exported.
     """
 
     def __init__(self) -> None:
@@ -46,6 +49,8 @@ class FakeCollection:
         self.searched: list[SearchRequest] = []
         self.flags: dict[str, bool] = {}
         self.upserted: list[ItemBatch] = []
+        self.exports: list[FakeExport] = []
+        self.row_bytes = 0
         self._held_write: Future[UpsertResult] | None = None
 
     def _fail(self) -> None:
@@ -84,7 +89,7 @@ class FakeCollection:
         self._held_write = Future()
         return self._held_write
 
-    def upsert(self, batch: ItemBatch) -> Future[UpsertResult]:
+    def upsert(self, batch: ItemBatch, *, timeout_s: float | None = None) -> Future[UpsertResult]:
         self._fail()
         self.upserted.append(batch)
         if self._held_write is not None:
@@ -93,7 +98,7 @@ class FakeCollection:
         future.set_result(UpsertResult(len(batch.ids), (), np.array([], dtype=np.int64)))
         return future
 
-    def delete(self, ids: IdColumn) -> Future[DeleteResult]:
+    def delete(self, ids: IdColumn, *, timeout_s: float | None = None) -> Future[DeleteResult]:
         self._fail()
         future: Future[DeleteResult] = Future()
         future.set_result(DeleteResult(len(ids)))
@@ -117,6 +122,40 @@ class FakeCollection:
         items = self.get(ids, with_vectors=with_vectors, with_payloads=with_payloads)
         return Page(items, page_token + b"+")
 
+    def export(self, request: ExportRequest) -> FakeExport:
+        self._fail()
+        return FakeExport(self)
+
+
+class FakeExport:
+    """Rows 0 to ITEMS - 1, one at a time.
+
+    Attributes:
+        is_closed: whether it was closed.
+    """
+
+    def __init__(self, collection: FakeCollection) -> None:
+        self.info = collection.info()
+        self.seq, self.items = 40, ITEMS
+        self.is_closed = False
+        self._next = 0
+        self._collection = collection
+        collection.exports.append(self)
+
+    def take(self) -> ExportRows | None:
+        row, self._next = self._next, self._next + 1
+        if self.is_closed:
+            raise DeadlineExceeded("ended")
+        if row == ITEMS:
+            return None
+        vectors = np.full((1, DIM), row, dtype=np.float32)
+        return ExportRows(
+            np.array([row]), np.array([row + 1]), vectors, [b"x" * self._collection.row_bytes]
+        )
+
+    def close(self) -> None:
+        self.is_closed = True
+
 
 class FakeCatalog:
     """One collection, "movies"."""
@@ -125,12 +164,15 @@ class FakeCatalog:
         self.movies = FakeCollection()
         self.identity = ShardIdentity("test", 1, 3)
         self.calls: list[tuple[object, ...]] = []
+        self.write_refusal: FanlightError | None = None
 
-    def create(self, spec: CollectionSpec, version: int | None = None) -> CollectionInfo:
+    def create(
+        self, spec: CollectionSpec, version: int | None = None, *, restoring: bool = False
+    ) -> CollectionInfo:
         self.calls.append(("create", spec, version))
         return self.movies.info()
 
-    def get(self, name: str) -> FakeCollection:
+    def get(self, name: str, field: str = "collection") -> FakeCollection:
         if name != "movies":
             raise NotFound(f"collection: there is none named {name!r}", field="collection")
         return self.movies
@@ -138,6 +180,10 @@ class FakeCatalog:
     def describe(self, *, with_deleted: bool = False) -> list[CollectionInfo]:
         gone = CollectionInfo(CollectionSpec("gone", 1), version=9, deleted=True)
         return [gone, self.movies.info()] if with_deleted else [self.movies.info()]
+
+    def finish_restore(self, name: str) -> CollectionInfo:
+        self.calls.append(("finish_restore", name))
+        return self.get(name).info()
 
     def delete(self, name: str, version: int | None = None) -> None:
         self.calls.append(("delete", name, version))

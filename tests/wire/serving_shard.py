@@ -18,7 +18,9 @@ from fanlight.v1 import cluster_pb2_grpc, collections_pb2_grpc, items_pb2_grpc, 
 from fanlight.v1 import search_pb2 as search
 from fanlight.v1 import types_pb2 as pb
 from fanlight.wire import codec
+from fanlight.wire.answers import AnswerRoom
 from fanlight.wire.channels import channel_options
+from fanlight.wire.security import Security
 from fanlight.wire.serving import Shell
 from fanlight.wire.status import ERROR_KEY
 from fanlight_server.executor import SearchExecutor
@@ -75,9 +77,11 @@ class ServingShard:
 
 
 @asynccontextmanager
-async def serving_shard(limits: Limits, threads: int) -> AsyncIterator[ServingShard]:
+async def serving_shard(
+    limits: Limits, threads: int, security: Security | None = None
+) -> AsyncIterator[ServingShard]:
     """Start a server and connect to it; stop it at the end."""
-    shell, catalog, workers = Shell(limits), FakeCatalog(), Workers(4)
+    shell, catalog, workers = Shell(limits, security), FakeCatalog(), Workers(4)
     executor = SearchExecutor(catalog.get, threads, limits)
     register(shell.grpc, catalog, executor, workers, limits)
     port = await shell.start(ListenConfig(port=0))
@@ -102,10 +106,11 @@ def register(
     collections_pb2_grpc.add_CollectionServiceServicer_to_server(
         CollectionServicer(lambda: catalog, workers), server
     )
-    items_pb2_grpc.add_ItemServiceServicer_to_server(ItemServicer(lambda: catalog, workers), server)
-    search_pb2_grpc.add_SearchServiceServicer_to_server(
-        SearchServicer(executor, limits.message_bytes), server
+    answers = AnswerRoom(limits)
+    items_pb2_grpc.add_ItemServiceServicer_to_server(
+        ItemServicer(lambda: catalog, workers, answers), server
     )
+    search_pb2_grpc.add_SearchServiceServicer_to_server(SearchServicer(executor, answers), server)
     cluster_pb2_grpc.add_ClusterServiceServicer_to_server(
         ClusterServicer(lambda: catalog, workers, lambda: "here"), server
     )

@@ -247,3 +247,34 @@ async def admitted(
     for call in calls[:-1]:
         call.exception()
     return calls[-1]
+
+
+async def test_a_request_that_does_not_arrive_is_not_waited_for(
+    serve: Callable[..., Awaitable[ServingShard]],
+) -> None:
+    """A call whose message never comes ends by itself, and counts as nothing until then."""
+    shard = await serve(Limits(receive_s=0.1, in_flight=1))
+    silent: Any = shard.channel.stream_unary("/fanlight.v1.SearchService/Search")()
+    await shard.searches.Search(search_message(1))
+    with pytest.raises(grpc.aio.AioRpcError, match="receive_s") as caught:
+        await silent
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    empty: Any = shard.channel.stream_unary("/fanlight.v1.SearchService/Search")(iter(()))
+    with pytest.raises(grpc.aio.AioRpcError, match="no request") as caught:
+        await empty
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_clients_of_grpc_are_told_when_to_come_again(
+    serve: Callable[..., Awaitable[ServingShard]],
+) -> None:
+    """A refusal that time lifts carries gRPC's own advice beside ours."""
+    shard = await serve(Limits(bytes_in_flight=65_536, message_bytes=1 << 20))
+    with pytest.raises(grpc.aio.AioRpcError) as never:
+        await shard.searches.Search(search_message(1, k=10_000))
+    keys = [key for key, _ in never.value.trailing_metadata() or ()]
+    assert "grpc-retry-pushback-ms" not in keys, "it would never fit"
+    await shard.shell.set_serving(False)
+    with pytest.raises(grpc.aio.AioRpcError) as later:
+        await shard.searches.Search(search_message(1))
+    assert ("grpc-retry-pushback-ms", "1000") in [*(later.value.trailing_metadata() or ())]

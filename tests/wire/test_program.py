@@ -156,6 +156,7 @@ def test_a_directory_that_cannot_be_made_is_named(
         (["--set", "listen.host=0.0.0.0"], "listen.insecure: true"),
         (["--set", "shard.index=1"], "shard.index: expected less than shard.count (1), got 1"),
         (["--config", "/nowhere.yaml"], "/nowhere.yaml: cannot be read"),
+        (["--set", "access.keys=/nowhere.yaml"], "/nowhere.yaml: cannot be read"),
     ],
 )
 def test_a_wrong_configuration_ends_it_with_2(
@@ -179,6 +180,13 @@ def test_the_effective_configuration_loads_again(tmp_path: Path) -> None:
     path.write_text(printed)
     assert load(ServerConfig, path) == load(ServerConfig, None, overrides)
     assert yaml.safe_load(printed)["limits"]["k"] == 5
+
+
+def test_insecure_is_a_word_of_its_own() -> None:
+    """--insecure says what listen.insecure does."""
+    command = [*COMMAND, "--insecure", "--print-config", "--set", "data=x"]
+    printed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    assert yaml.safe_load(printed)["listen"]["insecure"] is True
 
 
 def test_the_log_is_lines_of_json_when_asked(

@@ -274,3 +274,40 @@ async def test_a_malformed_answer_is_not_the_callers_fault(
     searches.answer = lambda search: pb.TaggedAnswer(tag=search.tag, response=response)
     with pytest.raises(InternalError):
         await shard.search(query(1, n=2), LONG_S)
+
+
+# --- giving up and renewing -------------------------------------------------------------------
+
+
+async def test_the_server_hears_of_searches_that_were_given_up(
+    pair: Pair, wait_until_async: WaitUntil
+) -> None:
+    """A search that was sent and is cancelled is named in the next message, once."""
+    searches, shard = pair
+    searches.answer = lambda search: None
+    gone = asyncio.ensure_future(shard.search(query(1), LONG_S))
+    await wait_until_async(lambda: searches.messages)
+    gone.cancel()
+    await wait_until_async(lambda: len(searches.messages) == 2)
+    (tag,) = (search.tag for search in searches.messages[0].searches)
+    assert list(searches.messages[1].cancelled) == [tag]
+    searches.answer = echo
+    await shard.search(query(2), LONG_S)
+    assert not searches.messages[2].cancelled
+
+
+async def test_an_old_stream_is_replaced_and_loses_nothing(
+    pair: Pair, wait_until_async: WaitUntil, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is under way on the old one is answered there; its end is no loss of the shard."""
+    searches, shard = pair
+    searches.gate.clear()
+    old = asyncio.ensure_future(shard.search(query(1), LONG_S))
+    await wait_until_async(lambda: searches.messages)
+    monkeypatch.setattr(stream_module, "_RENEW_S", 0.0)
+    new = asyncio.ensure_future(shard.search(query(2), LONG_S))
+    await wait_until_async(lambda: len(searches.messages) == 2)
+    searches.gate.set()
+    assert [int((await each).ids[0, 0]) for each in (old, new)] == [1, 2]
+    assert not shard.lost.is_set()
+    assert shard.is_admitted

@@ -97,7 +97,7 @@ async def serving_router(ports: list[int]) -> AsyncIterator[str]:
     shell, router = Shell(config.limits), Router(config)
     router.register(shell.grpc)
     port = await shell.start(config.listen)
-    await router.open("")
+    await router.open("", shell.withdraw)
     await shell.set_serving(True)
     try:
         yield f"127.0.0.1:{port}"
@@ -247,7 +247,7 @@ async def test_a_hanging_shard_costs_at_most_the_deadline(cluster: Cluster) -> N
     """The answer of the others comes before the caller's own deadline, and is marked."""
     movies = cluster.movies
     cluster.catalogs[2].movies.gate.clear()
-    hits = await movies.search(np.ones((1, DIM), dtype=np.float32), min_coverage=0.5, timeout=0.2)
+    hits = await movies.search(np.ones((1, DIM), dtype=np.float32), min_coverage=0.5, timeout=1.0)
     (failure,) = hits.coverage.failures
     assert failure.shard == "shard-2"
     assert "in time" in str(failure.error)

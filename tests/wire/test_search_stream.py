@@ -139,7 +139,9 @@ async def test_a_search_that_is_given_up_is_answered() -> None:
     async def requests() -> AsyncIterator[pb.SearchStreamRequest]:
         yield pb.SearchStreamRequest(searches=[tagged(1, search_message())])
 
-    stream = answers.AnswerStream(lambda request, timeout_s: search, 1 << 20)
+    stream = answers.AnswerStream(
+        lambda request, timeout_s: search, answers.AnswerRoom(Limits(message_bytes=1 << 20))
+    )
     found = [answer async for response in stream.answer(requests()) for answer in response.answers]
     assert [(answer.tag, answer.error.code) for answer in found] == [
         (1, types_pb2.CODE_UNAVAILABLE)
@@ -201,3 +203,40 @@ async def test_large_answers_travel_apart(stream: Any) -> None:
         response = await stream.read()
         n += len(response.answers)
         assert response.ByteSize() < 2 * answers.JOINED_BYTES
+
+
+async def test_a_search_that_is_cancelled_is_not_begun(
+    shard: ServingShard, stream: Any, wait_until_async: Callable[..., Awaitable[None]]
+) -> None:
+    """A tag that its caller takes back is off the queue, and not answered; its neighbours stand."""
+    shard.movies.gate.clear()
+    blocking = [tagged(tag, search_message(tag, k=tag)) for tag in range(1, 9)]
+    await ask(stream, *blocking)
+    await wait_until_async(lambda: shard.executor.n_waiting < len(blocking))
+    await ask(stream, tagged(20, search_message(20)), tagged(21, search_message(21)))
+    await stream.write(pb.SearchStreamRequest(cancelled=[20, 999]))
+    # Refused when it is read, which is after the message above.
+    await ask(stream, tagged(22, search_message(dim=3)), tagged(1, search_message()))
+    assert 1 in await answers_of(stream, 1), "a tag under way is refused"
+    shard.movies.gate.set()
+    found = await answers_of(stream, len(blocking) + 2)
+    assert sorted(found) == [*range(1, 9), 21, 22]
+    assert 20 not in shard.first_elements
+
+
+async def test_an_answer_holds_room_until_it_is_sent(
+    serve: Callable[..., Awaitable[ServingShard]],
+) -> None:
+    """Large answers share the bytes in flight; what does not fit is refused, later it is not."""
+    shard = await serve(Limits(bytes_in_flight=500_000, message_bytes=1 << 20))
+    stream: Any = shard.searches.SearchStream()
+    shard.movies.gate.clear()
+    await ask(stream, *(tagged(tag, search_message(tag, k=10_000)) for tag in (1, 2, 3)))
+    refused = (await answers_of(stream, 1))[3].error
+    assert refused.code == types_pb2.CODE_RESOURCE_EXHAUSTED
+    assert "bytes_in_flight" in refused.message
+    assert refused.HasField("retry_after_s")
+    shard.movies.gate.set()
+    await answers_of(stream, 2)
+    await ask(stream, tagged(4, search_message(4, k=10_000)))
+    assert (await answers_of(stream, 1))[4].WhichOneof("outcome") == "response"

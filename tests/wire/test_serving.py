@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, cast
@@ -43,6 +45,17 @@ async def test_health_says_serving_only_when_told() -> None:
     await shell.drain(0)
 
 
+async def test_a_service_can_be_withdrawn(shard: ServingShard) -> None:
+    """Health says NOT_SERVING of it for good; of the others and of the server SERVING."""
+    withdrawn = "fanlight.v1.ItemService"
+    await shard.shell.withdraw([withdrawn])
+    await shard.shell.set_serving(True)
+    for service in ("", *SERVICES):
+        request = health_pb2.HealthCheckRequest(service=service)
+        answer = await health_of(shard.channel).Check(request)
+        assert answer.status == (NOT_SERVING if service == withdrawn else SERVING)
+
+
 async def test_a_watcher_of_health_sees_the_drain(shard: ServingShard) -> None:
     """Whoever watches the health of a server is told when it drains."""
     watch = health_of(shard.channel).Watch(health_pb2.HealthCheckRequest())
@@ -77,10 +90,37 @@ async def test_all_interfaces_are_bound_where_the_network_is_trusted() -> None:
     await shell.drain(0)
 
 
+async def test_reflection_can_be_left_out() -> None:
+    """A server that is told so describes itself to nobody."""
+    shell = Shell(Limits())
+    port = await shell.start(ListenConfig(port=0, reflection=False))
+    await shell.set_serving(True)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call: Any = channel.stream_stream(
+            "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+        )
+        assert await call().code() is grpc.StatusCode.UNIMPLEMENTED
+    await shell.drain(0)
+
+
 async def test_a_port_belongs_to_one_server(shard: ServingShard) -> None:
-    """A second server on the same port is refused with the address and the reason."""
-    with pytest.raises(CannotListen, match=f"127.0.0.1:{shard.port}: address already in use"):
+    """A second server on the same port is refused with the address, the reason and the owner."""
+    expected = f"127.0.0.1:{shard.port}: address already in use by pid {os.getpid()} "
+    with pytest.raises(CannotListen, match=expected):
         await Shell(Limits()).start(ListenConfig(port=shard.port))
+
+
+async def test_a_socket_belongs_to_one_server(tmp_path: Path) -> None:
+    """A second server on the same socket is refused with the owner, who keeps it."""
+    path = tmp_path / "s.sock"
+    first, second = Shell(Limits()), Shell(Limits())
+    await first.start(ListenConfig(port=0, socket=str(path)))
+    with pytest.raises(CannotListen, match=f"s.sock: in use by pid {os.getpid()} "):
+        await second.start(ListenConfig(port=0, socket=str(path)))
+    await second.drain(0)
+    async with grpc.aio.insecure_channel(f"unix:{path}") as channel:
+        await asyncio.wait_for(channel.channel_ready(), 60)
+    await first.drain(0)
 
 
 async def test_a_drain_lets_calls_under_way_finish(
@@ -150,6 +190,7 @@ async def test_a_socket_serves_beside_the_port(tmp_path: Path) -> None:
     shell = Shell(Limits())
     await shell.start(ListenConfig(port=0, socket=str(path)))
     await shell.set_serving(True)
+    assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, "for this user alone"
     try:
         async with grpc.aio.insecure_channel(f"unix:{path}") as channel:
             request = health_pb2.HealthCheckRequest()

@@ -11,6 +11,7 @@ from tests.wire.fakes import ITEMS
 from tests.wire.serving_shard import ServingShard, detail_of, search_message
 
 from fanlight.cluster import ShardState
+from fanlight.errors import NotReady
 from fanlight.limits import Limits
 from fanlight.model import CollectionSpec, Coverage, IdType, ItemBatch, Metric
 from fanlight.v1 import cluster_pb2
@@ -112,6 +113,16 @@ async def test_a_shard_reports_itself_with_its_deleted_collections(shard: Servin
         ("gone", True),
         ("movies", False),
     ]
+
+
+async def test_a_shard_that_takes_no_writes_says_so_and_why(shard: ServingShard) -> None:
+    """Its state is read-only, and it still tells what it holds."""
+    shard.catalog.write_refusal = NotReady("the disk failed")
+    response = await shard.cluster.GetStatus(cluster_pb2.GetStatusRequest())
+    (itself,) = from_cluster_status(response).shards
+    assert itself.state is ShardState.READ_ONLY
+    assert str(itself.error) == "the disk failed"
+    assert len(itself.collections) == 2
 
 
 async def test_a_coverage_that_is_no_share_is_refused(shard: ServingShard) -> None:

@@ -16,14 +16,21 @@ from fanlight.cli.session import address_option
 from fanlight.cli.show import show_error
 from fanlight.errors import FanlightError
 
-# The module of each subcommand.
-_MODULES = {
-    "collections": "collection",
-    "demo": "demo",
-    "load": "load",
-    "search": "search",
-    "status": "status",
-    "up": "up",
+# Where each subcommand stands: its module and its name there.
+_COMMANDS = {
+    "check": ("check", "check"),
+    "collections": ("collection", "collections"),
+    "demo": ("demo", "demo"),
+    "eval": ("evaluate", "evaluate"),
+    "export": ("export", "export"),
+    "keys": ("keys", "keys"),
+    "load": ("load", "load"),
+    "map": ("map", "draw_map"),
+    "restore": ("snapshot", "restore"),
+    "search": ("search", "search"),
+    "snapshot": ("snapshot", "snapshot"),
+    "status": ("status", "status"),
+    "up": ("up", "up"),
 }
 _ROWS_SHOWN = 10
 
@@ -33,14 +40,14 @@ class Subcommands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """List the names."""
-        return list(_MODULES)
+        return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a subcommand; None when there is none of that name."""
-        if cmd_name not in _MODULES:
+        if cmd_name not in _COMMANDS:
             return None
-        module = import_module(f"fanlight.cli.{_MODULES[cmd_name]}")
-        command: click.Command = getattr(module, cmd_name)
+        module, name = _COMMANDS[cmd_name]
+        command: click.Command = getattr(import_module(f"fanlight.cli.{module}"), name)
         return command
 
 

@@ -14,12 +14,8 @@ import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import psutil
-
 from fanlight.errors import InvalidRequest
-
-# Of a command line: "python -P -m fanlight_router".
-_WORDS_SHOWN = 3
+from fanlight.ports import owner_of
 
 
 @contextlib.contextmanager
@@ -56,7 +52,7 @@ def check_ports(host: str, ports: Sequence[int]) -> None:
     """
     taken = [port for port in ports if not _is_free(host, port)]
     if taken:
-        got = "; ".join(f"{port}, in use by {_owner(port)}" for port in taken)
+        got = "; ".join(f"{port}, in use by {owner_of(port)}" for port in taken)
         span = str(ports[0]) if len(ports) == 1 else f"{ports[0]} to {ports[-1]}"
         raise InvalidRequest.of_field("port", f"{span} free on {host}", got)
 
@@ -74,21 +70,3 @@ def _is_free(host: str, port: int) -> bool:
                 "port", f"a port to bind on {host}", f"{port}: {error.strerror}"
             ) from None
     return True
-
-
-def _command(process: psutil.Process) -> str:
-    """Tell what a process runs: enough to see which Python program it is."""
-    first, *others = process.cmdline() or [process.name()]
-    return " ".join([Path(first).name, *others[:_WORDS_SHOWN]])
-
-
-def _owner(port: int) -> str:
-    """Name the process that listens on a port, as far as this user may know."""
-    for connection in psutil.net_connections("tcp"):
-        if connection.status != psutil.CONN_LISTEN or not connection.laddr:
-            continue
-        if connection.laddr.port == port and connection.pid:
-            with contextlib.suppress(psutil.Error):
-                return f"pid {connection.pid} ({_command(psutil.Process(connection.pid))})"
-            return f"pid {connection.pid}"
-    return "a process of another user"

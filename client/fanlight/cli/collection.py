@@ -153,7 +153,8 @@ def _show(infos: list[CollectionInfo]) -> None:
         spec = info.spec
         numbers = (spec.dim, info.items, info.unindexed_items, info.segments)
         graph = (str(spec.m), str(spec.ef_construction))
-        words = (spec.name, spec.metric.value, spec.id_type.value)
+        name = f"{spec.name} (restoring)" if info.restoring else spec.name
+        words = (name, spec.metric.value, spec.id_type.value)
         cells: list[str | Text] = [*words, *(f"{number:,}" for number in numbers), *graph]
         if fields:
             cells.append(Text(listed(spec.filterable)))

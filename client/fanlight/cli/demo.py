@@ -20,10 +20,8 @@ from rich.markup import escape
 from rich.text import Text
 
 import fanlight
-from fanlight.cli.load import load_all
 from fanlight.cli.local_cluster import LocalCluster
 from fanlight.cli.local_config import ClusterShape, LocalConfig
-from fanlight.cli.rows import Batch, Source
 from fanlight.cli.show import err, out, show_error, table
 from fanlight.errors import InvalidRequest
 from fanlight.model import Floats, Hits, IdColumn, Rows
@@ -85,7 +83,7 @@ def demo(data: Path | None, shards: int) -> None:
         out.print(f"Starting {shards} shards and a router as processes of this machine.")
         with (
             LocalCluster(LocalConfig(cluster=shape)) as cluster,
-            fanlight.Client(cluster.address) as client,
+            fanlight.Client(cluster.address, tls=False, api_key="") as client,
         ):
             recall = _run(client, packages)
     if recall < _RECALL_DEMANDED:
@@ -127,7 +125,7 @@ def _run(client: fanlight.Client, packages: Packages) -> float:
     rows, dim = packages.vectors.shape
     collection = client.create_collection(_COLLECTION, dim=dim, metric="cosine")
     started = time.perf_counter()
-    load_all(collection, Source(rows, _batches(packages)), "Loading")
+    collection.upsert(np.arange(rows), packages.vectors, packages.payloads)
     loaded = time.perf_counter()
     out.print(f"Loaded {rows:,} embeddings of {dim} dimensions in {loaded - started:.1f} s.")
     left = _await_indexed(collection)
@@ -145,14 +143,6 @@ def _run(client: fanlight.Client, packages: Packages) -> float:
         soft_wrap=True,
     )
     return recall
-
-
-def _batches(packages: Packages) -> Iterator[Batch]:
-    for start in range(0, len(packages.vectors), _BATCH_ROWS):
-        span = slice(start, start + _BATCH_ROWS)
-        vectors = packages.vectors[span]
-        rows = np.arange(start, start + len(vectors))
-        yield Batch(rows, vectors, [*packages.payloads[span]], rows)
 
 
 def _await_indexed(collection: fanlight.Collection) -> int:

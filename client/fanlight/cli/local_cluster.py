@@ -105,16 +105,25 @@ class LocalCluster:
         keys: dict[str, Any] = {
             "cluster": shape.name,
             "shard": {"index": index, "count": shape.shards},
-            "listen": {"host": _HOST, "port": shape.port and shape.port + 1 + index},
+            "listen": self._listen(name, shape.port and shape.port + 1 + index),
             "data": str(data),
         }
-        if socket := self._socket(name):
-            keys["listen"]["socket"] = socket
         every = merged(self.config.server, keys)
         return Program(name, "fanlight_server", self._folder, every, data)
 
+    def _router_listen(self) -> dict[str, Any]:
+        """Give a router that encrypts a socket as well, where the launcher asks for its health."""
+        port = self.config.cluster.port
+        if "tls" in self.config.router:
+            return self._listen(ROUTER, port)
+        return {"host": _HOST, "port": port}
+
+    def _listen(self, name: str, port: int) -> dict[str, Any]:
+        socket = self._socket(name)
+        return {"host": _HOST, "port": port} | ({"socket": socket} if socket else {})
+
     def _socket(self, name: str) -> str:
-        """Name the socket that a shard has for the router; "" where its path would be too long."""
+        """Name the socket of a process, for those of this user; "" where its path is too long."""
         path = str(self._folder / "run" / f"{name}.sock")
         return path if len(os.fsencode(path)) <= SOCKET_BYTES else ""
 
@@ -123,7 +132,7 @@ class LocalCluster:
         sockets = [self._socket(shard.name) for shard in shards]
         keys = {
             "cluster": shape.name,
-            "listen": {"host": _HOST, "port": shape.port},
+            "listen": self._router_listen(),
             "shards": [shard.address for shard in shards],
             "sockets": sockets if all(sockets) else [],
         }

@@ -26,7 +26,14 @@ _DECIDED_BY_LAUNCHER = {
         ("listen", "port"),
         ("listen", "socket"),
     ),
-    "router": (("cluster",), ("shards",), ("sockets",), ("listen", "host"), ("listen", "port")),
+    "router": (
+        ("cluster",),
+        ("shards",),
+        ("sockets",),
+        ("listen", "host"),
+        ("listen", "port"),
+        ("listen", "socket"),
+    ),
 }
 _LAST_PORT = 65_535
 

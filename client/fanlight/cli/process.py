@@ -51,7 +51,7 @@ class Program:
     def file(self, kind: str, suffix: str) -> Path:
         """Name one of its files, in a directory made for that kind."""
         folder = self.folder / kind
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(exist_ok=True, mode=0o700)
         return folder / f"{self.name}{suffix}"
 
     @property
@@ -119,9 +119,15 @@ class Process:
         Raises:
             NotReady: it ended, or the deadline (of the monotonic clock) passed.
         """
-        with grpc.insecure_channel(self.address) as channel:
+        with grpc.insecure_channel(self._probed_at) as channel:
             stub = health_pb2_grpc.HealthStub(channel)
             self._wait_until(lambda: _is_serving(stub), "ready to serve", deadline)
+
+    @property
+    def _probed_at(self) -> str:
+        """Name where its health is asked for: at its socket, which is never encrypted."""
+        socket = self.program.keys.get("listen", {}).get("socket")
+        return f"unix:{socket}" if socket else self.address
 
     def _wait_until(self, reached: Callable[[], bool], state: str, deadline: float) -> None:
         while not reached():

@@ -20,7 +20,11 @@ _PIPED_COLUMNS = 250
 out = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPED_COLUMNS)
 err = Console(stderr=True, highlight=False)
 
-_STATE_STYLES = {ShardState.SERVING: "green", ShardState.NOT_SERVING: "yellow"}
+_STATE_STYLES = {
+    ShardState.SERVING: "green",
+    ShardState.READ_ONLY: "yellow",
+    ShardState.NOT_SERVING: "yellow",
+}
 
 
 def table(*columns: str, title: str | None = None, right: tuple[str, ...] = ()) -> Table:
@@ -69,6 +73,7 @@ def info_as_json(info: CollectionInfo) -> dict[str, Any]:
         "items": info.items,
         "unindexed_items": info.unindexed_items,
         "segments": info.segments,
+        "restoring": info.restoring,
     }
 
 

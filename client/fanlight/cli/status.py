@@ -10,7 +10,7 @@ from rich.text import Text
 
 from fanlight.cli.session import address_option, connect
 from fanlight.cli.show import info_as_json, out, show_json, show_note, state, table
-from fanlight.cluster import ClusterStatus, ShardState, ShardStatus
+from fanlight.cluster import ClusterStatus, ShardStatus
 from fanlight.model import CollectionInfo
 
 _NUMBERS = ("Items", "Unindexed", "Segments")
@@ -46,7 +46,7 @@ def _show(cluster: ClusterStatus) -> None:
             lead = ("", "", "")
         if lead[0]:
             made.add_row(*lead)
-    serving = [shard for shard in cluster.shards if shard.state is ShardState.SERVING]
+    serving = [shard for shard in cluster.shards if shard.state.answers]
     items = sum(shard.items for shard in serving)
     name, total = escape(cluster.cluster), len(cluster.shards)
     out.print(

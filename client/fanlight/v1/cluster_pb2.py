@@ -26,7 +26,7 @@ from fanlight.v1 import collections_pb2 as fanlight_dot_v1_dot_collections__pb2
 from fanlight.v1 import types_pb2 as fanlight_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66\x61nlight/v1/cluster.proto\x12\x0b\x66\x61nlight.v1\x1a\x1d\x66\x61nlight/v1/collections.proto\x1a\x17\x66\x61nlight/v1/types.proto\">\n\rShardIdentity\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\r\x12\r\n\x05\x63ount\x18\x03 \x01(\r\"\xe5\x01\n\x0bShardStatus\x12,\n\x08identity\x18\x01 \x01(\x0b\x32\x1a.fanlight.v1.ShardIdentity\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12&\n\x05state\x18\x03 \x01(\x0e\x32\x17.fanlight.v1.ShardState\x12&\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x12.fanlight.v1.ErrorH\x00\x88\x01\x01\x12,\n\x0b\x63ollections\x18\x05 \x03(\x0b\x32\x17.fanlight.v1.Collection\x12\x0f\n\x07version\x18\x06 \x01(\tB\x08\n\x06_error\"\x12\n\x10GetStatusRequest\"_\n\x11GetStatusResponse\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12(\n\x06shards\x18\x02 \x03(\x0b\x32\x18.fanlight.v1.ShardStatus\x12\x0f\n\x07version\x18\x03 \x01(\t*\x98\x01\n\nShardState\x12\x1b\n\x17SHARD_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13SHARD_STATE_SERVING\x10\x01\x12\x1b\n\x17SHARD_STATE_NOT_SERVING\x10\x02\x12\x1b\n\x17SHARD_STATE_UNREACHABLE\x10\x03\x12\x1a\n\x16SHARD_STATE_MISMATCHED\x10\x04\x32\\\n\x0e\x43lusterService\x12J\n\tGetStatus\x12\x1d.fanlight.v1.GetStatusRequest\x1a\x1e.fanlight.v1.GetStatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66\x61nlight/v1/cluster.proto\x12\x0b\x66\x61nlight.v1\x1a\x1d\x66\x61nlight/v1/collections.proto\x1a\x17\x66\x61nlight/v1/types.proto\">\n\rShardIdentity\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\r\x12\r\n\x05\x63ount\x18\x03 \x01(\r\"\xe5\x01\n\x0bShardStatus\x12,\n\x08identity\x18\x01 \x01(\x0b\x32\x1a.fanlight.v1.ShardIdentity\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12&\n\x05state\x18\x03 \x01(\x0e\x32\x17.fanlight.v1.ShardState\x12&\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x12.fanlight.v1.ErrorH\x00\x88\x01\x01\x12,\n\x0b\x63ollections\x18\x05 \x03(\x0b\x32\x17.fanlight.v1.Collection\x12\x0f\n\x07version\x18\x06 \x01(\tB\x08\n\x06_error\"\x12\n\x10GetStatusRequest\"_\n\x11GetStatusResponse\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12(\n\x06shards\x18\x02 \x03(\x0b\x32\x18.fanlight.v1.ShardStatus\x12\x0f\n\x07version\x18\x03 \x01(\t*\xb3\x01\n\nShardState\x12\x1b\n\x17SHARD_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13SHARD_STATE_SERVING\x10\x01\x12\x1b\n\x17SHARD_STATE_NOT_SERVING\x10\x02\x12\x1b\n\x17SHARD_STATE_UNREACHABLE\x10\x03\x12\x1a\n\x16SHARD_STATE_MISMATCHED\x10\x04\x12\x19\n\x15SHARD_STATE_READ_ONLY\x10\x05\x32\\\n\x0e\x43lusterService\x12J\n\tGetStatus\x12\x1d.fanlight.v1.GetStatusRequest\x1a\x1e.fanlight.v1.GetStatusResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,7 +34,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fanlight.v1.cluster_pb2', _
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SHARDSTATE']._serialized_start=512
-  _globals['_SHARDSTATE']._serialized_end=664
+  _globals['_SHARDSTATE']._serialized_end=691
   _globals['_SHARDIDENTITY']._serialized_start=98
   _globals['_SHARDIDENTITY']._serialized_end=160
   _globals['_SHARDSTATUS']._serialized_start=163
@@ -43,6 +43,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSTATUSREQUEST']._serialized_end=412
   _globals['_GETSTATUSRESPONSE']._serialized_start=414
   _globals['_GETSTATUSRESPONSE']._serialized_end=509
-  _globals['_CLUSTERSERVICE']._serialized_start=666
-  _globals['_CLUSTERSERVICE']._serialized_end=758
+  _globals['_CLUSTERSERVICE']._serialized_start=693
+  _globals['_CLUSTERSERVICE']._serialized_end=785
 # @@protoc_insertion_point(module_scope)

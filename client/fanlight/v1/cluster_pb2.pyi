@@ -38,6 +38,10 @@ class _ShardStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enu
     """Is reached, but its identity contradicts the router's shard map; the
     router sends it nothing.
     """
+    SHARD_STATE_READ_ONLY: _ShardState.ValueType  # 5
+    """Answers searches and reads, and refuses writes: its disk is full or has
+    failed.
+    """
 
 class ShardState(_ShardState, metaclass=_ShardStateEnumTypeWrapper): ...
 
@@ -51,6 +55,10 @@ SHARD_STATE_UNREACHABLE: ShardState.ValueType  # 3
 SHARD_STATE_MISMATCHED: ShardState.ValueType  # 4
 """Is reached, but its identity contradicts the router's shard map; the
 router sends it nothing.
+"""
+SHARD_STATE_READ_ONLY: ShardState.ValueType  # 5
+"""Answers searches and reads, and refuses writes: its disk is full or has
+failed.
 """
 global___ShardState = ShardState
 
@@ -98,7 +106,7 @@ class ShardStatus(google.protobuf.message.Message):
     def identity(self) -> global___ShardIdentity: ...
     @property
     def error(self) -> fanlight.v1.types_pb2.Error:
-        """Why it is not SERVING."""
+        """Why it is not SERVING; of a READ_ONLY shard, why it refuses writes."""
 
     @property
     def collections(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[fanlight.v1.collections_pb2.Collection]:

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from fanlight.v1 import types_pb2 as fanlight_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x66\x61nlight/v1/collections.proto\x12\x0b\x66\x61nlight.v1\x1a\x17\x66\x61nlight/v1/types.proto\"\xca\x02\n\x0e\x43ollectionSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03\x64im\x18\x02 \x01(\r\x12#\n\x06metric\x18\x03 \x01(\x0e\x32\x13.fanlight.v1.Metric\x12$\n\x07id_type\x18\x04 \x01(\x0e\x32\x13.fanlight.v1.IdType\x12\x0e\n\x01m\x18\x05 \x01(\rH\x00\x88\x01\x01\x12\x1c\n\x0f\x65\x66_construction\x18\x06 \x01(\rH\x01\x88\x01\x01\x12?\n\nfilterable\x18\x07 \x03(\x0b\x32+.fanlight.v1.CollectionSpec.FilterableEntry\x1aI\n\x0f\x46ilterableEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0e\x32\x16.fanlight.v1.FieldType:\x02\x38\x01\x42\x04\n\x02_mB\x12\n\x10_ef_construction\"\x93\x01\n\nCollection\x12)\n\x04spec\x18\x01 \x01(\x0b\x32\x1b.fanlight.v1.CollectionSpec\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\r\n\x05items\x18\x03 \x01(\x04\x12\x17\n\x0funindexed_items\x18\x04 \x01(\x04\x12\x10\n\x08segments\x18\x05 \x01(\r\x12\x0f\n\x07\x64\x65leted\x18\x06 \x01(\x08\"f\n\x17\x43reateCollectionRequest\x12)\n\x04spec\x18\x01 \x01(\x0b\x32\x1b.fanlight.v1.CollectionSpec\x12\x14\n\x07version\x18\x02 \x01(\x04H\x00\x88\x01\x01\x42\n\n\x08_version\"G\n\x18\x43reateCollectionResponse\x12+\n\ncollection\x18\x01 \x01(\x0b\x32\x17.fanlight.v1.Collection\"P\n\x14GetCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x19\n\x0cmin_coverage\x18\x02 \x01(\x01H\x00\x88\x01\x01\x42\x0f\n\r_min_coverage\"m\n\x15GetCollectionResponse\x12+\n\ncollection\x18\x01 \x01(\x0b\x32\x17.fanlight.v1.Collection\x12\'\n\x08\x63overage\x18\x02 \x01(\x0b\x32\x15.fanlight.v1.Coverage\"D\n\x16ListCollectionsRequest\x12\x19\n\x0cmin_coverage\x18\x01 \x01(\x01H\x00\x88\x01\x01\x42\x0f\n\r_min_coverage\"p\n\x17ListCollectionsResponse\x12,\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x17.fanlight.v1.Collection\x12\'\n\x08\x63overage\x18\x02 \x01(\x0b\x32\x15.fanlight.v1.Coverage\"I\n\x17\x44\x65leteCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x07version\x18\x02 \x01(\x04H\x00\x88\x01\x01\x42\n\n\x08_version\"\x1a\n\x18\x44\x65leteCollectionResponse2\x8b\x03\n\x11\x43ollectionService\x12_\n\x10\x43reateCollection\x12$.fanlight.v1.CreateCollectionRequest\x1a%.fanlight.v1.CreateCollectionResponse\x12V\n\rGetCollection\x12!.fanlight.v1.GetCollectionRequest\x1a\".fanlight.v1.GetCollectionResponse\x12\\\n\x0fListCollections\x12#.fanlight.v1.ListCollectionsRequest\x1a$.fanlight.v1.ListCollectionsResponse\x12_\n\x10\x44\x65leteCollection\x12$.fanlight.v1.DeleteCollectionRequest\x1a%.fanlight.v1.DeleteCollectionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x66\x61nlight/v1/collections.proto\x12\x0b\x66\x61nlight.v1\x1a\x17\x66\x61nlight/v1/types.proto\"\xca\x02\n\x0e\x43ollectionSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03\x64im\x18\x02 \x01(\r\x12#\n\x06metric\x18\x03 \x01(\x0e\x32\x13.fanlight.v1.Metric\x12$\n\x07id_type\x18\x04 \x01(\x0e\x32\x13.fanlight.v1.IdType\x12\x0e\n\x01m\x18\x05 \x01(\rH\x00\x88\x01\x01\x12\x1c\n\x0f\x65\x66_construction\x18\x06 \x01(\rH\x01\x88\x01\x01\x12?\n\nfilterable\x18\x07 \x03(\x0b\x32+.fanlight.v1.CollectionSpec.FilterableEntry\x1aI\n\x0f\x46ilterableEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0e\x32\x16.fanlight.v1.FieldType:\x02\x38\x01\x42\x04\n\x02_mB\x12\n\x10_ef_construction\"\xa6\x01\n\nCollection\x12)\n\x04spec\x18\x01 \x01(\x0b\x32\x1b.fanlight.v1.CollectionSpec\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\r\n\x05items\x18\x03 \x01(\x04\x12\x17\n\x0funindexed_items\x18\x04 \x01(\x04\x12\x10\n\x08segments\x18\x05 \x01(\r\x12\x0f\n\x07\x64\x65leted\x18\x06 \x01(\x08\x12\x11\n\trestoring\x18\x07 \x01(\x08\"\x8c\x01\n\x17\x43reateCollectionRequest\x12)\n\x04spec\x18\x01 \x01(\x0b\x32\x1b.fanlight.v1.CollectionSpec\x12\x14\n\x07version\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\x16\n\trestoring\x18\x03 \x01(\x08H\x01\x88\x01\x01\x42\n\n\x08_versionB\x0c\n\n_restoring\"G\n\x18\x43reateCollectionResponse\x12+\n\ncollection\x18\x01 \x01(\x0b\x32\x17.fanlight.v1.Collection\"P\n\x14GetCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x19\n\x0cmin_coverage\x18\x02 \x01(\x01H\x00\x88\x01\x01\x42\x0f\n\r_min_coverage\"m\n\x15GetCollectionResponse\x12+\n\ncollection\x18\x01 \x01(\x0b\x32\x17.fanlight.v1.Collection\x12\'\n\x08\x63overage\x18\x02 \x01(\x0b\x32\x15.fanlight.v1.Coverage\"D\n\x16ListCollectionsRequest\x12\x19\n\x0cmin_coverage\x18\x01 \x01(\x01H\x00\x88\x01\x01\x42\x0f\n\r_min_coverage\"p\n\x17ListCollectionsResponse\x12,\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x17.fanlight.v1.Collection\x12\'\n\x08\x63overage\x18\x02 \x01(\x0b\x32\x15.fanlight.v1.Coverage\"I\n\x17\x44\x65leteCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x07version\x18\x02 \x01(\x04H\x00\x88\x01\x01\x42\n\n\x08_version\"\x1a\n\x18\x44\x65leteCollectionResponse\"$\n\x14\x46inishRestoreRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"D\n\x15\x46inishRestoreResponse\x12+\n\ncollection\x18\x01 \x01(\x0b\x32\x17.fanlight.v1.Collection2\xe3\x03\n\x11\x43ollectionService\x12_\n\x10\x43reateCollection\x12$.fanlight.v1.CreateCollectionRequest\x1a%.fanlight.v1.CreateCollectionResponse\x12V\n\rGetCollection\x12!.fanlight.v1.GetCollectionRequest\x1a\".fanlight.v1.GetCollectionResponse\x12\\\n\x0fListCollections\x12#.fanlight.v1.ListCollectionsRequest\x1a$.fanlight.v1.ListCollectionsResponse\x12_\n\x10\x44\x65leteCollection\x12$.fanlight.v1.DeleteCollectionRequest\x1a%.fanlight.v1.DeleteCollectionResponse\x12V\n\rFinishRestore\x12!.fanlight.v1.FinishRestoreRequest\x1a\".fanlight.v1.FinishRestoreResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,23 +39,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COLLECTIONSPEC_FILTERABLEENTRY']._serialized_start=303
   _globals['_COLLECTIONSPEC_FILTERABLEENTRY']._serialized_end=376
   _globals['_COLLECTION']._serialized_start=405
-  _globals['_COLLECTION']._serialized_end=552
-  _globals['_CREATECOLLECTIONREQUEST']._serialized_start=554
-  _globals['_CREATECOLLECTIONREQUEST']._serialized_end=656
-  _globals['_CREATECOLLECTIONRESPONSE']._serialized_start=658
-  _globals['_CREATECOLLECTIONRESPONSE']._serialized_end=729
-  _globals['_GETCOLLECTIONREQUEST']._serialized_start=731
-  _globals['_GETCOLLECTIONREQUEST']._serialized_end=811
-  _globals['_GETCOLLECTIONRESPONSE']._serialized_start=813
-  _globals['_GETCOLLECTIONRESPONSE']._serialized_end=922
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=924
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=992
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=994
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=1106
-  _globals['_DELETECOLLECTIONREQUEST']._serialized_start=1108
-  _globals['_DELETECOLLECTIONREQUEST']._serialized_end=1181
-  _globals['_DELETECOLLECTIONRESPONSE']._serialized_start=1183
-  _globals['_DELETECOLLECTIONRESPONSE']._serialized_end=1209
-  _globals['_COLLECTIONSERVICE']._serialized_start=1212
-  _globals['_COLLECTIONSERVICE']._serialized_end=1607
+  _globals['_COLLECTION']._serialized_end=571
+  _globals['_CREATECOLLECTIONREQUEST']._serialized_start=574
+  _globals['_CREATECOLLECTIONREQUEST']._serialized_end=714
+  _globals['_CREATECOLLECTIONRESPONSE']._serialized_start=716
+  _globals['_CREATECOLLECTIONRESPONSE']._serialized_end=787
+  _globals['_GETCOLLECTIONREQUEST']._serialized_start=789
+  _globals['_GETCOLLECTIONREQUEST']._serialized_end=869
+  _globals['_GETCOLLECTIONRESPONSE']._serialized_start=871
+  _globals['_GETCOLLECTIONRESPONSE']._serialized_end=980
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=982
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=1050
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=1052
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=1164
+  _globals['_DELETECOLLECTIONREQUEST']._serialized_start=1166
+  _globals['_DELETECOLLECTIONREQUEST']._serialized_end=1239
+  _globals['_DELETECOLLECTIONRESPONSE']._serialized_start=1241
+  _globals['_DELETECOLLECTIONRESPONSE']._serialized_end=1267
+  _globals['_FINISHRESTOREREQUEST']._serialized_start=1269
+  _globals['_FINISHRESTOREREQUEST']._serialized_end=1305
+  _globals['_FINISHRESTORERESPONSE']._serialized_start=1307
+  _globals['_FINISHRESTORERESPONSE']._serialized_end=1375
+  _globals['_COLLECTIONSERVICE']._serialized_start=1378
+  _globals['_COLLECTIONSERVICE']._serialized_end=1861
 # @@protoc_insertion_point(module_scope)

@@ -94,6 +94,7 @@ class Collection(google.protobuf.message.Message):
     UNINDEXED_ITEMS_FIELD_NUMBER: builtins.int
     SEGMENTS_FIELD_NUMBER: builtins.int
     DELETED_FIELD_NUMBER: builtins.int
+    RESTORING_FIELD_NUMBER: builtins.int
     version: builtins.int
     """Grows with every creation and deletion of this name; the highest wins."""
     items: builtins.int
@@ -106,6 +107,8 @@ class Collection(google.protobuf.message.Message):
     """True for the record of a deleted collection, which only
     ClusterService.GetStatus shows.
     """
+    restoring: builtins.bool
+    """True while it is filled from a snapshot: it takes writes, and refuses reads."""
     @property
     def spec(self) -> global___CollectionSpec: ...
     def __init__(
@@ -117,9 +120,10 @@ class Collection(google.protobuf.message.Message):
         unindexed_items: builtins.int = ...,
         segments: builtins.int = ...,
         deleted: builtins.bool = ...,
+        restoring: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["spec", b"spec"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["deleted", b"deleted", "items", b"items", "segments", b"segments", "spec", b"spec", "unindexed_items", b"unindexed_items", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["deleted", b"deleted", "items", b"items", "restoring", b"restoring", "segments", b"segments", "spec", b"spec", "unindexed_items", b"unindexed_items", "version", b"version"]) -> None: ...
 
 global___Collection = Collection
 
@@ -129,8 +133,13 @@ class CreateCollectionRequest(google.protobuf.message.Message):
 
     SPEC_FIELD_NUMBER: builtins.int
     VERSION_FIELD_NUMBER: builtins.int
+    RESTORING_FIELD_NUMBER: builtins.int
     version: builtins.int
     """Set by routers so that all shards hold the same version."""
+    restoring: builtins.bool
+    """Refuse reads until FinishRestore, so that a half restored collection is
+    never taken for a whole one. Default: false.
+    """
     @property
     def spec(self) -> global___CollectionSpec: ...
     def __init__(
@@ -138,9 +147,13 @@ class CreateCollectionRequest(google.protobuf.message.Message):
         *,
         spec: global___CollectionSpec | None = ...,
         version: builtins.int | None = ...,
+        restoring: builtins.bool | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_version", b"_version", "spec", b"spec", "version", b"version"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_version", b"_version", "spec", b"spec", "version", b"version"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_restoring", b"_restoring", "_version", b"_version", "restoring", b"restoring", "spec", b"spec", "version", b"version"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_restoring", b"_restoring", "_version", b"_version", "restoring", b"restoring", "spec", b"spec", "version", b"version"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_restoring", b"_restoring"]) -> typing.Literal["restoring"] | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_version", b"_version"]) -> typing.Literal["version"] | None: ...
 
 global___CreateCollectionRequest = CreateCollectionRequest
@@ -273,3 +286,35 @@ class DeleteCollectionResponse(google.protobuf.message.Message):
     ) -> None: ...
 
 global___DeleteCollectionResponse = DeleteCollectionResponse
+
+@typing.final
+class FinishRestoreRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name"]) -> None: ...
+
+global___FinishRestoreRequest = FinishRestoreRequest
+
+@typing.final
+class FinishRestoreResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: builtins.int
+    @property
+    def collection(self) -> global___Collection: ...
+    def __init__(
+        self,
+        *,
+        collection: global___Collection | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["collection", b"collection"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["collection", b"collection"]) -> None: ...
+
+global___FinishRestoreResponse = FinishRestoreResponse

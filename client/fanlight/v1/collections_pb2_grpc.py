@@ -56,6 +56,11 @@ class CollectionServiceStub(object):
                 request_serializer=fanlight_dot_v1_dot_collections__pb2.DeleteCollectionRequest.SerializeToString,
                 response_deserializer=fanlight_dot_v1_dot_collections__pb2.DeleteCollectionResponse.FromString,
                 _registered_method=True)
+        self.FinishRestore = channel.unary_unary(
+                '/fanlight.v1.CollectionService/FinishRestore',
+                request_serializer=fanlight_dot_v1_dot_collections__pb2.FinishRestoreRequest.SerializeToString,
+                response_deserializer=fanlight_dot_v1_dot_collections__pb2.FinishRestoreResponse.FromString,
+                _registered_method=True)
 
 
 class CollectionServiceServicer(object):
@@ -92,6 +97,14 @@ class CollectionServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FinishRestore(self, request, context):
+        """Let a collection that was created as `restoring` be read from now on.
+        Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CollectionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -114,6 +127,11 @@ def add_CollectionServiceServicer_to_server(servicer, server):
                     servicer.DeleteCollection,
                     request_deserializer=fanlight_dot_v1_dot_collections__pb2.DeleteCollectionRequest.FromString,
                     response_serializer=fanlight_dot_v1_dot_collections__pb2.DeleteCollectionResponse.SerializeToString,
+            ),
+            'FinishRestore': grpc.unary_unary_rpc_method_handler(
+                    servicer.FinishRestore,
+                    request_deserializer=fanlight_dot_v1_dot_collections__pb2.FinishRestoreRequest.FromString,
+                    response_serializer=fanlight_dot_v1_dot_collections__pb2.FinishRestoreResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -226,6 +244,33 @@ class CollectionService(object):
             '/fanlight.v1.CollectionService/DeleteCollection',
             fanlight_dot_v1_dot_collections__pb2.DeleteCollectionRequest.SerializeToString,
             fanlight_dot_v1_dot_collections__pb2.DeleteCollectionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FinishRestore(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fanlight.v1.CollectionService/FinishRestore',
+            fanlight_dot_v1_dot_collections__pb2.FinishRestoreRequest.SerializeToString,
+            fanlight_dot_v1_dot_collections__pb2.FinishRestoreResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -49,6 +49,14 @@ class CollectionServiceStub:
     ]
     """Delete a collection and all its items."""
 
+    FinishRestore: grpc.UnaryUnaryMultiCallable[
+        fanlight.v1.collections_pb2.FinishRestoreRequest,
+        fanlight.v1.collections_pb2.FinishRestoreResponse,
+    ]
+    """Let a collection that was created as `restoring` be read from now on.
+    Idempotent.
+    """
+
 class CollectionServiceAsyncStub:
     """Create, describe and delete collections. Shard servers and routers serve it
     alike; a router applies every call to all shards.
@@ -79,6 +87,14 @@ class CollectionServiceAsyncStub:
         fanlight.v1.collections_pb2.DeleteCollectionResponse,
     ]
     """Delete a collection and all its items."""
+
+    FinishRestore: grpc.aio.UnaryUnaryMultiCallable[
+        fanlight.v1.collections_pb2.FinishRestoreRequest,
+        fanlight.v1.collections_pb2.FinishRestoreResponse,
+    ]
+    """Let a collection that was created as `restoring` be read from now on.
+    Idempotent.
+    """
 
 class CollectionServiceServicer(metaclass=abc.ABCMeta):
     """Create, describe and delete collections. Shard servers and routers serve it
@@ -118,5 +134,15 @@ class CollectionServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[fanlight.v1.collections_pb2.DeleteCollectionResponse, collections.abc.Awaitable[fanlight.v1.collections_pb2.DeleteCollectionResponse]]:
         """Delete a collection and all its items."""
+
+    @abc.abstractmethod
+    def FinishRestore(
+        self,
+        request: fanlight.v1.collections_pb2.FinishRestoreRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[fanlight.v1.collections_pb2.FinishRestoreResponse, collections.abc.Awaitable[fanlight.v1.collections_pb2.FinishRestoreResponse]]:
+        """Let a collection that was created as `restoring` be read from now on.
+        Idempotent.
+        """
 
 def add_CollectionServiceServicer_to_server(servicer: CollectionServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

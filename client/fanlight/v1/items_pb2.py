@@ -22,36 +22,47 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from fanlight.v1 import collections_pb2 as fanlight_dot_v1_dot_collections__pb2
 from fanlight.v1 import types_pb2 as fanlight_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x66\x61nlight/v1/items.proto\x12\x0b\x66\x61nlight.v1\x1a\x17\x66\x61nlight/v1/types.proto\"\x93\x01\n\x12UpsertItemsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x1d\n\x03ids\x18\x02 \x01(\x0b\x32\x10.fanlight.v1.Ids\x12$\n\x07vectors\x18\x03 \x01(\x0b\x32\x13.fanlight.v1.Matrix\x12$\n\x08payloads\x18\x04 \x01(\x0b\x32\x12.fanlight.v1.Blobs\"\x8f\x01\n\x13UpsertItemsResponse\x12\x0f\n\x07written\x18\x01 \x01(\r\x12%\n\x06\x65rrors\x18\x02 \x03(\x0b\x32\x15.fanlight.v1.RowError\x12\x17\n\x0fsuperseded_rows\x18\x03 \x03(\r\x12\'\n\x08\x63overage\x18\x04 \x01(\x0b\x32\x15.fanlight.v1.Coverage\"G\n\x12\x44\x65leteItemsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x1d\n\x03ids\x18\x02 \x01(\x0b\x32\x10.fanlight.v1.Ids\"v\n\x13\x44\x65leteItemsResponse\x12\x0f\n\x07\x64\x65leted\x18\x01 \x01(\r\x12%\n\x06\x65rrors\x18\x02 \x03(\x0b\x32\x15.fanlight.v1.RowError\x12\'\n\x08\x63overage\x18\x03 \x01(\x0b\x32\x15.fanlight.v1.Coverage\"\x9e\x01\n\x0fGetItemsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x1d\n\x03ids\x18\x02 \x01(\x0b\x32\x10.fanlight.v1.Ids\x12\x19\n\x0cwith_vectors\x18\x03 \x01(\x08H\x00\x88\x01\x01\x12\x1a\n\rwith_payloads\x18\x04 \x01(\x08H\x01\x88\x01\x01\x42\x0f\n\r_with_vectorsB\x10\n\x0e_with_payloads\"\xc9\x01\n\x10GetItemsResponse\x12\x1d\n\x03ids\x18\x01 \x01(\x0b\x32\x10.fanlight.v1.Ids\x12$\n\x07vectors\x18\x02 \x01(\x0b\x32\x13.fanlight.v1.Matrix\x12$\n\x08payloads\x18\x03 \x01(\x0b\x32\x12.fanlight.v1.Blobs\x12!\n\x07missing\x18\x04 \x01(\x0b\x32\x10.fanlight.v1.Ids\x12\'\n\x08\x63overage\x18\x05 \x01(\x0b\x32\x15.fanlight.v1.Coverage\"\xbc\x01\n\x12ScrollItemsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x16\n\tpage_size\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x12\n\npage_token\x18\x03 \x01(\x0c\x12\x19\n\x0cwith_vectors\x18\x04 \x01(\x08H\x01\x88\x01\x01\x12\x1a\n\rwith_payloads\x18\x05 \x01(\x08H\x02\x88\x01\x01\x42\x0c\n\n_page_sizeB\x0f\n\r_with_vectorsB\x10\n\x0e_with_payloads\"\xc2\x01\n\x13ScrollItemsResponse\x12\x1d\n\x03ids\x18\x01 \x01(\x0b\x32\x10.fanlight.v1.Ids\x12$\n\x07vectors\x18\x02 \x01(\x0b\x32\x13.fanlight.v1.Matrix\x12$\n\x08payloads\x18\x03 \x01(\x0b\x32\x12.fanlight.v1.Blobs\x12\x17\n\x0fnext_page_token\x18\x04 \x01(\x0c\x12\'\n\x08\x63overage\x18\x05 \x01(\x0b\x32\x15.fanlight.v1.Coverage\"S\n\x11\x43ountItemsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x19\n\x0cmin_coverage\x18\x02 \x01(\x01H\x00\x88\x01\x01\x42\x0f\n\r_min_coverage\"L\n\x12\x43ountItemsResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x04\x12\'\n\x08\x63overage\x18\x02 \x01(\x0b\x32\x15.fanlight.v1.Coverage2\x9b\x03\n\x0bItemService\x12P\n\x0bUpsertItems\x12\x1f.fanlight.v1.UpsertItemsRequest\x1a .fanlight.v1.UpsertItemsResponse\x12P\n\x0b\x44\x65leteItems\x12\x1f.fanlight.v1.DeleteItemsRequest\x1a .fanlight.v1.DeleteItemsResponse\x12G\n\x08GetItems\x12\x1c.fanlight.v1.GetItemsRequest\x1a\x1d.fanlight.v1.GetItemsResponse\x12P\n\x0bScrollItems\x12\x1f.fanlight.v1.ScrollItemsRequest\x1a .fanlight.v1.ScrollItemsResponse\x12M\n\nCountItems\x12\x1e.fanlight.v1.CountItemsRequest\x1a\x1f.fanlight.v1.CountItemsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x66\x61nlight/v1/items.proto\x12\x0b\x66\x61nlight.v1\x1a\x1d\x66\x61nlight/v1/collections.proto\x1a\x17\x66\x61nlight/v1/types.proto\"\x93\x01\n\x12UpsertItemsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x1d\n\x03ids\x18\x02 \x01(\x0b\x32\x10.fanlight.v1.Ids\x12$\n\x07vectors\x18\x03 \x01(\x0b\x32\x13.fanlight.v1.Matrix\x12$\n\x08payloads\x18\x04 \x01(\x0b\x32\x12.fanlight.v1.Blobs\"\x8f\x01\n\x13UpsertItemsResponse\x12\x0f\n\x07written\x18\x01 \x01(\r\x12%\n\x06\x65rrors\x18\x02 \x03(\x0b\x32\x15.fanlight.v1.RowError\x12\x17\n\x0fsuperseded_rows\x18\x03 \x03(\r\x12\'\n\x08\x63overage\x18\x04 \x01(\x0b\x32\x15.fanlight.v1.Coverage\"G\n\x12\x44\x65leteItemsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x1d\n\x03ids\x18\x02 \x01(\x0b\x32\x10.fanlight.v1.Ids\"v\n\x13\x44\x65leteItemsResponse\x12\x0f\n\x07\x64\x65leted\x18\x01 \x01(\r\x12%\n\x06\x65rrors\x18\x02 \x03(\x0b\x32\x15.fanlight.v1.RowError\x12\'\n\x08\x63overage\x18\x03 \x01(\x0b\x32\x15.fanlight.v1.Coverage\"\x9e\x01\n\x0fGetItemsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x1d\n\x03ids\x18\x02 \x01(\x0b\x32\x10.fanlight.v1.Ids\x12\x19\n\x0cwith_vectors\x18\x03 \x01(\x08H\x00\x88\x01\x01\x12\x1a\n\rwith_payloads\x18\x04 \x01(\x08H\x01\x88\x01\x01\x42\x0f\n\r_with_vectorsB\x10\n\x0e_with_payloads\"\xc9\x01\n\x10GetItemsResponse\x12\x1d\n\x03ids\x18\x01 \x01(\x0b\x32\x10.fanlight.v1.Ids\x12$\n\x07vectors\x18\x02 \x01(\x0b\x32\x13.fanlight.v1.Matrix\x12$\n\x08payloads\x18\x03 \x01(\x0b\x32\x12.fanlight.v1.Blobs\x12!\n\x07missing\x18\x04 \x01(\x0b\x32\x10.fanlight.v1.Ids\x12\'\n\x08\x63overage\x18\x05 \x01(\x0b\x32\x15.fanlight.v1.Coverage\"\xbc\x01\n\x12ScrollItemsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x16\n\tpage_size\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x12\n\npage_token\x18\x03 \x01(\x0c\x12\x19\n\x0cwith_vectors\x18\x04 \x01(\x08H\x01\x88\x01\x01\x12\x1a\n\rwith_payloads\x18\x05 \x01(\x08H\x02\x88\x01\x01\x42\x0c\n\n_page_sizeB\x0f\n\r_with_vectorsB\x10\n\x0e_with_payloads\"\xc2\x01\n\x13ScrollItemsResponse\x12\x1d\n\x03ids\x18\x01 \x01(\x0b\x32\x10.fanlight.v1.Ids\x12$\n\x07vectors\x18\x02 \x01(\x0b\x32\x13.fanlight.v1.Matrix\x12$\n\x08payloads\x18\x03 \x01(\x0b\x32\x12.fanlight.v1.Blobs\x12\x17\n\x0fnext_page_token\x18\x04 \x01(\x0c\x12\'\n\x08\x63overage\x18\x05 \x01(\x0b\x32\x15.fanlight.v1.Coverage\"S\n\x11\x43ountItemsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x19\n\x0cmin_coverage\x18\x02 \x01(\x01H\x00\x88\x01\x01\x42\x0f\n\r_min_coverage\"L\n\x12\x43ountItemsResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x04\x12\'\n\x08\x63overage\x18\x02 \x01(\x0b\x32\x15.fanlight.v1.Coverage\"\xea\x01\n\x12\x45xportItemsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0e\n\x06shards\x18\x02 \x03(\r\x12$\n\x05\x61\x66ter\x18\x03 \x01(\x0b\x32\x10.fanlight.v1.IdsH\x00\x88\x01\x01\x12\x17\n\nbatch_rows\x18\x04 \x01(\rH\x01\x88\x01\x01\x12\x19\n\x0cwith_vectors\x18\x05 \x01(\x08H\x02\x88\x01\x01\x12\x1a\n\rwith_payloads\x18\x06 \x01(\x08H\x03\x88\x01\x01\x42\x08\n\x06_afterB\r\n\x0b_batch_rowsB\x0f\n\r_with_vectorsB\x10\n\x0e_with_payloads\"\xa7\x01\n\x13\x45xportItemsResponse\x12\r\n\x05shard\x18\x01 \x01(\r\x12)\n\x05start\x18\x02 \x01(\x0b\x32\x18.fanlight.v1.ExportStartH\x00\x12\'\n\x04rows\x18\x03 \x01(\x0b\x32\x17.fanlight.v1.ExportRowsH\x00\x12%\n\x03\x65nd\x18\x04 \x01(\x0b\x32\x16.fanlight.v1.ExportEndH\x00\x42\x06\n\x04part\"f\n\x0b\x45xportStart\x12\x0e\n\x06shards\x18\x01 \x01(\r\x12\x0b\n\x03seq\x18\x02 \x01(\x04\x12\r\n\x05items\x18\x03 \x01(\x04\x12+\n\ncollection\x18\x04 \x01(\x0b\x32\x17.fanlight.v1.Collection\"\x85\x01\n\nExportRows\x12\x1d\n\x03ids\x18\x01 \x01(\x0b\x32\x10.fanlight.v1.Ids\x12\x0c\n\x04seqs\x18\x02 \x01(\x0c\x12$\n\x07vectors\x18\x03 \x01(\x0b\x32\x13.fanlight.v1.Matrix\x12$\n\x08payloads\x18\x04 \x01(\x0b\x32\x12.fanlight.v1.Blobs\"=\n\tExportEnd\x12&\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x12.fanlight.v1.ErrorH\x00\x88\x01\x01\x42\x08\n\x06_error2\xef\x03\n\x0bItemService\x12P\n\x0bUpsertItems\x12\x1f.fanlight.v1.UpsertItemsRequest\x1a .fanlight.v1.UpsertItemsResponse\x12P\n\x0b\x44\x65leteItems\x12\x1f.fanlight.v1.DeleteItemsRequest\x1a .fanlight.v1.DeleteItemsResponse\x12G\n\x08GetItems\x12\x1c.fanlight.v1.GetItemsRequest\x1a\x1d.fanlight.v1.GetItemsResponse\x12P\n\x0bScrollItems\x12\x1f.fanlight.v1.ScrollItemsRequest\x1a .fanlight.v1.ScrollItemsResponse\x12M\n\nCountItems\x12\x1e.fanlight.v1.CountItemsRequest\x1a\x1f.fanlight.v1.CountItemsResponse\x12R\n\x0b\x45xportItems\x12\x1f.fanlight.v1.ExportItemsRequest\x1a .fanlight.v1.ExportItemsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fanlight.v1.items_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_UPSERTITEMSREQUEST']._serialized_start=66
-  _globals['_UPSERTITEMSREQUEST']._serialized_end=213
-  _globals['_UPSERTITEMSRESPONSE']._serialized_start=216
-  _globals['_UPSERTITEMSRESPONSE']._serialized_end=359
-  _globals['_DELETEITEMSREQUEST']._serialized_start=361
-  _globals['_DELETEITEMSREQUEST']._serialized_end=432
-  _globals['_DELETEITEMSRESPONSE']._serialized_start=434
-  _globals['_DELETEITEMSRESPONSE']._serialized_end=552
-  _globals['_GETITEMSREQUEST']._serialized_start=555
-  _globals['_GETITEMSREQUEST']._serialized_end=713
-  _globals['_GETITEMSRESPONSE']._serialized_start=716
-  _globals['_GETITEMSRESPONSE']._serialized_end=917
-  _globals['_SCROLLITEMSREQUEST']._serialized_start=920
-  _globals['_SCROLLITEMSREQUEST']._serialized_end=1108
-  _globals['_SCROLLITEMSRESPONSE']._serialized_start=1111
-  _globals['_SCROLLITEMSRESPONSE']._serialized_end=1305
-  _globals['_COUNTITEMSREQUEST']._serialized_start=1307
-  _globals['_COUNTITEMSREQUEST']._serialized_end=1390
-  _globals['_COUNTITEMSRESPONSE']._serialized_start=1392
-  _globals['_COUNTITEMSRESPONSE']._serialized_end=1468
-  _globals['_ITEMSERVICE']._serialized_start=1471
-  _globals['_ITEMSERVICE']._serialized_end=1882
+  _globals['_UPSERTITEMSREQUEST']._serialized_start=97
+  _globals['_UPSERTITEMSREQUEST']._serialized_end=244
+  _globals['_UPSERTITEMSRESPONSE']._serialized_start=247
+  _globals['_UPSERTITEMSRESPONSE']._serialized_end=390
+  _globals['_DELETEITEMSREQUEST']._serialized_start=392
+  _globals['_DELETEITEMSREQUEST']._serialized_end=463
+  _globals['_DELETEITEMSRESPONSE']._serialized_start=465
+  _globals['_DELETEITEMSRESPONSE']._serialized_end=583
+  _globals['_GETITEMSREQUEST']._serialized_start=586
+  _globals['_GETITEMSREQUEST']._serialized_end=744
+  _globals['_GETITEMSRESPONSE']._serialized_start=747
+  _globals['_GETITEMSRESPONSE']._serialized_end=948
+  _globals['_SCROLLITEMSREQUEST']._serialized_start=951
+  _globals['_SCROLLITEMSREQUEST']._serialized_end=1139
+  _globals['_SCROLLITEMSRESPONSE']._serialized_start=1142
+  _globals['_SCROLLITEMSRESPONSE']._serialized_end=1336
+  _globals['_COUNTITEMSREQUEST']._serialized_start=1338
+  _globals['_COUNTITEMSREQUEST']._serialized_end=1421
+  _globals['_COUNTITEMSRESPONSE']._serialized_start=1423
+  _globals['_COUNTITEMSRESPONSE']._serialized_end=1499
+  _globals['_EXPORTITEMSREQUEST']._serialized_start=1502
+  _globals['_EXPORTITEMSREQUEST']._serialized_end=1736
+  _globals['_EXPORTITEMSRESPONSE']._serialized_start=1739
+  _globals['_EXPORTITEMSRESPONSE']._serialized_end=1906
+  _globals['_EXPORTSTART']._serialized_start=1908
+  _globals['_EXPORTSTART']._serialized_end=2010
+  _globals['_EXPORTROWS']._serialized_start=2013
+  _globals['_EXPORTROWS']._serialized_end=2146
+  _globals['_EXPORTEND']._serialized_start=2148
+  _globals['_EXPORTEND']._serialized_end=2209
+  _globals['_ITEMSERVICE']._serialized_start=2212
+  _globals['_ITEMSERVICE']._serialized_end=2707
 # @@protoc_insertion_point(module_scope)

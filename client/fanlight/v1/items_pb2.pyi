@@ -5,6 +5,7 @@ isort:skip_file
 
 import builtins
 import collections.abc
+import fanlight.v1.collections_pb2
 import fanlight.v1.types_pb2
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
@@ -305,3 +306,171 @@ class CountItemsResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["count", b"count", "coverage", b"coverage"]) -> None: ...
 
 global___CountItemsResponse = CountItemsResponse
+
+@typing.final
+class ExportItemsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: builtins.int
+    SHARDS_FIELD_NUMBER: builtins.int
+    AFTER_FIELD_NUMBER: builtins.int
+    BATCH_ROWS_FIELD_NUMBER: builtins.int
+    WITH_VECTORS_FIELD_NUMBER: builtins.int
+    WITH_PAYLOADS_FIELD_NUMBER: builtins.int
+    collection: builtins.str
+    batch_rows: builtins.int
+    """Rows a message at the most; fewer where they are large. Default: 4,096."""
+    with_vectors: builtins.bool
+    """Default: true."""
+    with_payloads: builtins.bool
+    """Default: true."""
+    @property
+    def shards(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Indexes of the shards to read. Empty: all."""
+
+    @property
+    def after(self) -> fanlight.v1.types_pb2.Ids:
+        """Begin after this id, as an export of one shard that broke off goes on; the
+        rest is then of a later moment. One id; takes exactly one of `shards`.
+        """
+
+    def __init__(
+        self,
+        *,
+        collection: builtins.str = ...,
+        shards: collections.abc.Iterable[builtins.int] | None = ...,
+        after: fanlight.v1.types_pb2.Ids | None = ...,
+        batch_rows: builtins.int | None = ...,
+        with_vectors: builtins.bool | None = ...,
+        with_payloads: builtins.bool | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_after", b"_after", "_batch_rows", b"_batch_rows", "_with_payloads", b"_with_payloads", "_with_vectors", b"_with_vectors", "after", b"after", "batch_rows", b"batch_rows", "with_payloads", b"with_payloads", "with_vectors", b"with_vectors"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_after", b"_after", "_batch_rows", b"_batch_rows", "_with_payloads", b"_with_payloads", "_with_vectors", b"_with_vectors", "after", b"after", "batch_rows", b"batch_rows", "collection", b"collection", "shards", b"shards", "with_payloads", b"with_payloads", "with_vectors", b"with_vectors"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_after", b"_after"]) -> typing.Literal["after"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_batch_rows", b"_batch_rows"]) -> typing.Literal["batch_rows"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_with_payloads", b"_with_payloads"]) -> typing.Literal["with_payloads"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_with_vectors", b"_with_vectors"]) -> typing.Literal["with_vectors"] | None: ...
+
+global___ExportItemsRequest = ExportItemsRequest
+
+@typing.final
+class ExportItemsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SHARD_FIELD_NUMBER: builtins.int
+    START_FIELD_NUMBER: builtins.int
+    ROWS_FIELD_NUMBER: builtins.int
+    END_FIELD_NUMBER: builtins.int
+    shard: builtins.int
+    """Index of the shard that the message is about."""
+    @property
+    def start(self) -> global___ExportStart: ...
+    @property
+    def rows(self) -> global___ExportRows: ...
+    @property
+    def end(self) -> global___ExportEnd: ...
+    def __init__(
+        self,
+        *,
+        shard: builtins.int = ...,
+        start: global___ExportStart | None = ...,
+        rows: global___ExportRows | None = ...,
+        end: global___ExportEnd | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["end", b"end", "part", b"part", "rows", b"rows", "start", b"start"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["end", b"end", "part", b"part", "rows", b"rows", "shard", b"shard", "start", b"start"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["part", b"part"]) -> typing.Literal["start", "rows", "end"] | None: ...
+
+global___ExportItemsResponse = ExportItemsResponse
+
+@typing.final
+class ExportStart(google.protobuf.message.Message):
+    """What a shard exports."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SHARDS_FIELD_NUMBER: builtins.int
+    SEQ_FIELD_NUMBER: builtins.int
+    ITEMS_FIELD_NUMBER: builtins.int
+    COLLECTION_FIELD_NUMBER: builtins.int
+    shards: builtins.int
+    """Shards of the cluster."""
+    seq: builtins.int
+    """The shard's highest sequence number at the moment of the export: its rows
+    are the outcome of all writes up to it and of none after.
+    """
+    items: builtins.int
+    """Rows that follow."""
+    @property
+    def collection(self) -> fanlight.v1.collections_pb2.Collection:
+        """The collection as this shard knows it."""
+
+    def __init__(
+        self,
+        *,
+        shards: builtins.int = ...,
+        seq: builtins.int = ...,
+        items: builtins.int = ...,
+        collection: fanlight.v1.collections_pb2.Collection | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["collection", b"collection"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["collection", b"collection", "items", b"items", "seq", b"seq", "shards", b"shards"]) -> None: ...
+
+global___ExportStart = ExportStart
+
+@typing.final
+class ExportRows(google.protobuf.message.Message):
+    """Items of one shard, by ascending id."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IDS_FIELD_NUMBER: builtins.int
+    SEQS_FIELD_NUMBER: builtins.int
+    VECTORS_FIELD_NUMBER: builtins.int
+    PAYLOADS_FIELD_NUMBER: builtins.int
+    seqs: builtins.bytes
+    """8 bytes an id: little-endian int64, the sequence number of its last change."""
+    @property
+    def ids(self) -> fanlight.v1.types_pb2.Ids: ...
+    @property
+    def vectors(self) -> fanlight.v1.types_pb2.Matrix: ...
+    @property
+    def payloads(self) -> fanlight.v1.types_pb2.Blobs: ...
+    def __init__(
+        self,
+        *,
+        ids: fanlight.v1.types_pb2.Ids | None = ...,
+        seqs: builtins.bytes = ...,
+        vectors: fanlight.v1.types_pb2.Matrix | None = ...,
+        payloads: fanlight.v1.types_pb2.Blobs | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["ids", b"ids", "payloads", b"payloads", "vectors", b"vectors"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["ids", b"ids", "payloads", b"payloads", "seqs", b"seqs", "vectors", b"vectors"]) -> None: ...
+
+global___ExportRows = ExportRows
+
+@typing.final
+class ExportEnd(google.protobuf.message.Message):
+    """No more rows of this shard."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ERROR_FIELD_NUMBER: builtins.int
+    @property
+    def error(self) -> fanlight.v1.types_pb2.Error:
+        """Why rows are missing; absent when all were sent."""
+
+    def __init__(
+        self,
+        *,
+        error: fanlight.v1.types_pb2.Error | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_error", b"_error", "error", b"error"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_error", b"_error", "error", b"error"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_error", b"_error"]) -> typing.Literal["error"] | None: ...
+
+global___ExportEnd = ExportEnd

@@ -60,6 +60,11 @@ class ItemServiceStub(object):
                 request_serializer=fanlight_dot_v1_dot_items__pb2.CountItemsRequest.SerializeToString,
                 response_deserializer=fanlight_dot_v1_dot_items__pb2.CountItemsResponse.FromString,
                 _registered_method=True)
+        self.ExportItems = channel.unary_stream(
+                '/fanlight.v1.ItemService/ExportItems',
+                request_serializer=fanlight_dot_v1_dot_items__pb2.ExportItemsRequest.SerializeToString,
+                response_deserializer=fanlight_dot_v1_dot_items__pb2.ExportItemsResponse.FromString,
+                _registered_method=True)
 
 
 class ItemServiceServicer(object):
@@ -105,6 +110,15 @@ class ItemServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportItems(self, request, context):
+        """Read all live items, each shard's as they were at one moment, which is when
+        its part starts. Writes go on meanwhile. Shards' messages come in between
+        each other; those of one shard are a start, rows, and an end.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ItemServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -132,6 +146,11 @@ def add_ItemServiceServicer_to_server(servicer, server):
                     servicer.CountItems,
                     request_deserializer=fanlight_dot_v1_dot_items__pb2.CountItemsRequest.FromString,
                     response_serializer=fanlight_dot_v1_dot_items__pb2.CountItemsResponse.SerializeToString,
+            ),
+            'ExportItems': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportItems,
+                    request_deserializer=fanlight_dot_v1_dot_items__pb2.ExportItemsRequest.FromString,
+                    response_serializer=fanlight_dot_v1_dot_items__pb2.ExportItemsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -270,6 +289,33 @@ class ItemService(object):
             '/fanlight.v1.ItemService/CountItems',
             fanlight_dot_v1_dot_items__pb2.CountItemsRequest.SerializeToString,
             fanlight_dot_v1_dot_items__pb2.CountItemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/fanlight.v1.ItemService/ExportItems',
+            fanlight_dot_v1_dot_items__pb2.ExportItemsRequest.SerializeToString,
+            fanlight_dot_v1_dot_items__pb2.ExportItemsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -58,6 +58,15 @@ class ItemServiceStub:
     ]
     """Count live items."""
 
+    ExportItems: grpc.UnaryStreamMultiCallable[
+        fanlight.v1.items_pb2.ExportItemsRequest,
+        fanlight.v1.items_pb2.ExportItemsResponse,
+    ]
+    """Read all live items, each shard's as they were at one moment, which is when
+    its part starts. Writes go on meanwhile. Shards' messages come in between
+    each other; those of one shard are a start, rows, and an end.
+    """
+
 class ItemServiceAsyncStub:
     """Write and read items by id."""
 
@@ -97,6 +106,15 @@ class ItemServiceAsyncStub:
         fanlight.v1.items_pb2.CountItemsResponse,
     ]
     """Count live items."""
+
+    ExportItems: grpc.aio.UnaryStreamMultiCallable[
+        fanlight.v1.items_pb2.ExportItemsRequest,
+        fanlight.v1.items_pb2.ExportItemsResponse,
+    ]
+    """Read all live items, each shard's as they were at one moment, which is when
+    its part starts. Writes go on meanwhile. Shards' messages come in between
+    each other; those of one shard are a start, rows, and an end.
+    """
 
 class ItemServiceServicer(metaclass=abc.ABCMeta):
     """Write and read items by id."""
@@ -147,5 +165,16 @@ class ItemServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[fanlight.v1.items_pb2.CountItemsResponse, collections.abc.Awaitable[fanlight.v1.items_pb2.CountItemsResponse]]:
         """Count live items."""
+
+    @abc.abstractmethod
+    def ExportItems(
+        self,
+        request: fanlight.v1.items_pb2.ExportItemsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[fanlight.v1.items_pb2.ExportItemsResponse], collections.abc.AsyncIterator[fanlight.v1.items_pb2.ExportItemsResponse]]:
+        """Read all live items, each shard's as they were at one moment, which is when
+        its part starts. Writes go on meanwhile. Shards' messages come in between
+        each other; those of one shard are a start, rows, and an end.
+        """
 
 def add_ItemServiceServicer_to_server(servicer: ItemServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

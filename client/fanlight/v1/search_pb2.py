@@ -26,7 +26,7 @@ from fanlight.v1 import filters_pb2 as fanlight_dot_v1_dot_filters__pb2
 from fanlight.v1 import types_pb2 as fanlight_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x66\x61nlight/v1/search.proto\x12\x0b\x66\x61nlight.v1\x1a\x19\x66\x61nlight/v1/filters.proto\x1a\x17\x66\x61nlight/v1/types.proto\"\xbf\x03\n\rSearchRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12&\n\x07vectors\x18\x02 \x01(\x0b\x32\x13.fanlight.v1.MatrixH\x00\x12\x1f\n\x03ids\x18\x03 \x01(\x0b\x32\x10.fanlight.v1.IdsH\x00\x12\t\n\x01k\x18\x04 \x01(\r\x12\x16\n\tef_search\x18\x05 \x01(\rH\x01\x88\x01\x01\x12\x12\n\x05\x65xact\x18\x06 \x01(\x08H\x02\x88\x01\x01\x12\x1c\n\x0fscore_threshold\x18\x07 \x01(\x02H\x03\x88\x01\x01\x12\x1a\n\rwith_payloads\x18\x08 \x01(\x08H\x04\x88\x01\x01\x12\x19\n\x0cwith_vectors\x18\t \x01(\x08H\x05\x88\x01\x01\x12\x19\n\x0cmin_coverage\x18\n \x01(\x01H\x06\x88\x01\x01\x12#\n\x06\x66ilter\x18\x0b \x01(\x0b\x32\x13.fanlight.v1.Filter\x12\x11\n\x04take\x18\x0c \x01(\rH\x07\x88\x01\x01\x42\t\n\x07queriesB\x0c\n\n_ef_searchB\x08\n\x06_exactB\x12\n\x10_score_thresholdB\x10\n\x0e_with_payloadsB\x0f\n\r_with_vectorsB\x0f\n\r_min_coverageB\x07\n\x05_take\"\xeb\x01\n\x0eSearchResponse\x12\x0e\n\x06\x63ounts\x18\x01 \x01(\x0c\x12\x1d\n\x03ids\x18\x02 \x01(\x0b\x32\x10.fanlight.v1.Ids\x12\x0e\n\x06scores\x18\x03 \x01(\x0c\x12%\n\x06\x65rrors\x18\x04 \x03(\x0b\x32\x15.fanlight.v1.RowError\x12\'\n\x08\x63overage\x18\x05 \x01(\x0b\x32\x15.fanlight.v1.Coverage\x12$\n\x08payloads\x18\x06 \x01(\x0b\x32\x12.fanlight.v1.Blobs\x12$\n\x07vectors\x18\x07 \x01(\x0b\x32\x13.fanlight.v1.Matrix\"B\n\x13SearchStreamRequest\x12+\n\x08searches\x18\x01 \x03(\x0b\x32\x19.fanlight.v1.TaggedSearch\"o\n\x0cTaggedSearch\x12\x0b\n\x03tag\x18\x01 \x01(\x04\x12*\n\x06search\x18\x02 \x01(\x0b\x32\x1a.fanlight.v1.SearchRequest\x12\x17\n\ntimeout_ms\x18\x03 \x01(\rH\x00\x88\x01\x01\x42\r\n\x0b_timeout_ms\"B\n\x14SearchStreamResponse\x12*\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x19.fanlight.v1.TaggedAnswer\"|\n\x0cTaggedAnswer\x12\x0b\n\x03tag\x18\x01 \x01(\x04\x12/\n\x08response\x18\x02 \x01(\x0b\x32\x1b.fanlight.v1.SearchResponseH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.fanlight.v1.ErrorH\x00\x42\t\n\x07outcome2\xab\x01\n\rSearchService\x12\x41\n\x06Search\x12\x1a.fanlight.v1.SearchRequest\x1a\x1b.fanlight.v1.SearchResponse\x12W\n\x0cSearchStream\x12 .fanlight.v1.SearchStreamRequest\x1a!.fanlight.v1.SearchStreamResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x66\x61nlight/v1/search.proto\x12\x0b\x66\x61nlight.v1\x1a\x19\x66\x61nlight/v1/filters.proto\x1a\x17\x66\x61nlight/v1/types.proto\"\xbf\x03\n\rSearchRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12&\n\x07vectors\x18\x02 \x01(\x0b\x32\x13.fanlight.v1.MatrixH\x00\x12\x1f\n\x03ids\x18\x03 \x01(\x0b\x32\x10.fanlight.v1.IdsH\x00\x12\t\n\x01k\x18\x04 \x01(\r\x12\x16\n\tef_search\x18\x05 \x01(\rH\x01\x88\x01\x01\x12\x12\n\x05\x65xact\x18\x06 \x01(\x08H\x02\x88\x01\x01\x12\x1c\n\x0fscore_threshold\x18\x07 \x01(\x02H\x03\x88\x01\x01\x12\x1a\n\rwith_payloads\x18\x08 \x01(\x08H\x04\x88\x01\x01\x12\x19\n\x0cwith_vectors\x18\t \x01(\x08H\x05\x88\x01\x01\x12\x19\n\x0cmin_coverage\x18\n \x01(\x01H\x06\x88\x01\x01\x12#\n\x06\x66ilter\x18\x0b \x01(\x0b\x32\x13.fanlight.v1.Filter\x12\x11\n\x04take\x18\x0c \x01(\rH\x07\x88\x01\x01\x42\t\n\x07queriesB\x0c\n\n_ef_searchB\x08\n\x06_exactB\x12\n\x10_score_thresholdB\x10\n\x0e_with_payloadsB\x0f\n\r_with_vectorsB\x0f\n\r_min_coverageB\x07\n\x05_take\"\xeb\x01\n\x0eSearchResponse\x12\x0e\n\x06\x63ounts\x18\x01 \x01(\x0c\x12\x1d\n\x03ids\x18\x02 \x01(\x0b\x32\x10.fanlight.v1.Ids\x12\x0e\n\x06scores\x18\x03 \x01(\x0c\x12%\n\x06\x65rrors\x18\x04 \x03(\x0b\x32\x15.fanlight.v1.RowError\x12\'\n\x08\x63overage\x18\x05 \x01(\x0b\x32\x15.fanlight.v1.Coverage\x12$\n\x08payloads\x18\x06 \x01(\x0b\x32\x12.fanlight.v1.Blobs\x12$\n\x07vectors\x18\x07 \x01(\x0b\x32\x13.fanlight.v1.Matrix\"U\n\x13SearchStreamRequest\x12+\n\x08searches\x18\x01 \x03(\x0b\x32\x19.fanlight.v1.TaggedSearch\x12\x11\n\tcancelled\x18\x02 \x03(\x04\"o\n\x0cTaggedSearch\x12\x0b\n\x03tag\x18\x01 \x01(\x04\x12*\n\x06search\x18\x02 \x01(\x0b\x32\x1a.fanlight.v1.SearchRequest\x12\x17\n\ntimeout_ms\x18\x03 \x01(\rH\x00\x88\x01\x01\x42\r\n\x0b_timeout_ms\"B\n\x14SearchStreamResponse\x12*\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x19.fanlight.v1.TaggedAnswer\"|\n\x0cTaggedAnswer\x12\x0b\n\x03tag\x18\x01 \x01(\x04\x12/\n\x08response\x18\x02 \x01(\x0b\x32\x1b.fanlight.v1.SearchResponseH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.fanlight.v1.ErrorH\x00\x42\t\n\x07outcome2\xab\x01\n\rSearchService\x12\x41\n\x06Search\x12\x1a.fanlight.v1.SearchRequest\x1a\x1b.fanlight.v1.SearchResponse\x12W\n\x0cSearchStream\x12 .fanlight.v1.SearchStreamRequest\x1a!.fanlight.v1.SearchStreamResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,13 +38,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SEARCHRESPONSE']._serialized_start=544
   _globals['_SEARCHRESPONSE']._serialized_end=779
   _globals['_SEARCHSTREAMREQUEST']._serialized_start=781
-  _globals['_SEARCHSTREAMREQUEST']._serialized_end=847
-  _globals['_TAGGEDSEARCH']._serialized_start=849
-  _globals['_TAGGEDSEARCH']._serialized_end=960
-  _globals['_SEARCHSTREAMRESPONSE']._serialized_start=962
-  _globals['_SEARCHSTREAMRESPONSE']._serialized_end=1028
-  _globals['_TAGGEDANSWER']._serialized_start=1030
-  _globals['_TAGGEDANSWER']._serialized_end=1154
-  _globals['_SEARCHSERVICE']._serialized_start=1157
-  _globals['_SEARCHSERVICE']._serialized_end=1328
+  _globals['_SEARCHSTREAMREQUEST']._serialized_end=866
+  _globals['_TAGGEDSEARCH']._serialized_start=868
+  _globals['_TAGGEDSEARCH']._serialized_end=979
+  _globals['_SEARCHSTREAMRESPONSE']._serialized_start=981
+  _globals['_SEARCHSTREAMRESPONSE']._serialized_end=1047
+  _globals['_TAGGEDANSWER']._serialized_start=1049
+  _globals['_TAGGEDANSWER']._serialized_end=1173
+  _globals['_SEARCHSERVICE']._serialized_start=1176
+  _globals['_SEARCHSERVICE']._serialized_end=1347
 # @@protoc_insertion_point(module_scope)

@@ -151,14 +151,22 @@ class SearchStreamRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     SEARCHES_FIELD_NUMBER: builtins.int
+    CANCELLED_FIELD_NUMBER: builtins.int
     @property
     def searches(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___TaggedSearch]: ...
+    @property
+    def cancelled(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Tags of searches under way whose callers have gone. What has not begun of
+        them is not begun, and they are not answered.
+        """
+
     def __init__(
         self,
         *,
         searches: collections.abc.Iterable[global___TaggedSearch] | None = ...,
+        cancelled: collections.abc.Iterable[builtins.int] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["searches", b"searches"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["cancelled", b"cancelled", "searches", b"searches"]) -> None: ...
 
 global___SearchStreamRequest = SearchStreamRequest
 

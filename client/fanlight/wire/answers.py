@@ -1,7 +1,8 @@
 """One search stream: searches come in, answers leave as they are done.
 
 Laws: one bad search never ends the stream. Answers that are done together leave in one message.
-A caller who does not read his answers, or asks faster than they come, is not read from.
+A caller who does not read his answers, or asks faster than they come, is not read from. Large
+answers hold room from the moment that they are asked for until they are sent.
 """
 
 from __future__ import annotations
@@ -10,12 +11,18 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias, cast
 
+import grpc
+
+from fanlight.admission import Room, answer_bytes, items_bytes
 from fanlight.errors import FanlightError, InvalidRequest, NotReady
+from fanlight.limits import Limits
 from fanlight.model import Hits, SearchRequest
+from fanlight.stacking import size_of
 from fanlight.v1 import search_pb2 as pb
 from fanlight.wire import codec
+from fanlight.wire.authorizer import check_collection
 from fanlight.wire.guard import answer_too_large, for_caller
 from fanlight.wire.status import to_error
 
@@ -29,14 +36,63 @@ _FRAME_BYTES = 16
 
 # Starts a search that has this many seconds (or None), or refuses it with a FanlightError.
 Submit: TypeAlias = Callable[[SearchRequest, float | None], asyncio.Future[Hits]]
+_Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+
+class AnswerRoom:
+    """The room for the answers of one server; see `fanlight.admission`. For one event loop.
+
+    Attributes:
+        limits: of the server.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self._room = Room("answer", limits.bytes_in_flight)
+
+    def take(self, request: SearchRequest) -> int:
+        """Reserve room for the answer of a search; tells how much, for `give_back`.
+
+        Raises:
+            Overloaded: there is none.
+        """
+        size = answer_bytes(request, size_of(request), self.limits)
+        if size:
+            self._room.take(size)
+        return size
+
+    def give_back(self, size: int) -> None:
+        """Free it."""
+        self._room.give_back(size)
+
+    def hold_hits(self, request: SearchRequest, context: _Context) -> None:
+        """Reserve room for the answer of a search until the call has ended; raises as `take`."""
+        self._until_the_end(self.take(request), context)
+
+    def hold_items(self, rows: int, context: _Context) -> None:
+        """Reserve room for so many items until the call has ended; raises as `take`."""
+        size = items_bytes(rows, self.limits)
+        if size:
+            self._room.take(size)
+        self._until_the_end(size, context)
+
+    def _until_the_end(self, size: int, context: _Context) -> None:
+        def on_end(_: object) -> None:
+            self._room.give_back(size)
+
+        if size:
+            context.add_done_callback(cast(Any, on_end))
 
 
 class AnswerStream:
     """The searches of one stream; used from one event loop."""
 
-    def __init__(self, submit: Submit, message_bytes: int) -> None:
+    def __init__(self, submit: Submit, answers: AnswerRoom) -> None:
         self._submit = submit
-        self._answer_bytes_max = message_bytes - _FRAME_BYTES
+        self._answers = answers
+        self._answer_bytes_max = answers.limits.message_bytes - _FRAME_BYTES
+        # Bytes of room that answers hold, by tag; those of small ones hold none.
+        self._held: dict[int, int] = {}
         self._searching: dict[int, asyncio.Future[Hits]] = {}
         self._done: deque[pb.TaggedAnswer] = deque()
         # Set when there is something to send, or nothing left to wait for.
@@ -59,7 +115,10 @@ class AnswerStream:
                 await self._news.wait()
                 self._news.clear()
                 while self._done:
-                    yield pb.SearchStreamResponse(answers=self._take_done())
+                    answers = self._take_done()
+                    yield pb.SearchStreamResponse(answers=answers)
+                    if self._held:
+                        self._free([answer.tag for answer in answers])
                     self._room.set()
                 if reader.done():
                     reader.result()
@@ -67,9 +126,16 @@ class AnswerStream:
             reader.cancel()
             for search in self._searching.values():
                 search.cancel()
+            self._free(list(self._held))
+
+    def _free(self, tags: list[int]) -> None:
+        for tag in tags:
+            self._answers.give_back(self._held.pop(tag, 0))
 
     async def _read(self, requests: AsyncIterable[pb.SearchStreamRequest]) -> None:
         async for message in requests:
+            for tag in message.cancelled:
+                self._give_up(tag)
             for tagged in message.searches:
                 self._start(tagged)
             while len(self._searching) + len(self._done) >= UNDER_WAY_MAX:
@@ -84,10 +150,15 @@ class AnswerStream:
     def _start(self, tagged: pb.TaggedSearch) -> None:
         tag = tagged.tag
         try:
-            if tag in self._searching:
+            if tag in self._searching or tag in self._held:
                 raise InvalidRequest.of_field("tag", "one that is not under way", str(tag))
             timeout_s = tagged.timeout_ms / 1000 if tagged.HasField("timeout_ms") else None
-            search = self._submit(codec.from_search(tagged.search), timeout_s)
+            check_collection(tagged.search.collection)
+            request = codec.from_search(tagged.search)
+            size = self._answers.take(request)
+            if size:
+                self._held[tag] = size
+            search = self._submit(request, timeout_s)
         except FanlightError as error:
             self._add(pb.TaggedAnswer(tag=tag, error=to_error(error)))
             return
@@ -97,7 +168,18 @@ class AnswerStream:
         else:
             search.add_done_callback(partial(self._on_done, tag))
 
+    def _give_up(self, tag: int) -> None:
+        """Drop a search whose caller has gone; one that is unknown was answered meanwhile."""
+        search = self._searching.pop(tag, None)
+        if search is not None:
+            search.cancel()
+            self._free([tag])
+            self._news.set()
+            self._room.set()
+
     def _on_done(self, tag: int, search: asyncio.Future[Hits]) -> None:
+        if self._searching.get(tag) is not search:
+            return  # given up
         del self._searching[tag]
         try:
             if search.cancelled():

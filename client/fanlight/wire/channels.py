@@ -1,4 +1,4 @@
-"""Options that every Fanlight channel and server share."""
+"""Options that every Fanlight channel has; those of servers are in `fanlight.wire.connections`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def channel_options(message_bytes: int = MESSAGE_BYTES) -> Options:
     A shard that comes back must be found within about a second, so the reconnection back-off
     is far below gRPC's own limit of 120 s. One try may take a second (that is what the option
     "min" sets), since a busy peer may be slow to answer it. Keepalive finds a peer whose host is gone; its
-    period is within what `server_options` permits.
+    period is within what servers permit.
     """
     return [
         ("grpc.max_send_message_length", message_bytes),
@@ -28,22 +28,4 @@ def channel_options(message_bytes: int = MESSAGE_BYTES) -> Options:
         ("grpc.enable_http_proxy", 0),
         # Two clients in one process must not share a connection's flow control.
         ("grpc.use_local_subchannel_pool", 1),
-    ]
-
-
-def server_options(message_bytes: int = MESSAGE_BYTES) -> Options:
-    """Make the options of a server.
-
-    Without so_reuseport=0 a second server on the same port starts without an error and the two
-    share its calls. The connection limits close silent peers.
-    """
-    return [
-        ("grpc.so_reuseport", 0),
-        ("grpc.max_send_message_length", message_bytes),
-        ("grpc.max_receive_message_length", message_bytes),
-        ("grpc.max_concurrent_streams", 1_024),
-        ("grpc.server_handshake_timeout_ms", 10_000),
-        ("grpc.http2.min_ping_interval_without_data_ms", 30_000),
-        ("grpc.keepalive_time_ms", 60_000),
-        ("grpc.keepalive_timeout_ms", 10_000),
     ]

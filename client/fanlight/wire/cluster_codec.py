@@ -13,6 +13,7 @@ from fanlight.wire.status import from_error, to_error
 
 _STATES = {
     ShardState.SERVING: pb.SHARD_STATE_SERVING,
+    ShardState.READ_ONLY: pb.SHARD_STATE_READ_ONLY,
     ShardState.NOT_SERVING: pb.SHARD_STATE_NOT_SERVING,
     ShardState.UNREACHABLE: pb.SHARD_STATE_UNREACHABLE,
     ShardState.MISMATCHED: pb.SHARD_STATE_MISMATCHED,

@@ -7,7 +7,7 @@ their form here; whether the values make sense is `fanlight.validation`'s matter
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Sized
 from itertools import pairwise
 from typing import Any
 
@@ -196,6 +196,7 @@ def to_info(info: CollectionInfo) -> collections_pb2.Collection:
         unindexed_items=info.unindexed_items,
         segments=info.segments,
         deleted=info.deleted,
+        restoring=info.restoring,
     )
 
 
@@ -208,6 +209,7 @@ def from_info(message: collections_pb2.Collection) -> CollectionInfo:
         unindexed_items=message.unindexed_items,
         segments=message.segments,
         deleted=message.deleted,
+        restoring=message.restoring,
     )
 
 
@@ -353,17 +355,38 @@ def _with_padding(
     return block
 
 
+def _numbers(data: bytes, dtype: str, field: str) -> NDArray[Any]:
+    """Read a column of numbers off the wire."""
+    size = np.dtype(dtype).itemsize
+    if len(data) % size:
+        raise InvalidRequest.of_field(field, f"{size} bytes each", f"{len(data)} bytes")
+    return np.frombuffer(data, dtype=dtype)
+
+
+def _check_hits(counts: Rows, k: int, columns: Mapping[str, Sized | None]) -> None:
+    """Make sure that there are at most k hits a query, and all columns have a row for each."""
+    if len(counts) and counts.max() > k:
+        raise InvalidRequest.of_field("counts", f"at most {k} a query", str(counts.max()))
+    total = int(counts.sum())
+    for field, column in columns.items():
+        if column is not None and len(column) != total:
+            raise InvalidRequest.of_field(field, f"{total} rows", f"{len(column)}")
+
+
 def from_hits(message: search_pb2.SearchResponse, k: int) -> Hits:
-    """Read hits off the wire and pad them to k a query."""
-    counts = np.frombuffer(message.counts, dtype="<u4").astype(np.int64)
+    """Read hits off the wire and pad them to k a query.
+
+    Raises:
+        InvalidRequest: its columns do not fit each other.
+    """
+    counts = _numbers(message.counts, "<u4", "counts").astype(np.int64)
     real, shape = _real(counts, k), (len(counts), k)
     ids = from_ids(message.ids, "ids")
-    scores = np.frombuffer(message.scores, dtype="<f4").astype(np.float32, copy=False)
-    vectors = None
-    if message.HasField("vectors"):
-        flat = from_matrix(message.vectors, "vectors")
-        vectors = _with_padding(flat, shape, real, np.nan)
+    scores = _numbers(message.scores, "<f4", "scores").astype(np.float32, copy=False)
+    flat = from_matrix(message.vectors, "vectors") if message.HasField("vectors") else None
     payloads = from_blobs(message.payloads, "payloads") if message.HasField("payloads") else None
+    _check_hits(counts, k, {"ids": ids, "scores": scores, "vectors": flat, "payloads": payloads})
+    vectors = None if flat is None else _with_padding(flat, shape, real, np.nan)
     return Hits(
         ids=_with_padding(ids, shape, real, None if ids.dtype == object else NO_ID),
         scores=_with_padding(scores, shape, real, NO_SCORE),

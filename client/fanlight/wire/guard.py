@@ -1,31 +1,47 @@
 """The one interceptor: what happens around every call of a Fanlight service.
 
-Laws: a call is admitted, decoded, answered and translated here, so servicers only decode
-columns, call and encode. A malformed message is INVALID_ARGUMENT. What is not a FanlightError
-is a bug: it is logged once under an id, and the caller learns the id alone. Other services
-(health, reflection) pass untouched.
+Laws: a call is authorized, admitted, decoded, answered and translated here, so servicers only
+decode columns, call and encode. A malformed message is INVALID_ARGUMENT. What is not a
+FanlightError is a bug: it is logged once under an id, and the caller learns the id alone. Of
+other services, health passes untouched, and so does reflection where anybody may call.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from contextlib import (
+    AbstractContextManager,
+    aclosing,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import grpc
 import structlog
 from google.protobuf.message import DecodeError
 
-from fanlight.errors import FanlightError, InternalError, InvalidRequest, NotReady, Overloaded
+from fanlight.admission import RETRY_MIN_S, Room
+from fanlight.errors import (
+    DeadlineExceeded,
+    FanlightError,
+    InternalError,
+    InvalidRequest,
+    NotReady,
+    Overloaded,
+)
 from fanlight.limits import Limits
-from fanlight.wire.status import ERROR_KEY, status_of, to_error
+from fanlight.wire.authorizer import Authorizer
+from fanlight.wire.status import ERROR_KEY, shortened, status_of, to_error
 
 OUR_SERVICES = "/fanlight."
-# Long enough for the calls under way to make room, short enough to go unnoticed.
-_RETRY_AFTER_S = 0.05
+# With it gRPC clients in any language wait as long before their own retries (gRFC A6).
+_PUSHBACK_KEY = "grpc-retry-pushback-ms"
 
 _LOADING = "the server is loading"
 _DRAINING = "the server is draining"
@@ -35,14 +51,15 @@ _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 _Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[_Handler | None]]"
 
+# What every call is fenced with where anybody may call.
+_NO_FENCE = nullcontext()
+
 _log = structlog.get_logger("fanlight.wire")
 
 _MAKE_HANDLER = {
-    # (request is a stream, response is a stream)
-    (False, False): grpc.unary_unary_rpc_method_handler,
-    (False, True): grpc.unary_stream_rpc_method_handler,
-    (True, False): grpc.stream_unary_rpc_method_handler,
-    (True, True): grpc.stream_stream_rpc_method_handler,
+    # by whether the response is a stream
+    False: grpc.stream_unary_rpc_method_handler,
+    True: grpc.stream_stream_rpc_method_handler,
 }
 
 
@@ -70,10 +87,13 @@ class Guard(grpc.aio.ServerInterceptor):
         calls_under_way: calls being answered, streams included.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, authorizer: Authorizer | None = None) -> None:
+        """Take what it enforces; without an authorizer anybody may call."""
         self._limits = limits
+        self._authorizer = authorizer
         self._wrapped: dict[str, _Handler] = {}
         self._streams: set[_Requests] = set()
+        self._requests_room = Room("request", limits.bytes_in_flight)
         self.calls_under_way = 0
         self._refusal: str | None = _LOADING
 
@@ -100,23 +120,69 @@ class Guard(grpc.aio.ServerInterceptor):
         wrapped = self._wrapped.get(name)
         if wrapped is None:
             handler = await continuation(handler_call_details)
-            if handler is None or not name.startswith(OUR_SERVICES):
+            if handler is None:
+                return None
+            if not self._is_guarded(name):
                 return handler
-            wrapped = self._wrapped[name] = self._wrap(_Method.of(name, handler))
+            method = self._fenced(_Method.of(name, handler))
+            wrapped = self._wrapped[name] = self._wrap(method)
         return wrapped
+
+    def _is_guarded(self, name: str) -> bool:
+        """Tell whether a method is ours, or somebody else's that not everybody may call."""
+        if name.startswith(OUR_SERVICES):
+            return True
+        return self._authorizer is not None and not self._authorizer.is_open(name)
+
+    def _fenced(self, method: _Method) -> _Method:
+        """Let the authorizer see what a method is asked and answers."""
+        judge = self._authorizer
+        if judge is None:
+            return method
+        return replace(
+            method,
+            decode=judge.reading(method.name, method.decode),
+            encode=judge.writing(method.name, method.encode, streams=method.response_streaming),
+        )
+
+    def _fence(self, method: _Method, context: _Context) -> AbstractContextManager[None]:
+        judge = self._authorizer
+        return _NO_FENCE if judge is None else judge.call(method.name, context)
 
     def _wrap(self, method: _Method) -> _Handler:
         answer = self._answer_stream if method.response_streaming else self._answer_one
 
-        async def behaviour(received: Any, context: _Context) -> bytes | None:
-            async with self._call(method, context):
-                if not method.request_streaming:
-                    return await answer(method, method.decoded(received), context)
-                with self._requests(method, received) as requests:
+        async def of_one(received: AsyncIterable[bytes], context: _Context) -> bytes | None:
+            async with _translating(method, context):
+                with self._fence(method, context):
+                    blob = await self._arrived(received)
+                    with self._admitted(method), self._room_for(len(blob)):
+                        return await answer(method, method.decoded(blob), context)
+
+        async def of_many(received: AsyncIterable[bytes], context: _Context) -> bytes | None:
+            async with _translating(method, context):
+                with (
+                    self._fence(method, context),
+                    self._admitted(method),
+                    self._requests(method, received) as requests,
+                ):
                     return await answer(method, requests, context)
 
-        kind = (method.request_streaming, method.response_streaming)
-        return _MAKE_HANDLER[kind](behaviour)
+        # To gRPC each is a stream of requests, since for a single one it waits without a limit.
+        make = _MAKE_HANDLER[method.response_streaming]
+        return make(of_many if method.request_streaming else of_one)
+
+    async def _arrived(self, received: AsyncIterable[bytes]) -> bytes:
+        """Wait for the only request of a call, but not for ever."""
+        try:
+            async with asyncio.timeout(self._limits.receive_s):
+                return await anext(aiter(received))
+        except StopAsyncIteration:
+            raise InvalidRequest("the call has no request") from None
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"the request did not arrive within {self._limits.receive_s:g} s (receive_s)"
+            ) from None
 
     @contextmanager
     def _requests(self, method: _Method, received: AsyncIterable[bytes]) -> Iterator[_Requests]:
@@ -130,6 +196,15 @@ class Guard(grpc.aio.ServerInterceptor):
         finally:
             self._streams.discard(requests)
 
+    @contextmanager
+    def _room_for(self, size: int) -> Iterator[None]:
+        """Count the bytes of a request for as long as it is answered."""
+        self._requests_room.take(size)
+        try:
+            yield
+        finally:
+            self._requests_room.give_back(size)
+
     async def _answer_one(self, method: _Method, request: Any, context: _Context) -> bytes:
         return self._encoded(method, await method.behaviour(request, context))
 
@@ -139,25 +214,21 @@ class Guard(grpc.aio.ServerInterceptor):
                 await context.write(self._encoded(method, response))
 
     def _encoded(self, method: _Method, response: Any) -> bytes:
-        blob = method.encode(response)
+        # bytes: a message that a router passes on as it came
+        blob = response if isinstance(response, bytes) else method.encode(response)
         if len(blob) > self._limits.message_bytes:
             raise answer_too_large(len(blob), self._limits.message_bytes)
         return blob
 
-    @asynccontextmanager
-    async def _call(self, method: _Method, context: _Context) -> AsyncIterator[None]:
-        """Admit a call, count it, and translate what it raises."""
+    @contextmanager
+    def _admitted(self, method: _Method) -> Iterator[None]:
+        """Let a call in, or refuse it, and count it for as long as it is answered."""
+        self._check_admission(method)
+        self.calls_under_way += 1
         try:
-            self._check_admission(method)
-            self.calls_under_way += 1
-            try:
-                yield
-            finally:
-                self.calls_under_way -= 1
-        except grpc.aio.AbortError:
-            raise
-        except Exception as error:
-            await _abort(context, for_caller(error, method.name))
+            yield
+        finally:
+            self.calls_under_way -= 1
 
     def _check_admission(self, method: _Method) -> None:
         """Refuse what is too much: open streams, mostly idle, are counted by themselves."""
@@ -168,13 +239,26 @@ class Guard(grpc.aio.ServerInterceptor):
             n, what = self.calls_under_way - n, "calls are under way"
         if n >= self._limits.in_flight:
             raise Overloaded(
-                f"{n} {what}, which is the limit (in_flight)", retry_after_s=_RETRY_AFTER_S
+                f"{n} {what}, which is the limit (in_flight)", retry_after_s=RETRY_MIN_S
             )
 
 
+@asynccontextmanager
+async def _translating(method: _Method, context: _Context) -> AsyncIterator[None]:
+    """Tell the caller what a call raises, in Fanlight's words."""
+    try:
+        yield
+    except grpc.aio.AbortError:
+        raise
+    except Exception as error:
+        await _abort(context, for_caller(error, method.name))
+
+
 async def _abort(context: _Context, error: FanlightError) -> None:
-    detail = to_error(error).SerializeToString()
-    await context.abort(status_of(error), error.message, ((ERROR_KEY, detail),))
+    trailer: list[tuple[str, str | bytes]] = [(ERROR_KEY, to_error(error).SerializeToString())]
+    if error.retry_after_s is not None:
+        trailer.append((_PUSHBACK_KEY, str(math.ceil(error.retry_after_s * 1000))))
+    await context.abort(status_of(error), shortened(error.message), tuple(trailer))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,17 +17,28 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import grpc
 import structlog
 import uvloop
 
-from fanlight.config import ConfigError, ListenConfig, LogConfig, as_mapping, dump, load
+from fanlight.config import (
+    AccessConfig,
+    ConfigError,
+    ListenConfig,
+    LogConfig,
+    TlsConfig,
+    as_mapping,
+    dump,
+    load,
+)
 from fanlight.errors import FanlightError
 from fanlight.limits import Limits
+from fanlight.wire.connections import raise_descriptor_limit
+from fanlight.wire.security import Security
 from fanlight.wire.serving import Shell, address
 
 VERSION = importlib.metadata.version("fanlight")
@@ -40,12 +51,26 @@ _SWITCH_S = 0.0005
 _log = structlog.get_logger("fanlight.program")
 
 
+# Takes full names of services.
+Withdraw: TypeAlias = Callable[[Iterable[str]], Coroutine[Any, Any, None]]
+
+
 class ProgramConfig(Protocol):
     """The sections that every program's configuration has."""
 
     @property
     def listen(self) -> ListenConfig:
         """Where it listens."""
+        ...
+
+    @property
+    def tls(self) -> TlsConfig:
+        """How it encrypts."""
+        ...
+
+    @property
+    def access(self) -> AccessConfig:
+        """Who may call."""
         ...
 
     @property
@@ -66,11 +91,13 @@ class Program(Protocol):
         """Add the servicers; called before the port is bound."""
         ...
 
-    async def open(self, address: str) -> None:
+    async def open(self, address: str, withdraw: Withdraw) -> None:
         """Load what the servicers need; until it returns, calls are refused.
 
         Args:
             address: "host:port" that is bound, also where the configuration says port 0.
+            withdraw: for services that will not work any more; see `Shell.withdraw`. To be
+                called on the event loop.
         """
         ...
 
@@ -103,11 +130,12 @@ def run(
     """
     arguments = _parser(name, description).parse_args(argv)
     try:
-        config = load(config_class, arguments.config, arguments.set)
+        config = load(config_class, arguments.config, [*arguments.set, *arguments.insecure])
         if arguments.print_config:
             sys.stdout.write(dump(config))
             return 0
         configure_log(config.log)
+        raise_descriptor_limit()
         sys.setswitchinterval(_SWITCH_S)
         values = as_mapping(config)
         _log.info("starting", program=name, version=VERSION, pid=os.getpid(), config=values)
@@ -134,6 +162,13 @@ def _parser(name: str, description: str) -> argparse.ArgumentParser:
         help="override one key, e.g. listen.port=7701; repeatable",
     )
     parser.add_argument(
+        "--insecure",
+        action="append_const",
+        const="listen.insecure=true",
+        default=[],
+        help="let other hosts in without encryption or credentials; for trusted networks",
+    )
+    parser.add_argument(
         "--print-config", action="store_true", help="print the effective configuration and exit"
     )
     parser.add_argument(
@@ -150,13 +185,15 @@ async def _live(
 ) -> None:
     """Bind, load, serve until told to stop, drain, close."""
     stop = _stop_event(exit_with_parent)
-    shell, program = Shell(config.limits), make(config)
+    security = Security.of(config.tls, config.access)
+    security.check(config.listen)
+    shell, program = Shell(config.limits, security), make(config)
     program.register(shell.grpc)
     where = address(config.listen.host, await shell.start(config.listen))
     try:
         if port_file is not None:
             _write_whole(port_file, where)
-        await program.open(where)
+        await program.open(where, shell.withdraw)
         await shell.set_serving(True)
         _log.info("serving", address=where)
         await stop.wait()

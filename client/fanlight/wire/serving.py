@@ -1,30 +1,48 @@
 """One gRPC server of a Fanlight program: options, guard, health and reflection.
 
-Laws: a server listens on loopback unless it is told that the network is trusted. Its health is
-NOT_SERVING, and calls are refused, until the program says that it has loaded.
+Laws: a server listens on loopback unless it encrypts and knows its callers, or is told that the
+network is trusted. An RPC of the contract without a row in the policy keeps it from starting. Its
+health is NOT_SERVING, and calls are refused, until the program says that it has loaded.
 """
 
 from __future__ import annotations
 
+import asyncio
+import errno
+import os
 import socket
-from ipaddress import ip_address
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from pkgutil import iter_modules
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from fanlight.config import ConfigError, ListenConfig
+import fanlight.v1
+from fanlight.access.policy import check_complete
+from fanlight.config import ListenConfig
 from fanlight.errors import FanlightError
 from fanlight.limits import Limits
-from fanlight.v1 import cluster_pb2, collections_pb2, items_pb2, search_pb2
-from fanlight.wire.channels import server_options
+from fanlight.ports import owner_of, owner_of_socket
+from fanlight.wire.connections import server_options
 from fanlight.wire.guard import Guard
+from fanlight.wire.security import Security
 
-SERVICES: tuple[str, ...] = tuple(
-    service.full_name
-    for module in (cluster_pb2, collections_pb2, items_pb2, search_pb2)
-    for service in module.DESCRIPTOR.services_by_name.values()
+# Every service of the contract, so that none is forgotten.
+_DESCRIPTORS = tuple(
+    service
+    for module in iter_modules(fanlight.v1.__path__, "fanlight.v1.")
+    if module.name.endswith("_pb2")
+    for service in import_module(module.name).DESCRIPTOR.services_by_name.values()
 )
+SERVICES: tuple[str, ...] = tuple(service.full_name for service in _DESCRIPTORS)
+METHODS: tuple[str, ...] = tuple(
+    f"/{service.full_name}/{method.name}" for service in _DESCRIPTORS for method in service.methods
+)
+# Of a socket: nobody but this user.
+_OTHERS = 0o177
 
 
 class CannotListen(FanlightError):
@@ -40,16 +58,25 @@ class Shell:
         grpc: where the generated `add_XServicer_to_server` functions add servicers.
     """
 
-    def __init__(self, limits: Limits) -> None:
-        self._guard = Guard(limits)
+    def __init__(self, limits: Limits, security: Security | None = None) -> None:
+        """Take what it enforces; without security it is for loopback, or a trusted network.
+
+        Raises:
+            IncompletePolicy: nothing says who may call one of the RPCs.
+        """
+        check_complete(METHODS)
+        self._limits = limits
+        self._security = security or Security()
+        self._limits = limits
+        self._guard = Guard(limits, self._security.authorizer)
+        self._refresher: asyncio.Task[None] | None = None
+        self._probed: grpc.aio.Server | None = None
         # pyright does not see that the package gives `health` its attribute `aio`.
         self._health = health.aio.HealthServicer()  # pyright: ignore[reportAttributeAccessIssue]
-        self.grpc = grpc.aio.server(
-            interceptors=(self._guard,), options=server_options(limits.message_bytes)
-        )
+        self.grpc = grpc.aio.server(interceptors=(self._guard,), options=server_options(limits))
+        self._serving = False
+        self._withdrawn: frozenset[str] = frozenset()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
-        names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self.grpc)
 
     async def start(self, listen: ListenConfig) -> int:
         """Bind and start, not serving yet.
@@ -58,26 +85,37 @@ class Shell:
             The port, which differs from `listen.port` when that is 0.
 
         Raises:
-            ConfigError: the host is not loopback and `listen.insecure` is not set.
+            ConfigError: other hosts could call without encryption or credentials.
             CannotListen: the port or the socket is in use, or not this machine's to bind.
         """
-        if not listen.insecure and not _is_loopback(listen.host):
-            raise ConfigError(
-                f"listen.host: {listen.host} lets other hosts in without encryption or "
-                "credentials; expected a loopback address, or listen.insecure: true where the "
-                "network is trusted"
-            )
-        await self._set_health(serving=False)
+        self._security.check(listen)
+        if listen.reflection:
+            names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
+            reflection.enable_server_reflection(names, self.grpc)
+        await self._tell_health()
         port = self._bind(listen)
         if listen.socket:
             self._bind_socket(listen.socket)
+        if listen.health_port is not None:
+            await self._serve_health(listen.host, listen.health_port)
         await self.grpc.start()
+        self._refresher = asyncio.create_task(self._security.keep_fresh())
         return port
 
     async def set_serving(self, serving: bool) -> None:
         """Admit calls, or refuse them with NotReady; the health service says the same."""
         self._guard.admit(None if serving else "the server is not serving")
-        await self._set_health(serving=serving)
+        self._serving = serving
+        await self._tell_health()
+
+    async def withdraw(self, services: Iterable[str]) -> None:
+        """Have the health service say NOT_SERVING of these services from now on.
+
+        Of the server as a whole it says what it said before, and calls are admitted as before: a
+        service that is withdrawn refuses by itself what it cannot do.
+        """
+        self._withdrawn |= frozenset(services)
+        await self._tell_health()
 
     @property
     def calls_under_way(self) -> int:
@@ -94,29 +132,67 @@ class Shell:
         await self._health.enter_graceful_shutdown()
         self._guard.drain()
         await self.grpc.stop(grace_s)
+        if self._probed is not None:
+            await self._probed.stop(0)
+        if self._refresher is not None:
+            self._refresher.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._refresher
 
-    async def _set_health(self, *, serving: bool) -> None:
+    async def _tell_health(self) -> None:
         states = health_pb2.HealthCheckResponse
-        state = states.SERVING if serving else states.NOT_SERVING
         for name in ("", *SERVICES):
-            await self._health.set(name, state)
+            serving = self._serving and name not in self._withdrawn
+            await self._health.set(name, states.SERVING if serving else states.NOT_SERVING)
+
+    async def _serve_health(self, host: str, port: int) -> None:
+        """Answer probes in plain text, and nothing else: no other service is there."""
+        self._probed = grpc.aio.server(options=server_options(self._limits))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._probed)
+        _bind(self._probed, host, port, None)
+        await self._probed.start()
 
     def _bind(self, listen: ListenConfig) -> int:
-        where = address(listen.host, listen.port)
-        reason = _bind_error(listen)
-        if reason is None:
-            try:
-                return self.grpc.add_insecure_port(where)
-            except RuntimeError:
-                reason = "address already in use"
-        raise CannotListen(f"cannot listen on {where}: {reason}")
+        credentials = self._security.server_credentials()
+        return _bind(self.grpc, listen.host, listen.port, credentials)
 
     def _bind_socket(self, path: str) -> None:
-        """Bind a Unix socket; one that a dead process left behind is replaced."""
+        """Bind a Unix socket for this user; one that a dead process left behind is replaced.
+
+        gRPC would replace that of a living process as well, whose clients then never find it again.
+        """
+        if owner := owner_of_socket(path):
+            raise CannotListen(f"cannot listen on the socket {path}: in use by {owner}")
         try:
-            self.grpc.add_insecure_port(f"unix:{path}")
+            with _closed_to_others():
+                self.grpc.add_insecure_port(f"unix:{path}")
         except RuntimeError:
             raise CannotListen(f"cannot listen on the socket {path}") from None
+
+
+def _bind(
+    server: grpc.aio.Server, host: str, port: int, credentials: grpc.ServerCredentials | None
+) -> int:
+    where = address(host, port)
+    reason = _bind_error(host, port)
+    if reason is None:
+        try:
+            if credentials is None:
+                return server.add_insecure_port(where)
+            return server.add_secure_port(where, credentials)
+        except RuntimeError:
+            reason = _in_use(port)
+    raise CannotListen(f"cannot listen on {where}: {reason}")
+
+
+@contextmanager
+def _closed_to_others() -> Iterator[None]:
+    """Make files that nobody else can open. For the start, when no other thread makes any."""
+    before = os.umask(_OTHERS)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def address(host: str, port: int) -> str:
@@ -124,18 +200,17 @@ def address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def _in_use(port: int) -> str:
+    return f"address already in use by {owner_of(port)}"
 
 
-def _bind_error(listen: ListenConfig) -> str | None:
+def _bind_error(host: str, port: int) -> str | None:
     """Ask the system why an address cannot be bound, since gRPC does not pass it on."""
-    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        with socket.create_server((listen.host, listen.port), family=family):
+        with socket.create_server((host, port), family=family):
             return None
     except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            return _in_use(port)
         return (error.strerror or "no such address").partition(" (")[0].lower()

@@ -3,7 +3,8 @@
 Law: a search of a kind that nothing is under way for leaves at once. While searches of its kind
 are, it waits for the first of them to return, 5 ms at the longest, and leaves together with all
 others that came meanwhile (J. Nagle, RFC 896, applied to searches). So a lonely caller loses
-nothing, and many callers share few calls.
+nothing, and many callers share few calls. A search whose time is over by then is not sent, and a
+stack that nobody waits for any more is given up.
 """
 
 from __future__ import annotations
@@ -15,9 +16,18 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeAlias
 
-from fanlight.errors import InvalidRequest, NotReady, Overloaded
+from fanlight.admission import RETRY_MIN_S
+from fanlight.errors import DeadlineExceeded, NotReady, Overloaded
 from fanlight.model import Hits, SearchRequest
-from fanlight.stacking import Bounds, kind_of, room_for, size_of, stacked, taken_apart
+from fanlight.stacking import (
+    Bounds,
+    kind_of,
+    may_be_of_one,
+    room_for,
+    size_of,
+    stacked,
+    taken_apart,
+)
 
 # Answers a search whose caller waits so many seconds (None: any time).
 Run: TypeAlias = Callable[[SearchRequest, float | None], Awaitable[Hits]]
@@ -28,17 +38,14 @@ _COLLECT_S = 0.005
 _UNDER_WAY = 2
 # A search of so many queries gains nothing from company.
 _LARGE = 64
-_RETRY_AFTER_S = 0.05
-# What one member may have brought upon the others: too much in one message, or in one request.
-_OWN_FAULTS = (InvalidRequest, Overloaded)
 
 
 @dataclass(eq=False, slots=True)
 class _Waiting:
-    """A search whose caller waits."""
+    """A search whose caller waits, until a moment of the loop's time if it said so."""
 
     request: SearchRequest
-    timeout_s: float | None
+    expires_at: float | None
     answer: asyncio.Future[Hits]
 
 
@@ -92,7 +99,7 @@ class Stacker:
         if self.under_way >= self._limits.in_flight:
             raise Overloaded(
                 f"{self.under_way} searches are under way, which is the limit (in_flight)",
-                retry_after_s=_RETRY_AFTER_S,
+                retry_after_s=RETRY_MIN_S,
             )
         answer = self._start(request, timeout_s)
         self.under_way += 1
@@ -112,7 +119,8 @@ class Stacker:
         if not (kind.under_way or kind.waiting):
             return self._send_alone(key, kind, request, timeout_s)
         answer: asyncio.Future[Hits] = self._loop.create_future()
-        kind.waiting.append(_Waiting(request, timeout_s, answer))
+        expires_at = None if timeout_s is None else self._loop.time() + timeout_s
+        kind.waiting.append(_Waiting(request, expires_at, answer))
         if kind.launch is None:
             # Others may come in the same moment, however little is under way.
             delay = 0.0 if kind.under_way < _UNDER_WAY else _COLLECT_S
@@ -154,23 +162,29 @@ class Stacker:
             kind.launch = self._loop.call_soon(self._launch, key, kind)
 
     def _take(self, kind: _Kind) -> list[_Waiting]:
-        """Take as many waiting searches as one request may hold, without those given up."""
+        """Take as many waiting searches as one request may hold, of those still wanted."""
         taken: list[_Waiting] = []
+        now = self._loop.time()
         room = room_for(kind.waiting[0].request, self._limits) if kind.waiting else 0
         while kind.waiting:
             size = size_of(kind.waiting[0].request)
             if taken and size > room:
                 break
             waiting = kind.waiting.popleft()
-            if not waiting.answer.done():
+            if waiting.expires_at is not None and waiting.expires_at <= now:
+                _fail([waiting], DeadlineExceeded("the deadline passed before the search was sent"))
+            elif not waiting.answer.done():
                 taken.append(waiting)
                 room -= size
         return taken
 
     def _run_together(self, taken: Sequence[_Waiting]) -> asyncio.Future[Hits]:
-        timeouts = [w.timeout_s for w in taken if w.timeout_s is not None]
-        longest = max(timeouts) if len(timeouts) == len(taken) else None
-        return asyncio.ensure_future(self._run(stacked([w.request for w in taken]), longest))
+        ends = [w.expires_at for w in taken if w.expires_at is not None]
+        longest = max(ends) - self._loop.time() if len(ends) == len(taken) else None
+        stack = asyncio.ensure_future(self._run(stacked([w.request for w in taken]), longest))
+        for waiting in taken:
+            waiting.answer.add_done_callback(partial(_on_gone, taken, stack))
+        return stack
 
     def _on_return(
         self,
@@ -193,12 +207,20 @@ class Stacker:
             for waiting, part in zip(taken, parts, strict=True):
                 if not waiting.answer.done():
                     waiting.answer.set_result(part)
-        elif len(taken) > 1 and isinstance(error, _OWN_FAULTS):
+        elif len(taken) > 1 and may_be_of_one(error):
             for waiting in taken:
                 alone = self._run_together([waiting])
                 alone.add_done_callback(partial(self._settle, [waiting]))
         else:
             _fail(taken, error)
+
+
+def _on_gone(
+    taken: Sequence[_Waiting], stack: asyncio.Future[Hits], answer: asyncio.Future[Hits]
+) -> None:
+    """Give a stack up with the last of its callers."""
+    if answer.cancelled() and all(waiting.answer.done() for waiting in taken):
+        stack.cancel()
 
 
 def _fail(taken: Sequence[_Waiting], error: BaseException) -> None:

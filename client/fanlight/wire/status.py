@@ -17,6 +17,11 @@ from fanlight.v1 import types_pb2 as pb
 
 # The suffix "-bin" lets gRPC metadata carry bytes.
 ERROR_KEY = "fanlight-error-bin"
+# gRPC drops a status whose metadata have more than 16 KiB, and the caller with it learns nothing.
+# A character takes up to 12 bytes in the status' text, and 6 in the detail.
+DETAILS_CHARACTERS = 300
+_MESSAGE_CHARACTERS = 800
+_FIELD_CHARACTERS = 200
 
 _CODES: dict[type[FanlightError], pb.Code.ValueType] = {
     errors.InvalidRequest: pb.CODE_INVALID_ARGUMENT,
@@ -54,15 +59,20 @@ def to_error(error: BaseException) -> pb.Error:
         return pb.Error(code=pb.CODE_INTERNAL, message="internal error")
     message = pb.Error(
         code=code_of(error),
-        message=error.message,
-        field=error.field,
-        expected=error.expected,
-        got=error.got,
+        message=shortened(error.message, _MESSAGE_CHARACTERS),
+        field=shortened(error.field, _FIELD_CHARACTERS),
+        expected=shortened(error.expected, _FIELD_CHARACTERS),
+        got=shortened(error.got, _FIELD_CHARACTERS),
         retry_after_s=error.retry_after_s,
     )
     if isinstance(error, PartialResult) and error.coverage is not None:
         message.coverage.CopyFrom(to_coverage(error.coverage))
     return message
+
+
+def shortened(text: str, most: int = DETAILS_CHARACTERS) -> str:
+    """Cut a text that may quote a name of any length from a request."""
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def from_error(message: pb.Error) -> FanlightError:
@@ -99,6 +109,11 @@ def from_rpc_error(error: grpc.RpcError) -> FanlightError:
     return cls(f"{code.name}: {details}" if details else code.name)
 
 
+def has_detail(error: grpc.aio.AioRpcError) -> bool:
+    """Tell whether the peer itself said what is wrong."""
+    return any(key == ERROR_KEY for key, _ in error.trailing_metadata() or ())
+
+
 def to_row_errors(rows: tuple[RowError, ...]) -> list[pb.RowError]:
     """Put row errors on the wire."""
     return [pb.RowError(row=r.row, error=to_error(r.error)) for r in rows]
@@ -117,7 +132,7 @@ def to_coverage(coverage: Coverage) -> pb.Coverage:
         items_total=coverage.items_total,
         items_covered=coverage.items_covered,
         failures=[
-            pb.ShardFailure(shard=f.shard, code=code_of(f.error), reason=str(f.error))
+            pb.ShardFailure(shard=f.shard, code=code_of(f.error), reason=shortened(str(f.error)))
             for f in coverage.failures
         ],
     )

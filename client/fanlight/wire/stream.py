@@ -10,14 +10,14 @@ Against two messages under way that makes larger messages, whose searches a shar
 with 32 callers and everything on 2 busy cores, 1.6 searches a message became 2.9, and 254 and
 283 searches a second became 369 and 368 (two runs each, with a bound of 2 ms).
 
-Laws: a search whose caller has gone, or whose time is over, is not sent, and its late answer is
-dropped. A stream that breaks fails the searches on it; the next search opens another.
+Laws: a search whose caller has gone, or whose time is over, is not sent; if it was, the server is
+told that nobody waits, and a late answer is dropped. A stream that breaks fails the searches on it; the next search opens another.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import grpc
 
-from fanlight.errors import DeadlineExceeded, FanlightError, Overloaded
+from fanlight.errors import DeadlineExceeded, FanlightError, NotReady, Overloaded
 from fanlight.v1 import search_pb2 as pb
 from fanlight.wire.status import from_error
 
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 _COLLECT_S = 0.005
 # A server that was idle ends a stream at once; one that is gone never does.
 _CLOSE_S = 0.25
+# A stream older than this is replaced by a new one, well before a server closes its connection for
+# its age (`limits.age_s` and `limits.age_grace_s`).
+_RENEW_S = 600.0
 # Past this size the cost of a message is that of its bytes, and packing more saves nothing.
 _PACK_BYTES = 1 << 20
 # A tag, a timeout and the lengths around a search.
@@ -87,6 +90,8 @@ class SearchStream:
         self._message_bytes = message_bytes
         self._on_break = on_break
         self._session: _Session | None = None
+        # Old ones with searches under way.
+        self._retired: list[_Session] = []
 
     def submit(
         self, message: pb.SearchRequest, timeout_s: float, decode: Decode[T]
@@ -117,31 +122,59 @@ class SearchStream:
         return answer
 
     def open(self) -> _Session:
-        """Give the open stream; open one when there is none."""
-        if self._session is None or self._session.ended:
-            self._session = _Session(self._open_stream, self._on_break)
+        """Give the open stream; open one when there is none, or when it has become old."""
+        session = self._session
+        if session is not None and not session.ended:
+            if session.age_s < _RENEW_S:
+                return session
+            session.retire()
+            self._retired = [*(old for old in self._retired if not old.ended), session]
+        self._session = _Session(self._open_stream, self._on_break)
         return self._session
+
+    def replace(self) -> Callable[[float], Awaitable[None]]:
+        """Open another stream, for all further searches.
+
+        Returns:
+            What ends the old one when its last search is answered, or after so many seconds.
+        """
+        session, self._session = self.open(), None
+        self.open()
+        return session.finish
 
     async def close(self) -> None:
         """End the stream; searches on it fail."""
-        if self._session is not None:
-            await self._session.close()
+        sessions = [*self._retired, *([self._session] if self._session else [])]
+        await asyncio.gather(*(session.close() for session in sessions))
 
 
 class _Session:
     """One opened stream, until it breaks."""
 
     def __init__(self, open_stream: OpenStream, on_break: OnBreak) -> None:
-        self.ended = self._is_closing = False
+        self.ended = self._is_closing = self._is_replaced = False
         # By tag; a search that is done, for whatever reason, is in neither.
         self._waiting: dict[int, _Search] = {}
         self._sent: dict[int, tuple[_Search, _Message]] = {}
+        # Tags of searches that were sent and then given up; the server is to know.
+        self._given_up: list[int] = []
         self._messages = 0
         self._tags = count(1)
         self._arrived, self._returned = asyncio.Event(), asyncio.Event()
         self._on_break = on_break
         self._call = open_stream(self._requests())
+        self._opened_at = asyncio.get_running_loop().time()
         self._reader = asyncio.create_task(self._read())
+
+    @property
+    def age_s(self) -> float:
+        """Tell for how many seconds it has been open."""
+        return asyncio.get_running_loop().time() - self._opened_at
+
+    def retire(self) -> None:
+        """End the requests once all searches were sent; the server then ends the stream."""
+        self._is_replaced = True
+        self._arrived.set()
 
     def add(self, search: _Search) -> None:
         tag = next(self._tags)
@@ -149,21 +182,33 @@ class _Session:
         search.answer.add_done_callback(partial(self._forget, tag))
         self._arrived.set()
 
-    def _forget(self, tag: int, _: object) -> None:
+    def _forget(self, tag: int, answer: asyncio.Future[Any]) -> None:
         """Let go of a search that was answered, has failed, or was given up by its caller."""
         self._waiting.pop(tag, None)
         if tag in self._sent:
             _, message = self._sent.pop(tag)
+            if answer.cancelled() and not self.ended:
+                self._given_up.append(tag)
+                self._arrived.set()
             message.searches -= 1
             if not message.searches:
                 self._messages -= 1
                 self._returned.set()
 
-    async def close(self) -> None:
-        """End the requests, upon which the server ends the stream; do not wait long for that."""
+    async def finish(self, timeout_s: float) -> None:
+        """Send and answer what has been added, and end without being taken for a break."""
+        self.retire()
+        await asyncio.wait([self._reader], timeout=timeout_s)
+        await self.close()
+
+    def _end_requests(self) -> None:
         self._is_closing = True
         self._arrived.set()
         self._returned.set()
+
+    async def close(self) -> None:
+        """End the requests, upon which the server ends the stream; do not wait long for that."""
+        self._end_requests()
         await asyncio.wait([self._reader], timeout=_CLOSE_S)
         self._reader.cancel()
         with suppress(asyncio.CancelledError):
@@ -174,15 +219,15 @@ class _Session:
         """Give gRPC the next message whenever it has taken the last one."""
         while True:
             await self._turn()
-            if self._is_closing:
+            if self._is_closing or (self._is_replaced and not self._waiting):
                 return
             message = self._pack()
-            if message.searches:
+            if message.searches or message.cancelled:
                 yield message
 
     async def _turn(self) -> None:
-        """Wait until a search waits, and until a message is answered if one is under way."""
-        while not (self._waiting or self._is_closing):
+        """Wait until there is something to say, and until a message is answered if one is under way."""
+        while not (self._waiting or self._given_up or self._is_closing or self._is_replaced):
             self._arrived.clear()
             await self._arrived.wait()
         if self._messages:
@@ -193,7 +238,8 @@ class _Session:
 
     def _pack(self) -> pb.SearchStreamRequest:
         """Take waiting searches into a message, the longest-waiting first."""
-        message, packed, size = pb.SearchStreamRequest(), _Message(), 0
+        message, packed, size = pb.SearchStreamRequest(cancelled=self._given_up), _Message(), 0
+        self._given_up.clear()
         now = asyncio.get_running_loop().time()
         for tag, search in list(self._waiting.items()):
             if size and size + search.size > _PACK_BYTES:
@@ -222,7 +268,8 @@ class _Session:
             failure = error
         finally:
             self.ended = True
-            reason = self._on_break(failure)
+            replaced = NotReady("the connection was replaced")
+            reason = replaced if self._is_replaced else self._on_break(failure)
             sent = [search for search, _ in self._sent.values()]
             for search in (*sent, *self._waiting.values()):
                 if not search.answer.done():

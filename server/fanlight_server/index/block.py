@@ -160,3 +160,11 @@ class RowLookup:
             return np.full(len(ids), -1, dtype=np.int64)
         at = np.maximum(np.searchsorted(self._sorted, ids, side="right") - 1, 0)
         return np.where(self._sorted[at] == ids, self._rows[at], -1)
+
+    def between(self, after: Any, upto: Any) -> Rows:
+        """List the rows with ids in (after, upto], None for no bound, older ones of an id too."""
+        first = 0 if after is None else np.searchsorted(self._sorted, after, side="right")
+        last = (
+            len(self._rows) if upto is None else np.searchsorted(self._sorted, upto, side="right")
+        )
+        return self._rows[int(first) : int(last)]

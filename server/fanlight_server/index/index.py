@@ -26,6 +26,7 @@ from fanlight_server.index.policy import SegmentSize, choose
 from fanlight_server.index.segment import Segment
 from fanlight_server.index.settings import IndexConfig
 from fanlight_server.index.view import Part, View
+from fanlight_server.storage.filesystem import LOCAL_FILES, FileSystem
 
 _HEAD_ROWS_MIN = 64
 # So long after the last search the next ones are not expected any more.
@@ -123,6 +124,11 @@ class Index:
     def view(self) -> View:
         """Show the state as of now; it never changes."""
         return self._view
+
+    @property
+    def segment_row_bytes(self) -> int:
+        """Tell about how many bytes a row takes in a segment file."""
+        return 5 * self._spec.dim + _LINKS_BYTES
 
     def note_search(self) -> None:
         """Remember that a search came: writes give way to them, see `wait_for_room`."""
@@ -268,15 +274,22 @@ class Index:
     def _copied_rows_max(self, view: View) -> int:
         """Tell how large a segment may be to be copied for the sake of a few rows."""
         rests = self._rests if view.seq == self._seq_at_rest else 0
-        return rests * _REST_BYTES // (5 * self._spec.dim + _LINKS_BYTES)
+        return rests * _REST_BYTES // self.segment_row_bytes
 
     def execute(
-        self, build: Build, path: Path, *, threads: int, stopped: Callable[[], bool]
+        self,
+        build: Build,
+        path: Path,
+        *,
+        threads: int,
+        stopped: Callable[[], bool],
+        files: FileSystem = LOCAL_FILES,
     ) -> Built:
         """Build a segment, write it and open it.
 
         Raises:
             BuildStopped: `stopped` said so; nothing remains.
+            OSError: the file cannot be written; nothing remains.
         """
         origin = np.flatnonzero(np.concatenate(build.kept))
         if not len(origin):
@@ -289,7 +302,7 @@ class Index:
         effort = graph.Effort(threads, stopped, self._is_urgent)
         arrays = graph.build(spec, rows.codes, base, effort)
         self._writes_wait_until = self._now() + _WAIT_FOR_WAIT * effort.waited_s
-        crc = segment_file.write(path, spec, rows, gathering.vectors, arrays)
+        crc = segment_file.write(path, spec, rows, gathering.vectors, arrays, files)
         segment = Segment(path, spec, crc, keep_vectors=self._config.vectors == "ram")
         _ = segment.lookup  # made here rather than under the lock
         return Built(build, segment, origin)

@@ -23,6 +23,7 @@ from fanlight_server.index import field_parts, string_ids
 from fanlight_server.index.block import Block, Columns
 from fanlight_server.index.graph import GraphArrays
 from fanlight_server.storage.files import publish
+from fanlight_server.storage.filesystem import LOCAL_FILES, FileSystem
 
 # On disk, do not change; see docs/format.md.
 MAGIC = b"FANLSEG\n"
@@ -64,6 +65,7 @@ def write(
     rows: Columns,
     vectors: Callable[[], Iterable[Floats]],
     graph: GraphArrays,
+    files: FileSystem = LOCAL_FILES,
 ) -> int:
     """Write a segment file durably; it appears whole or not at all.
 
@@ -73,6 +75,7 @@ def write(
         rows: its rows.
         vectors: gives their vectors in pieces; called twice.
         graph: the graph over them.
+        files: the file system.
 
     Returns:
         The CRC-32 of its header. The header holds those of all parts, so it stands for the
@@ -88,7 +91,7 @@ def write(
     text, offsets = _laid_out(header, table)
     crc = crc32(text)
     head = _PREFIX.pack(MAGIC, VERSION, len(text), crc) + text
-    publish(path, _chunks(head, parts, offsets))
+    publish(path, _chunks(head, parts, offsets), files)
     return crc
 
 
@@ -198,7 +201,8 @@ def read(path: Path, spec: CollectionSpec, crc: int, *, keep_vectors: bool) -> S
             part["name"]: _checked_part(data, part, keep_vectors or part["name"] != "vectors")
             for part in header["parts"]
         }
-        place = next(part for part in header["parts"] if part["name"] == "vectors")
+        _check_room(data, header["parts"])
+        place = {part["name"]: part for part in header["parts"]}["vectors"]
         release = partial(_release, data, place["offset"], place["bytes"])
         return _from_parts(spec, header, parts, _nothing if keep_vectors else release)
     except Corruption as error:
@@ -238,6 +242,17 @@ def _checked_part(data: mmap.mmap, part: dict[str, Any], keep: bool) -> NDArray[
         # rows are read here and there: what lies beside them is not wanted
         _advise(data, mmap.MADV_RANDOM, start, size)
     return view
+
+
+def _check_room(data: mmap.mmap, parts: list[dict[str, Any]]) -> None:
+    """Make sure that there is nothing between the parts, nor after them."""
+    at = _PREFIX.size + _PREFIX.unpack(data[: _PREFIX.size])[2]
+    for part in parts:
+        if any(data[at : part["offset"]]):
+            raise Corruption(f"something lies before the part {part['name']!r}")
+        at = part["offset"] + part["bytes"]
+    if len(data) != at:
+        raise Corruption(f"the file has {len(data)} bytes, expected {at}")
 
 
 def _release(data: mmap.mmap, start: int, size: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -58,10 +59,34 @@ class Part:
         source = self.source
         lookup = source.lookup if isinstance(source, Segment) else source
         rows = lookup.rows_of(ids)
+        return np.where((rows >= 0) & self._are_live(rows), rows, -1)
+
+    def _are_live(self, rows: Rows) -> Bitmap:
+        """Tell of some rows whether they live."""
         if self.alive is None:
-            return rows
-        bits = self.alive[rows >> 3] >> (rows & 7) & 1
-        return np.where((rows >= 0) & (bits == 0), -1, rows)
+            return np.ones(len(rows), dtype=np.bool_)
+        live: Bitmap = (self.alive[rows >> 3] >> (rows & 7) & 1) != 0
+        return live
+
+    def held(self, ids: IdColumn) -> Rows:
+        """List the live rows with one of these ids; any thread may ask."""
+        if isinstance(self.source, Segment):
+            rows = self.rows_of(ids)
+            return rows[rows >= 0]
+        # the head's own lookup may already know of rows that this view does not show
+        return np.flatnonzero(np.isin(self.block.ids, ids) & self.live_rows())
+
+    def between(self, after: Any, upto: Any) -> Rows:
+        """List the live rows with ids in (after, upto], None for no bound; any thread may ask."""
+        if isinstance(self.source, Segment):
+            rows = self.source.lookup.between(after, upto)
+            return rows[self._are_live(rows)]
+        live, ids = self.live_rows(), self.block.ids
+        if after is not None:
+            live &= ids > after
+        if upto is not None:
+            live &= ids <= upto
+        return np.flatnonzero(live)
 
     def without(self, rows: Rows) -> Part:
         """Mark live rows as dead, in a copy."""
@@ -178,6 +203,22 @@ class View:
         merged = merge(counted, queries.k, self.id_type, n)
         merged.counts[late] = -1
         return Answer(merged, False)
+
+    def seqs_of(self, ids: IdColumn) -> dict[Any, int]:
+        """Tell the seqs of the live items among the ids."""
+        return self._seqs([part.held(ids) for part in self.parts])
+
+    def seqs_between(self, after: Any, upto: Any) -> dict[Any, int]:
+        """Tell the seqs of the live items with ids in (after, upto], None for no bound."""
+        return self._seqs([part.between(after, upto) for part in self.parts])
+
+    def _seqs(self, rows: list[Rows]) -> dict[Any, int]:
+        seqs: dict[Any, int] = {}
+        for part, chosen in zip(self.parts, rows, strict=True):
+            block = part.block
+            ids = block.ids[chosen].tolist()
+            seqs.update(zip(ids, block.seqs[chosen].tolist(), strict=True))
+        return seqs
 
     def without(self, ids: IdColumn) -> tuple[View, int]:
         """Mark the items with these ids as dead; also tell how many there were."""

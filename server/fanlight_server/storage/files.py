@@ -5,49 +5,44 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from fanlight.errors import FanlightError
+from fanlight_server.storage.filesystem import LOCAL_FILES, Chunk, FileSystem
 
 
 class DirectoryInUse(FanlightError):
     """Another process owns the data directory."""
 
 
-def sync_directory(path: Path) -> None:
+def sync_directory(path: Path, files: FileSystem = LOCAL_FILES) -> None:
     """Make the entries of a directory durable."""
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    files.sync_directory(path)
 
 
-def make_directory(path: Path) -> None:
+def make_directory(path: Path, files: FileSystem = LOCAL_FILES) -> None:
     """Create a directory and its parents, durably."""
     missing = [p for p in (path, *path.parents) if not p.exists()]
-    path.mkdir(parents=True, exist_ok=True)
-    for created in missing:
-        sync_directory(created.parent)
+    for absent in reversed(missing):
+        files.make_directory(absent)
+        files.sync_directory(absent.parent)
 
 
-def publish(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
+def publish(path: Path, chunks: Iterable[Chunk], files: FileSystem = LOCAL_FILES) -> None:
     """Write a file so that it is there whole or not at all, even after a loss of power.
 
     Temporary file, fsync, rename, fsync of the directory: the protocol that LevelDB uses.
     """
     temporary = path.with_name(path.name + ".tmp")
     try:
-        with temporary.open("wb") as file:
-            for chunk in chunks:
-                file.write(chunk)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
+        files.write(temporary, chunks)
+        files.rename(temporary, path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the first error is the one to tell; a start removes the file
+            files.unlink(temporary)
         raise
-    sync_directory(path.parent)
+    files.sync_directory(path.parent)
 
 
 class DirectoryLock:

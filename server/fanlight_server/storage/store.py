@@ -9,42 +9,33 @@ from __future__ import annotations
 
 import queue
 import sqlite3
-import struct
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from isal.isal_zlib import crc32
 
 from fanlight.errors import Corruption, NotReady, Overloaded
 from fanlight.ids import empty
 from fanlight.model import Floats, IdColumn, IdType, Rows
+from fanlight_server.storage import format2, header, log_check, marks
+from fanlight_server.storage.disk import Disk
+from fanlight_server.storage.export import StoreExport
+from fanlight_server.storage.marks import Expected, Pin, Tally
+from fanlight_server.storage.rows import Row, crc_of, is_sound
+from fanlight_server.storage.wal import Checkpoints
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = format2.VERSION
 # SQLite's default limit of host parameters in one statement is 32,766 since 3.32.
 _PARAMETERS_MAX = 10_000
-# A checkpoint copies the WAL into the database with two fsyncs; 32 MiB of WAL make it rare
-# enough to vanish beside the writes.
-_WAL_PAGES = 2_000
-_PAGE_BYTES = 16_384
 
-_SCHEMA = """
-CREATE TABLE items (
-  id {id_type} PRIMARY KEY,
-  seq INTEGER NOT NULL,
-  deleted INTEGER NOT NULL,
-  crc INTEGER NOT NULL,
-  vector BLOB,
-  payload BLOB
-);
-CREATE UNIQUE INDEX items_by_seq ON items (seq, deleted);
-CREATE TABLE segments (name TEXT PRIMARY KEY, seq INTEGER NOT NULL, crc INTEGER NOT NULL);
-PRAGMA user_version = {version};
+_INSERT = """
+INSERT INTO items (id, seq, deleted, crc, vector, payload) VALUES {rows}
+ON CONFLICT (id) DO NOTHING
 """
 _PUT = """
 INSERT INTO items (id, seq, deleted, crc, vector, payload) VALUES {rows}
@@ -53,10 +44,11 @@ ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, deleted = excluded.deleted,
 """
 # By rows written at once. The interpreter is given up and taken again for each statement: with one
 # for each row, a thousand rows held up searches beside them a thousand times.
-_PUTS = {n: _PUT.format(rows=", ".join(["(?, ?, ?, ?, ?, ?)"] * n)) for n in (128, 16, 1)}
+_PLACES = {n: ", ".join(["(?, ?, ?, ?, ?, ?)"] * n) for n in (128, 16, 1)}
+_INSERTS = {n: _INSERT.format(rows=places) for n, places in _PLACES.items()}
+_PUTS = {n: _PUT.format(rows=places) for n, places in _PLACES.items()}
 _COLUMNS = "id, seq, deleted, crc, vector, payload"
 
-Row = tuple[Any, int, int, int, bytes | None, bytes | None]
 WrittenRow = tuple[Any, int, int, int, memoryview | None, bytes | None]
 
 
@@ -90,6 +82,27 @@ class Log:
     ids: IdColumn
     seqs: Rows
     deleted: np.ndarray[tuple[int], np.dtype[np.bool_]]
+
+
+class _Reach:
+    """Bounds what is read into memory at once."""
+
+    def __init__(self, bytes_max: int | None, with_vectors: bool) -> None:
+        self._most = bytes_max
+        self._left = bytes_max or 0
+        self._with_vectors = with_vectors
+
+    def within(self, items: Iterable[StoredItem]) -> Iterator[StoredItem]:
+        """Pass items on, with an empty vector if it is not wanted, until they are too many bytes."""
+        for item in items:
+            kept = item if self._with_vectors else StoredItem(item.id, item.seq, b"", item.payload)
+            self._left -= len(kept.vector) + len(kept.payload)
+            if self._most is not None and self._left < 0:
+                raise Overloaded(
+                    f"the items have more than {self._most} bytes together, which is the limit "
+                    "(message_bytes); ask for fewer at once"
+                )
+            yield kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,30 +140,62 @@ class SegmentEntry:
 class Store:
     """One items.db."""
 
-    def __init__(self, path: Path, dim: int, id_type: IdType, *, create: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        dim: int,
+        id_type: IdType,
+        disk: Disk | None = None,
+        *,
+        create: bool,
+        expected: Expected = Expected(),
+    ) -> None:
         """Open the database, or create it.
 
+        Args:
+            path: of its file.
+            dim: elements of a vector.
+            id_type: type of the ids.
+            disk: what it is on; None for one that nobody else asks.
+            create: whether it may be new.
+            expected: what its catalog knows of it.
+
         Raises:
-            Corruption: it is no database of this format, or it is not there.
+            Corruption: it is no database of this format or not the one expected, rows of it are
+                gone, or it is not there.
+            Overloaded, NotReady: it is to be created or moved to this format, and the disk is
+                full or fails.
         """
         # constant after construction
+        self._disk = disk or Disk(path.parent)
         self._path = path
         self._name = f"{path.parent.name}/{path.name}"
         self._vector_bytes = 4 * dim
         self._id_type = id_type
+        self._expected = expected
         # own synchronisation
         self._idle_readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
         self._closed = threading.Event()
         if not create and not path.exists():
             raise Corruption(f"{self._name}: the file is missing")
-        with sqlite_errors(self._name):
+        with named(self._name):
+            header.check(path)
+            log_check.check(path)
+        # the move to this format writes as well
+        with self._writing() if create or expected.old else sqlite_errors(self._name):
             # used by the writer thread alone
+            self._all_new = True
             self._writer = self._connect()
             try:
                 self._prepare(create)
+                wal_bytes = self._disk.config.wal_bytes
+                self._checkpoints = Checkpoints(self._writer, path, wal_bytes)
             except BaseException:
                 self._writer.close()
                 raise
+
+    def _writing(self) -> AbstractContextManager[None]:
+        return self._disk.writing("items", self._name)
 
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(
@@ -159,17 +204,14 @@ class Store:
 
     def _prepare(self, create: bool) -> None:
         db = self._writer
-        db.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        db.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
+        format2.prepare_file(db)
         version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0 and create:
-            id_type = "TEXT" if self._id_type is IdType.STRING else "INTEGER"
-            schema = _SCHEMA.format(id_type=id_type, version=FORMAT_VERSION)
-            db.executescript("BEGIN IMMEDIATE;" + schema + "COMMIT;")
-        elif version != FORMAT_VERSION:
-            raise Corruption(f"{self._name}: format version {version}, expected {FORMAT_VERSION}")
+        with named(self._name):
+            if version == 0 and create:
+                format2.create(db, self._id_type, self._expected)
+            elif version == 1 and self._expected.old:
+                format2.migrate(db, self._expected)
+            self._tally = format2.checked(db, self._expected)
 
     @contextmanager
     def _reader(self) -> Iterator[sqlite3.Connection]:
@@ -207,49 +249,155 @@ class Store:
 
         Raises:
             Overloaded: the disk is full; nothing was changed.
-            Corruption: the database is damaged or cannot be written; nothing was changed.
+            NotReady: the disk has failed. If that was just now, the changes may be there after
+                the next start.
+            Corruption: the database is damaged; nothing was changed.
         """
-        with sqlite_errors(self._name):
+        self._disk.check_writable()
+        with self._writing():
+            self._checkpoints.run_if_due()
             self._writer.execute("BEGIN IMMEDIATE")
             try:
+                tally = self._tally
                 for change in changes:
-                    for statement, values in _statements(change):
-                        self._writer.execute(statement, values)
+                    tally = self._put(change, tally)
+                marks.write(self._writer, tally)
                 self._writer.execute("COMMIT")
+                self._tally = tally
             except BaseException:
                 if self._writer.in_transaction:
                     self._writer.execute("ROLLBACK")
                 raise
 
+    def _put(self, change: Change, tally: Tally) -> Tally:
+        """Put the rows of a change in the place of those with its ids.
+
+        The tally wants the sums of what is replaced. Asking for them cost 5 to 10 % of the rate of
+        new items, so after a change of new items alone the next one is taken to be another.
+        """
+        rows = list(_rows(change))
+        if not rows:
+            return tally
+        first, last = rows[0][1], rows[-1][1]
+        at = self._insert(rows) if self._all_new else 0
+        old = marks.sums_of(self._writer, [row[0] for row in rows[at:]], before=first)
+        for statement, values in _statements(rows[at:], _PUTS):
+            self._writer.execute(statement, values)
+        self._all_new = old[0] == 0
+        seqs, deleted = sum(row[1] for row in rows), sum(row[2] for row in rows)
+        new = (len(rows), deleted, seqs, sum(row[3] for row in rows))
+        return tally.with_change(old, new, last)
+
+    def _insert(self, rows: list[WrittenRow]) -> int:
+        """Put rows as long as their ids are new; tell how many certainly are in."""
+        at = 0
+        for statement, values in _statements(rows, _INSERTS):
+            n = len(values) // len(rows[0])
+            if self._writer.execute(statement, values).rowcount < n:
+                break
+            at += n
+        return at
+
     def last_seq(self) -> int:
         """Tell the highest seq written, 0 for none."""
+        return self._tally.last_seq
+
+    @property
+    def pin(self) -> int:
+        """Tell the least generation that the catalog of this collection can have."""
         with self._reader() as db:
-            return int(db.execute("SELECT coalesce(max(seq), 0) FROM items").fetchone()[0])
+            return marks.read(db, Pin).generation
+
+    def set_pin(self, generation: int) -> None:
+        """Remember a generation of the catalog, durably."""
+        with self._writing(), closing(self._connect()) as connection:
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA wal_autocheckpoint = 0")
+            connection.execute("BEGIN IMMEDIATE")
+            marks.write(connection, Pin(generation))
+            connection.execute("COMMIT")
 
     # --- reading ------------------------------------------------------------------------------
 
-    def get(self, ids: IdColumn) -> list[StoredItem]:
+    def get(
+        self, ids: IdColumn, bytes_max: int | None = None, *, with_vectors: bool = True
+    ) -> list[StoredItem]:
         """Read the live items among the ids, in no order.
+
+        Args:
+            ids: of the items.
+            bytes_max: of their vectors and payloads together; None for any number.
+            with_vectors: whether to keep the vectors, which are checked anyway.
 
         Raises:
             Corruption: a row fails its checksum.
+            Overloaded: their vectors and payloads have more than `bytes_max` bytes.
         """
         values = ids.tolist()
+        reach = _Reach(bytes_max, with_vectors)
         found: list[StoredItem] = []
         with self._reader() as db:
             for start in range(0, len(values), _PARAMETERS_MAX):
                 part = values[start : start + _PARAMETERS_MAX]
                 marks = ",".join("?" * len(part))
                 query = f"SELECT {_COLUMNS} FROM items WHERE id IN ({marks})"
-                found += self._live(db.execute(query, part))
+                found += reach.within(self._live(db.execute(query, part)))
         return found
 
-    def page(self, after: Any, n: int) -> list[StoredItem]:
-        """Read up to n live items with ids greater than `after` (None: from the start), by id."""
+    def seqs_of(self, ids: IdColumn) -> dict[Any, int]:
+        """Tell the seq of the last change of each id, deletions included.
+
+        Raises:
+            Corruption: a row fails its checksum.
+        """
+        values = ids.tolist()
+        seqs: dict[Any, int] = {}
+        with self._reader() as db:
+            for start in range(0, len(values), _PARAMETERS_MAX):
+                part = values[start : start + _PARAMETERS_MAX]
+                marked = ",".join("?" * len(part))
+                query = f"SELECT {_COLUMNS} FROM items WHERE id IN ({marked})"
+                seqs |= {row[0]: row[1] for row in self._sound(db.execute(query, part))}
+        return seqs
+
+    def page(
+        self, after: Any, n: int, bytes_max: int | None = None, *, with_vectors: bool = True
+    ) -> list[StoredItem]:
+        """Read up to n live items with ids greater than `after` (None: from the start), by id.
+
+        See `get` for the other arguments.
+
+        Raises:
+            Corruption, Overloaded: as for `get`.
+        """
         condition, parameters = ("", []) if after is None else ("WHERE id > ?", [after])
         query = f"SELECT {_COLUMNS} FROM items {condition} ORDER BY id"
         with self._reader() as db, closing(db.execute(query, parameters)) as rows:
-            return list(islice(self._live(rows), n))
+            return list(_Reach(bytes_max, with_vectors).within(islice(self._live(rows), n)))
+
+    def export(self, after: Any = None) -> StoreExport:
+        """Begin to read all live items as they are now; the caller closes it.
+
+        Args:
+            after: leave out the ids up to this one; None for all.
+        """
+        if self._closed.is_set():
+            raise _closing()
+        with sqlite_errors(self._name):
+            db = self._connect()
+            try:
+                db.execute("PRAGMA query_only = 1")
+                return StoreExport(db, _COLUMNS, self._exported, after)
+            except BaseException:
+                db.close()
+                raise
+
+    def _exported(self, rows: Iterable[Row]) -> Iterator[StoredItem]:
+        with sqlite_errors(self._name):
+            for item in self._live(rows):
+                if self._closed.is_set():
+                    raise _closing()
+                yield item
 
     def log_after(self, seq: int) -> Log:
         """Read the last change of each id that changed after `seq`.
@@ -271,16 +419,15 @@ class Store:
 
     def _live(self, rows: Iterable[Row]) -> Iterator[StoredItem]:
         """Check rows, and drop the deleted ones: whether a row is one is checked as well."""
-        for row in rows:
-            id_, seq, deleted, crc, vector, payload = row
-            try:
-                sound = crc == _crc(id_, seq, deleted, vector, payload)
-            except (TypeError, AttributeError, OverflowError, struct.error):
-                sound = False  # SQLite keeps a type with each value, and that can be damaged too
-            if not sound or len(vector or b"") != (0 if deleted else self._vector_bytes):
-                raise Corruption(f"{self._name}: item {id_!r} fails its checksum")
+        for id_, seq, deleted, _, vector, payload in self._sound(rows):
             if not deleted:
                 yield StoredItem(id_, seq, vector or b"", payload or b"")
+
+    def _sound(self, rows: Iterable[Row]) -> Iterator[Row]:
+        for row in rows:
+            if not is_sound(row, self._vector_bytes):
+                raise Corruption(f"{self._name}: item {row[0]!r} fails its checksum")
+            yield row
 
     # --- segments -----------------------------------------------------------------------------
 
@@ -288,12 +435,23 @@ class Store:
         """List the segment files that are part of the collection, by name."""
         query = "SELECT name, seq, crc FROM segments ORDER BY name"
         with self._reader() as db:
-            return [SegmentEntry(*row) for row in db.execute(query)]
+            db.execute("BEGIN")
+            whole = marks.read(db, marks.Listing) == marks.listing_of(db)
+            entries = [SegmentEntry(*row) for row in db.execute(query)]
+            db.execute("COMMIT")
+        if not whole:
+            raise Corruption(f"{self._name}: the list of segments fails its checksum")
+        return entries
 
     def replace_segments(self, removed: Iterable[str], added: Iterable[SegmentEntry]) -> None:
-        """Change the list of segment files, durably and at once."""
-        with sqlite_errors(self._name), closing(self._connect()) as connection:
+        """Change the list of segment files, durably and at once.
+
+        Raises:
+            Overloaded, NotReady, Corruption: as for `write`.
+        """
+        with self._writing(), closing(self._connect()) as connection:
             connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA wal_autocheckpoint = 0")
             connection.execute("BEGIN IMMEDIATE")
             connection.executemany(
                 "DELETE FROM segments WHERE name = ?", [(name,) for name in removed]
@@ -302,6 +460,7 @@ class Store:
                 "INSERT INTO segments VALUES (?, ?, ?)",
                 [(entry.name, entry.seq, entry.crc) for entry in added],
             )
+            marks.write(connection, marks.listing_of(connection))
             connection.execute("COMMIT")
 
     def close(self) -> None:
@@ -316,13 +475,13 @@ def _closing() -> NotReady:
     return NotReady("the collection is being closed", retry_after_s=0.1)
 
 
-def _statements(change: Change) -> Iterator[tuple[str, list[Any]]]:
-    """Put the rows of a change into few statements, each with its values."""
-    rows, left = _rows(change), len(change.ids)
-    for size, statement in _PUTS.items():
-        while left >= size:
-            yield statement, list(chain.from_iterable(islice(rows, size)))
-            left -= size
+def _statements(rows: list[WrittenRow], by_size: dict[int, str]) -> Iterator[tuple[str, list[Any]]]:
+    """Put rows into few statements, each with its values."""
+    at = 0
+    for size, statement in by_size.items():
+        while len(rows) - at >= size:
+            yield statement, list(chain.from_iterable(rows[at : at + size]))
+            at += size
 
 
 def _rows(change: Change) -> Iterator[WrittenRow]:
@@ -332,7 +491,7 @@ def _rows(change: Change) -> Iterator[WrittenRow]:
     payloads = change.payload_blobs or repeat(b"", n)
     for id_, seq, vector, payload in zip(change.ids.tolist(), seqs, vectors, payloads, strict=True):
         blob = payload or None
-        yield id_, seq, deleted, _crc(id_, seq, deleted, vector, blob), vector, blob
+        yield id_, seq, deleted, crc_of(id_, seq, deleted, vector, blob), vector, blob
 
 
 def _row_bytes(vectors: Floats) -> Iterator[memoryview]:
@@ -342,20 +501,13 @@ def _row_bytes(vectors: Floats) -> Iterator[memoryview]:
     return (view[start : start + size] for start in range(0, len(view), size))
 
 
-_HEAD = struct.Struct("<qB")
-_INT64_HEAD = struct.Struct("<qBq")
-
-
-def _crc(
-    id_: Any, seq: int, deleted: int, vector: bytes | memoryview | None, payload: bytes | None
-) -> int:
-    if isinstance(id_, str):
-        crc = crc32(id_.encode(), crc32(_HEAD.pack(seq, deleted)))
-    else:
-        crc = crc32(_INT64_HEAD.pack(seq, deleted, id_))
-    if vector:
-        crc = crc32(vector, crc)
-    return crc32(payload, crc) if payload else crc
+@contextmanager
+def named(name: str) -> Iterator[None]:
+    """Say of what is found damaged which file it is in."""
+    try:
+        yield
+    except Corruption as error:
+        raise Corruption(f"{name}: {error.message}") from error
 
 
 @contextmanager
