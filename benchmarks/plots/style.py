@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -99,20 +100,22 @@ def save(figure: Figure, path: Path) -> Path:
     # Where lines end is known once the layout is.
     figure.draw_without_rendering()
     for panel in figure.axes:
-        _name_lines(panel)
+        _name_lines(figure, panel)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, bbox_inches="tight", facecolor="white")
     return path
 
 
-def _name_lines(panel: Axes) -> None:
+def _name_lines(figure: Figure, panel: Axes) -> None:
     named = [drawn for drawn in panel.get_lines() if not str(drawn.get_label()).startswith("_")]
     points = 72 / _DPI
-    ends = [panel.transData.transform(drawn.get_xydata()[-1]) * points for drawn in named]
-    for drawn, end, y in zip(named, ends, _apart(ends), strict=True):
-        place = offset_copy(panel.transData, panel.figure, 7, y - end[1], units="points")
+    lasts = [np.asarray(drawn.get_xydata(), float)[-1] for drawn in named]
+    ends = [panel.transData.transform(last) * points for last in lasts]
+    for drawn, last, end, y in zip(named, lasts, ends, _apart(ends), strict=True):
+        place = offset_copy(panel.transData, figure, 7, y - end[1], units="points")
         panel.text(
-            *drawn.get_xydata()[-1],
+            last[0],
+            last[1],
             str(drawn.get_label()),
             transform=place,
             color=drawn.get_color(),

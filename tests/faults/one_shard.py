@@ -72,7 +72,9 @@ class OneShard:
         with grpc.insecure_channel(self.address) as channel:
             stub = health_pb2_grpc.HealthStub(channel)
             request = health_pb2.HealthCheckRequest(service=service)
-            answer = stub.Check(request, timeout=_START_S, wait_for_ready=True)
+            answer = stub.Check(  # pyright: ignore[reportAttributeAccessIssue]
+                request, timeout=_START_S, wait_for_ready=True
+            )
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
     @property

@@ -36,6 +36,7 @@ from fanlight.errors import FanlightError, NotFound
 from fanlight.limits import Limits
 from fanlight.model import Metric, SearchRequest, parse_payload
 from fanlight.placement import ShardIdentity
+from fanlight.topk import TopK
 from fanlight_server.catalog import Catalog
 from fanlight_server.collection import Collection
 from fanlight_server.index.settings import IndexConfig, SearchConfig
@@ -264,7 +265,7 @@ def _check_search(collection: Collection, items: Items) -> None:
     k = len(items) + 1
     hits = collection.search(SearchRequest(collection.spec.name, _QUERIES, k, exact=True))
     best = oracle.best(Metric.COSINE, _QUERIES, ids, vectors, k)
-    oracle.assert_equal(fanlight.topk.TopK(hits.ids, hits.scores, hits.counts), best)
+    oracle.assert_equal(TopK(hits.ids, hits.scores, hits.counts), best)
 
 
 @contextmanager

@@ -27,6 +27,7 @@ HARMLESS = {
     "Search.exact": "a yes or no",
     "Search.with_vectors": "a yes or no",
     "Search.with_payloads": "a yes or no",
+    "SearchStream.cancelled": "a tag that is unknown was answered meanwhile",
     "SearchStream.searches": "the message around the fields below it",
     "SearchStream.searches.search": "every request of Search is sent over the stream as well",
     "SearchStream.searches.tag": "`attack_stream` sends one tag twice",

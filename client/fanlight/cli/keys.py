@@ -81,7 +81,12 @@ def create(name: str, role: str, collections: str, expires: str | None, file: Pa
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @_file
 def list_keys(as_json: bool, file: Path) -> None:
-    """Show who holds keys, and what for; never the keys."""
+    """Show who holds keys, and what for; never the keys.
+
+    \b
+    Example:
+      fanlight keys list --json
+    """
     records = read_keys(str(file))
     if as_json:
         show_json([_as_json(record) for record in records])
@@ -96,7 +101,12 @@ def list_keys(as_json: bool, file: Path) -> None:
 @click.argument("name")
 @_file
 def revoke(name: str, file: Path) -> None:
-    """Remove a key. Servers refuse it within seconds, and end the streams that it opened."""
+    """Remove a key. Servers refuse it within seconds, and end the streams that it opened.
+
+    \b
+    Example:
+      fanlight keys revoke recommender
+    """
 
     def remove(held: tuple[KeyRecord, ...]) -> tuple[KeyRecord, ...]:
         kept = tuple(record for record in held if record.name != name)

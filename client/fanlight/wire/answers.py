@@ -21,6 +21,7 @@ from fanlight.limits import Limits
 from fanlight.model import Hits, SearchRequest
 from fanlight.stacking import size_of
 from fanlight.v1 import search_pb2 as pb
+from fanlight.validation import check_search_parameters
 from fanlight.wire import codec
 from fanlight.wire.authorizer import check_collection
 from fanlight.wire.guard import answer_too_large, for_caller
@@ -54,10 +55,12 @@ class AnswerRoom:
         """Reserve room for the answer of a search; tells how much, for `give_back`.
 
         Raises:
+            InvalidRequest: a parameter is out of range, which no other room would mend.
             Overloaded: there is none.
         """
         size = answer_bytes(request, size_of(request), self.limits)
         if size:
+            check_search_parameters(request, self.limits)
             self._room.take(size)
         return size
 

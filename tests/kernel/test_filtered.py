@@ -1,0 +1,93 @@
+"""Filtered searches where the allowed rows are not where the query is, against brute force."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from tests.kernel.pieces import METRICS, MetricName, best, bits_of, recall, rows_of
+
+import fanlight_kernel as kernel
+from fanlight.model import Floats
+
+# So many rows that half of them are not scanned instead: see scan_is_cheap in search_plan.cpp.
+ROWS, DIM, CLUSTERS, QUERIES = 30_000, 16, 30, 20
+
+
+@dataclass(frozen=True, slots=True)
+class Clusters:
+    """Vectors around centres, a graph over them, and queries of the same kind.
+
+    Attributes:
+        cluster: (rows,) int, the centre that each row lies around; rows come in turns.
+        queries: around the first centre.
+    """
+
+    vectors: Floats
+    cluster: NDArray[np.int64]
+    queries: Floats
+    rows: kernel.Rows
+    graph: kernel.Graph
+
+
+@cache
+def clusters_of(metric: MetricName) -> Clusters:
+    """Build a graph; the same for all tests of a metric."""
+    rng = np.random.default_rng(20)
+    centres = rng.standard_normal((CLUSTERS, DIM))
+    cluster = np.arange(ROWS) % CLUSTERS
+    vectors = (centres[cluster] + 0.4 * rng.standard_normal((ROWS, DIM))).astype(np.float32)
+    queries = (centres[0] + 0.4 * rng.standard_normal((QUERIES, DIM))).astype(np.float32)
+    codes = kernel.encode(metric, vectors, kernel.lengths(vectors))
+    builder = kernel.Builder(metric, codes, dim=DIM, m=16, ef_construction=60)
+    builder.add(ROWS, threads=2)
+    rows = rows_of(metric, vectors)
+    return Clusters(vectors, cluster, queries, rows, kernel.Graph(rows, *builder.finish()))
+
+
+def allowed_of(case: Clusters, kind: str, share: float) -> NDArray[np.bool_]:
+    """Allow a share of the rows, or as many whole clusters as it takes."""
+    if kind == "anywhere":
+        return np.random.default_rng(21).random(ROWS) < share
+    (found,) = case.rows.scan(case.queries[:1], ROWS).rows
+    if kind == "clusters":
+        # Those farthest from the queries, as far as their first rows tell.
+        first = list(dict.fromkeys(case.cluster[found].tolist()))[::-1]
+        return np.isin(case.cluster, first[: max(1, round(share * CLUSTERS))])
+    order = found if kind == "near" else found[::-1]
+    return np.isin(np.arange(ROWS), order[: round(share * ROWS)])
+
+
+@pytest.mark.parametrize("walk", ["codes", "vectors"])
+@pytest.mark.parametrize("kind", ["anywhere", "near", "far", "clusters"])
+@pytest.mark.parametrize("metric", METRICS)
+def test_recall_holds_wherever_the_allowed_rows_are(
+    metric: MetricName, kind: str, walk: Literal["codes", "vectors"]
+) -> None:
+    """At any share a search finds 0.95 of the true hits and none that is not allowed."""
+    case = clusters_of(metric)
+    for share in (0.9, 0.5, 0.1, 0.01, 0.001):
+        allowed = allowed_of(case, kind, share)
+        for k, ef in ((1, 64), (10, 64), (100, 100)):
+            got = case.graph.search(case.queries, k, ef, bits_of(allowed), walk=walk)
+            true = best(metric, case.queries, case.vectors, k, allowed=allowed)
+            np.testing.assert_array_equal(got.counts, true.counts)
+            assert allowed[got.rows[got.rows >= 0]].all()
+            np.testing.assert_array_equal(got.scores, case.rows.score(case.queries, got.rows))
+            assert recall(got, true) >= 0.95, (share, k)
+
+
+def test_a_far_search_answers_alike_alone_in_a_batch_and_on_threads() -> None:
+    """What a walk starts from depends on the allowed rows alone."""
+    case = clusters_of("cosine")
+    bits = bits_of(allowed_of(case, "far", 0.5))
+    together = case.graph.search(case.queries, 10, 64, bits)
+    threads = case.graph.search(case.queries, 10, 64, bits, threads=4)
+    np.testing.assert_array_equal(threads.rows, together.rows)
+    for row, query in enumerate(case.queries):
+        alone = case.graph.search(query[None], 10, 64, bits)
+        np.testing.assert_array_equal(alone.rows[0], together.rows[row])
