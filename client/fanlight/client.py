@@ -30,9 +30,10 @@ from fanlight.operations import Operations, search_parameters
 from fanlight.queries import Query, Slate
 from fanlight.questions import Questions
 from fanlight.transport import Addresses, Transport
+from fanlight.updates import ClientUpdates
 
 
-class Client(ClientRestores):
+class Client(ClientUpdates, ClientRestores):
     """A connection to a Fanlight cluster; a context manager.
 
     It connects when it is first used. It may be shared by threads, and used on both sides of a

@@ -40,7 +40,6 @@ class Searching:
     def __init__(
         self,
         index: Index,
-        spec: CollectionSpec,
         limits: Limits,
         config: SearchConfig,
         now: Callable[[], float],
@@ -51,7 +50,6 @@ class Searching:
 
         Args:
             index: of the collection.
-            spec: of the collection.
             limits: of what plans ask for.
             config: how searches run.
             now: a clock in seconds.
@@ -59,7 +57,6 @@ class Searching:
             read: gives items, with vectors or not, with payloads or not.
         """
         self._index = index
-        self._spec = spec
         self._limits = limits
         self._config = config
         self._now = now
@@ -103,7 +100,7 @@ class Searching:
             case Fetch(ids, vectors, payloads):
                 return Fetched(self._read(ids, vectors, payloads))
             case Describe():
-                return self._spec
+                return self._index.spec
             case Stand(request, id_):
                 return self._standing(request, id_, None)
 
@@ -113,13 +110,13 @@ class Searching:
         view = self._index.view
         excluded = None if request.exclude is None else self._excluded(request.exclude)
         coverage = Coverage(1, 1, view.live, view.live)
-        errors = bad_vector_rows("vectors", request.vectors, self._spec.metric)
+        errors = bad_vector_rows("vectors", request.vectors, self._index.spec.metric)
         if not errors:
             top, whole = view.search(self._queries(request, request.vectors, excluded, ends))
         else:
             good = all_but(list(errors), len(request.vectors))
             top, whole = view.search(self._queries(request, request.vectors[good], excluded, ends))
-            top = spread(top, good, len(request.vectors), self._spec.id_type)
+            top = spread(top, good, len(request.vectors), self._index.spec.id_type)
         if not whole:
             top, late = without_late(top)
             errors |= late
