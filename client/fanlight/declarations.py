@@ -37,7 +37,7 @@ class Declaration:
 
         Args:
             add: fields to declare, with their types. One that is there stays as it is.
-            drop: fields to drop. One that is not declared is no error.
+            drop: fields to drop. One that is not declared is no error, if it could be.
             limits: how many there may be.
 
         Raises:
@@ -54,6 +54,7 @@ class Declaration:
                 expected = f"{declared}, as it is declared, or that it is dropped as well"
                 raise InvalidRequest.of_field(f"add_fields.{name}", expected, type_)
         check_filterable(fields, limits, "add_fields")
+        check_filterable(dict.fromkeys(dropped, FieldType.KEYWORD), limits, "drop_fields")
         return self.replaced(fields)
 
     def replaced(self, filterable: Mapping[str, FieldType]) -> Declaration:

@@ -72,7 +72,26 @@ class AsyncClientUpdates:
         drop_fields: Sequence[str] = (),
         timeout: float | None = None,
     ) -> CollectionInfo:
-        """Declare more filterable fields, or drop declared ones; see `Client.update_collection`."""
+        """Declare more filterable fields, or drop declared ones; see docs/filters.md.
+
+        When it returns, the change is on the disks of all shards. A new field is built in the
+        background, and a filter on it is refused (`NotReady`) until `building_fields` of the
+        collection does not list it any more. A dropped field is refused at once. Repeating
+        a change that is made changes nothing.
+
+        Args:
+            name: of the collection.
+            add_fields: fields to declare, each with its type, as in `create_collection`.
+            drop_fields: fields to drop, before others are added: one that is in both gets
+                another type.
+            timeout: seconds; None for the client's own, or 30.
+
+        Raises:
+            NotFound: there is none of that name.
+            InvalidRequest: a field is declared with another type, or cannot be.
+            NotReady: a shard is missing; the error names it. If others have the change by then,
+                that one gets it when it returns.
+        """
         operation = self._operations.update_collection(
             name, add_fields=add_fields, drop_fields=drop_fields, timeout=timeout
         )

@@ -75,10 +75,10 @@ def check_name(name: str) -> None:
         raise InvalidRequest.of_field("name", expected, repr(name[:140]))
 
 
-def check_version(version: int | None) -> None:
+def check_version(version: int | None, field: str = "version", least: int = 1) -> None:
     """Refuse what is no version of a collection; None is given by whoever is no router."""
     if version is not None:
-        check_range("version", version, 1, _VERSION_MAX)
+        check_range(field, version, least, _VERSION_MAX)
 
 
 def check_same(wanted: CollectionSpec, existing: CollectionSpec) -> None:

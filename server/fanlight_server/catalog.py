@@ -264,6 +264,8 @@ class Catalog:
             Overloaded, NotReady: as for `update`.
         """
         check_filterable(declaration.filterable, self._limits, "declaration.filterable")
+        check_version(declaration.version, "declaration.version")
+        check_version(declaration.fields_version, "declaration.fields_version", least=0)
         with self._lock:
             present = self.get(name, "name").declaration
             declaration.check_follows(present, name)

@@ -13,7 +13,6 @@ from fanlight.explaining import explain, explained
 from fanlight.ids import ascending
 from fanlight.limits import Limits
 from fanlight.model import (
-    CollectionSpec,
     Coverage,
     Explanation,
     Floats,
@@ -22,7 +21,17 @@ from fanlight.model import (
     Items,
     SearchRequest,
 )
-from fanlight.plans import Describe, Fetch, Fetched, Nearest, Stand, Standing, Step, perform
+from fanlight.plans import (
+    Describe,
+    Described,
+    Fetch,
+    Fetched,
+    Nearest,
+    Stand,
+    Standing,
+    Step,
+    perform,
+)
 from fanlight.queries import Exclusions
 from fanlight.topk import cut
 from fanlight.validation import bad_vector_rows, check_score
@@ -91,16 +100,16 @@ class Searching:
         outcomes = exclusion_outcomes(exclude, self._members, id_)
         return replace(standing, outcomes=(*standing.outcomes, *outcomes))
 
-    def _perform(
-        self, step: Step, ends: float | None
-    ) -> Hits | Fetched | CollectionSpec | Standing:
+    def _perform(self, step: Step, ends: float | None) -> Hits | Fetched | Described | Standing:
         match step:
             case Nearest(request):
                 return self.nearest(request, ends)
             case Fetch(ids, vectors, payloads):
                 return Fetched(self._read(ids, vectors, payloads))
             case Describe():
-                return self._index.spec
+                view = self._index.view
+                spec = replace(self._index.spec, filterable=view.filterable)
+                return Described(spec, view.building)
             case Stand(request, id_):
                 return self._standing(request, id_, None)
 
