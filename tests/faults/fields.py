@@ -176,6 +176,9 @@ class Trial:
             changing.result(SERVING_S)
             self._compare_declarations(wanted)
             self._await_built(wanted)
+            if wanted:  # under writes, with columns that were just built
+                answered = self.tally.right + self.tally.wrong
+                _await(lambda: self.tally.right + self.tally.wrong > answered + 3 * len(FILTERS))
             stopped.set()
             for future in beside:
                 future.result(SERVING_S)
