@@ -68,6 +68,8 @@ class SegmentKeeper:
         self._wanted = 0
         # used by the builder: bytes free when a segment did not fit after all
         self._too_little = -1
+        # whether it was said that new fields wait for room
+        self._fields_wait = False
 
     # --- any thread ---------------------------------------------------------------------------
 
@@ -284,8 +286,18 @@ class SegmentKeeper:
         Where that does not fit the disk, something else may.
         """
         build = self._index.plan_fields()
-        if build is not None and self._disk.room() >= self._needed(build):
+        if build is None:
+            return self._index.plan()
+        if self._disk.room() >= self._needed(build):
+            self._fields_wait = False
             return build
+        if not self._fields_wait:
+            self._fields_wait = True
+            _log.warning(
+                "fields of collection %s wait for room: a segment of %d bytes is to be written",
+                self._spec.name,
+                self._needed(build),
+            )
         return self._index.plan()
 
     def _needed(self, build: Build) -> int:
