@@ -99,8 +99,6 @@ class Collection:
         self._now = now
         # set to False once, by the catalog
         self.restoring = restoring
-        # changed with the fields of the index, by `declare` alone
-        self._fields_version = fields_version
         segments = path / "segments"
         disk = disk or Disk(path)
         with disk.writing("directory", spec.name):
@@ -109,7 +107,7 @@ class Collection:
         self._store = Store(
             path / "items.db", spec.dim, spec.id_type, disk, create=create, expected=expected
         )
-        self._index = Index(spec, index_config, now)
+        self._index = Index(spec, index_config, now, fields_version)
         self.keeper = SegmentKeeper(self._index, self._store, segments, spec, index_config, disk)
         try:
             self.keeper.recover()
@@ -133,7 +131,8 @@ class Collection:
     @property
     def declaration(self) -> Declaration:
         """Tell which fields are filterable."""
-        return Declaration(self.spec.filterable, self.version, self._fields_version)
+        view = self._index.view
+        return Declaration(view.filterable, self.version, view.fields_version)
 
     def declare(self, declaration: Declaration) -> None:
         """Change the filterable fields; new ones are built in the background.
@@ -141,9 +140,7 @@ class Collection:
         The catalog has recorded it, and calls this for one change at a time.
         """
         with self._index.changing:
-            if declaration.filterable != self.spec.filterable:
-                self._index.declare(declaration.filterable)
-            self._fields_version = declaration.fields_version
+            self._index.declare(declaration.filterable, declaration.fields_version)
 
     # --- reading ------------------------------------------------------------------------------
 
@@ -157,7 +154,7 @@ class Collection:
             unindexed_items=view.unindexed,
             segments=len(view.segments),
             restoring=self.restoring,
-            fields_version=self._fields_version,
+            fields_version=view.fields_version,
             building_fields=tuple(sorted(view.building)),
         )
 

@@ -163,12 +163,14 @@ class View:
         id_type: type of the ids.
         seq: every change up to this one is in the view.
         filterable: the declared fields. Columns of others may be there still.
+        fields_version: of their declaration.
     """
 
     parts: tuple[Part, ...]
     id_type: IdType
     seq: int
     filterable: Mapping[str, FieldType] = field(default_factory=dict)
+    fields_version: int = 0
 
     @cached_property
     def live(self) -> int:
