@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from fanlight.model import IdColumn, Rows
 
-SLOTS = 16_384
+SLOT_BITS = 14
+SLOTS = 1 << SLOT_BITS
 
 
 def slots_of(ids: IdColumn) -> Rows:
@@ -32,7 +33,7 @@ def slots_of(ids: IdColumn) -> Rows:
         keys = np.fromiter(crcs, dtype=np.uint64, count=len(ids))
     else:
         keys = ids.astype(np.int64).view(np.uint64)
-    return (_mix(keys) % np.uint64(SLOTS)).astype(np.int64)
+    return (_mix(keys) & np.uint64(SLOTS - 1)).view(np.int64)
 
 
 def _mix(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -73,4 +74,4 @@ def shards_of(ids: IdColumn, count: int) -> Rows:
     Returns:
         (n,) int64 shard indexes.
     """
-    return slots_of(ids) * count // SLOTS
+    return (slots_of(ids) * count) >> SLOT_BITS

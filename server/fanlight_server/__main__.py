@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import grpc
 from threadpoolctl import threadpool_limits
 
-from fanlight.v1 import collections_pb2, items_pb2
+from fanlight.v1 import collections_pb2, items_pb2, sets_pb2
 from fanlight.v1.cluster_pb2_grpc import add_ClusterServiceServicer_to_server
 from fanlight.v1.collections_pb2_grpc import add_CollectionServiceServicer_to_server
 from fanlight.v1.items_pb2_grpc import add_ItemServiceServicer_to_server
@@ -35,7 +35,7 @@ WORKER_THREADS = 16
 # What no longer works, at least in part, once the disk has failed.
 _WRITING = tuple(
     service.full_name
-    for module in (items_pb2, collections_pb2)
+    for module in (items_pb2, collections_pb2, sets_pb2)
     for service in module.DESCRIPTOR.services_by_name.values()
 )
 

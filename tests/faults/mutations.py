@@ -11,107 +11,21 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
-import numpy as np
 from google.protobuf.message import Message
 from tests.faults.outcome import Outcome
+from tests.faults.seeds import DIM, SEEDS
 from tests.faults.under_load import COLLECTION, crashes, loaded_cluster
 
 import fanlight
-from fanlight.declarations import Declaration
-from fanlight.filters import FieldType
-from fanlight.model import CollectionSpec, ItemBatch, SearchRequest
-from fanlight.v1 import cluster_pb2, collections_pb2, items_pb2, search_pb2
-from fanlight.wire import codec
+from fanlight.v1 import items_pb2, search_pb2
 
-DIM = 8
 _AT_ONCE = 32
 _TIMEOUT_S = 30.0
 _BAD = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.DEADLINE_EXCEEDED)
-
-
-def _search() -> search_pb2.SearchRequest:
-    vectors = np.ones((2, DIM), dtype=np.float32)
-    return codec.to_search(SearchRequest(COLLECTION, vectors, 3, ef_search=16))
-
-
-def _by_id() -> search_pb2.SearchRequest:
-    return codec.to_search(SearchRequest(COLLECTION, None, 3, ids=np.arange(2)))
-
-
-def _upsert() -> items_pb2.UpsertItemsRequest:
-    payloads = [b'{"a": 1}', b""]
-    batch = ItemBatch(np.arange(2), np.ones((2, DIM), dtype=np.float32), payloads)
-    return codec.to_upsert(COLLECTION, batch)
-
-
-def _stream() -> search_pb2.SearchStreamRequest:
-    tagged = search_pb2.TaggedSearch(tag=1, search=_search(), timeout_ms=9_000)
-    return search_pb2.SearchStreamRequest(searches=[tagged], cancelled=[7])
-
-
-# A valid request of every method; the test fails when one has none.
-SEEDS: dict[str, list[Callable[[], Message]]] = {
-    "CollectionService/CreateCollection": [
-        lambda: collections_pb2.CreateCollectionRequest(
-            spec=codec.to_spec(CollectionSpec("made", DIM)), version=3
-        )
-    ],
-    "CollectionService/GetCollection": [
-        lambda: collections_pb2.GetCollectionRequest(name=COLLECTION, min_coverage=0.5)
-    ],
-    "CollectionService/ListCollections": [
-        lambda: collections_pb2.ListCollectionsRequest(min_coverage=0.5)
-    ],
-    "CollectionService/DeleteCollection": [
-        lambda: collections_pb2.DeleteCollectionRequest(name="made", version=4)
-    ],
-    "CollectionService/UpdateCollection": [
-        lambda: codec.to_update("made", {"n": FieldType.INT}, ["m"]),
-        lambda: codec.to_declaration("made", Declaration({"n": FieldType.INT}, 3, 2)),
-    ],
-    "CollectionService/FinishRestore": [lambda: collections_pb2.FinishRestoreRequest(name="made")],
-    "ItemService/UpsertItems": [_upsert],
-    "ItemService/DeleteItems": [
-        lambda: items_pb2.DeleteItemsRequest(
-            collection=COLLECTION, ids=codec.to_ids(np.arange(900, 905))
-        )
-    ],
-    "ItemService/GetItems": [
-        lambda: items_pb2.GetItemsRequest(
-            collection=COLLECTION, ids=codec.to_ids(np.arange(5)), with_vectors=True
-        )
-    ],
-    "ItemService/ScrollItems": [
-        lambda: items_pb2.ScrollItemsRequest(collection=COLLECTION, page_size=5, page_token=b"")
-    ],
-    "ItemService/CountItems": [
-        lambda: items_pb2.CountItemsRequest(collection=COLLECTION, min_coverage=1.0)
-    ],
-    "ItemService/ExportItems": [
-        lambda: items_pb2.ExportItemsRequest(
-            collection=COLLECTION, shards=[0], after=codec.to_ids(np.arange(1)), batch_rows=3
-        )
-    ],
-    "SearchService/Search": [_search, _by_id],
-    "SearchService/SearchStream": [_stream],
-    "ClusterService/GetStatus": [cluster_pb2.GetStatusRequest],
-}
-
-
-def methods() -> set[str]:
-    """Name every method of the contract."""
-    modules = (cluster_pb2, collections_pb2, items_pb2, search_pb2)
-    return {
-        f"{service.name}/{method.name}"
-        for module in modules
-        for service in module.DESCRIPTOR.services_by_name.values()
-        for method in service.methods
-    }
 
 
 def mutated(blob: bytes, dice: random.Random) -> bytes:

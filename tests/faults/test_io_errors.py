@@ -72,6 +72,7 @@ def test_a_shard_whose_disk_failed_says_so(tmp_path: Path, kind: int) -> None:
             "fanlight.v1.ClusterService": True,
             "fanlight.v1.ItemService": False,
             "fanlight.v1.CollectionService": False,
+            "fanlight.v1.SetService": False,
         }
         assert shard.stop() == 0
         assert shard.log.read_text().count("the disk failed at writing the items") == 1

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.faults import mutations
+from tests.faults import mutations, seeds
 
 
 def test_every_method_has_a_request_to_mutate() -> None:
     """A method that is added to the contract is mutated too."""
-    assert set(mutations.SEEDS) == mutations.methods()
+    assert set(seeds.SEEDS) == seeds.methods()
 
 
 def test_malformed_requests_are_told_what_is_wrong() -> None:

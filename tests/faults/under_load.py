@@ -40,7 +40,9 @@ def loaded_cluster(
         config = LocalConfig(cluster=shape, server=server, router=programs.get("router", {}))
         with LocalCluster(config) as cluster:
             with fanlight.Client(cluster.address, timeout=120) as client:
-                items = client.create_collection(COLLECTION, dim=dim)
+                items = client.create_collection(
+                    COLLECTION, dim=dim, filterable={"genre": "keyword"}
+                )
                 for start in range(0, rows, 10_000):
                     part = slice(start, start + 10_000)
                     items.upsert(np.arange(rows)[part], vectors[part])
