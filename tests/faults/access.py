@@ -32,7 +32,7 @@ OWN, SECRET = "shop-own", "secret"
 # What the controls create, and delete.
 _CONTROL = "shop-control"
 CALL_S = 60.0
-_TRIES = 5
+_TRIES = 50
 REFUSED = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 
 # The least role, and a request of which {} is the name of a collection.
