@@ -30,6 +30,7 @@ from fanlight.operations import Operations, search_parameters
 from fanlight.queries import Query, Slate
 from fanlight.questions import Questions
 from fanlight.transport import Addresses, Transport
+from fanlight.tuning import Tunable
 
 
 class Client(ClientRestores):
@@ -198,7 +199,7 @@ class Client(ClientRestores):
         return f"{type(self).__name__}({self._transport})"
 
 
-class Collection(Questions, CollectionExports):
+class Collection(Questions, CollectionExports, Tunable):
     """The handle of one collection; made by a client and usable as long as it is open."""
 
     def __init__(self, name: str, operations: Operations, transport: Driver) -> None:
@@ -393,7 +394,7 @@ class Collection(Questions, CollectionExports):
                 `interests`, one or a list of them; see docs/queries.md.
             k: hits wanted for each query; there may be fewer, see `Hits.counts`.
             ef_search: candidates the graph walk keeps: more find better and take longer. None
-                for the server's default.
+                for what `tune` found, or else the server's default.
             exact: compare every item instead of walking the graph.
             score_threshold: leave out hits that score less.
             with_payloads: attach the payload of each hit.
@@ -417,7 +418,7 @@ class Collection(Questions, CollectionExports):
         parameters = search_parameters(
             self.name,
             k=k,
-            ef_search=ef_search,
+            ef_search=self._ef_search if ef_search is None else ef_search,
             exact=exact,
             score_threshold=score_threshold,
             with_payloads=with_payloads,
@@ -465,7 +466,7 @@ class Collection(Questions, CollectionExports):
         parameters = search_parameters(
             self.name,
             k=k,
-            ef_search=ef_search,
+            ef_search=self._ef_search if ef_search is None else ef_search,
             exact=exact,
             score_threshold=score_threshold,
             with_payloads=with_payloads,

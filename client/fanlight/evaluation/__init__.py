@@ -3,11 +3,12 @@
     curve = measure_recall(collection.search, queries, k=10)
     curve.cheapest(0.99)          # the smallest ef_search that reaches it
 
-`recall` compares the index with exact answers; `users` compares answers with held-out interactions;
+`recall` compares the index with exact answers; `tuning` finds the cheapest `ef_search`; `users` compares answers with held-out interactions;
 `plots` draws (it needs matplotlib). docs/evaluation.md says how to read the figures.
 """
 
 from fanlight.evaluation.recall import DEFAULT_EFS, Curve, Point, measure_recall
+from fanlight.evaluation.tuning import Tuning
 from fanlight.evaluation.users import Figures, User, most_popular, retrieve, score_lists
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Curve",
     "Figures",
     "Point",
+    "Tuning",
     "User",
     "measure_recall",
     "most_popular",
