@@ -56,7 +56,7 @@ class TuneOperations:
         ef: int | None = next(hunted)
         while ef is not None:
             answers, seconds = yield from self._asked(asked, k, ef)
-            points.append(point_of(ef, truth.recalls(answers), len(asked) / seconds))
+            points.append(point_of(ef, truth.recalls(answers), k, len(asked) / seconds))
             try:
                 ef = hunted.send(points[-1].recall)
             except StopIteration:

@@ -1,4 +1,4 @@
-"""`Collection.tune` on real graphs, through both clients; brute force says what recall is."""
+"""What is measured on real graphs: tuning, and recall by filter; brute force says what recall is."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import fanlight
 from fanlight.cli.local_cluster import LocalCluster
 from fanlight.cli.local_config import ClusterShape, LocalConfig
 from fanlight.errors import InvalidRequest, NotFound
+from fanlight.evaluation import filters_by, measure_shares
+from fanlight.filters import FieldType
 
 pytestmark = pytest.mark.slow
 
@@ -21,6 +23,9 @@ RNG = np.random.default_rng(31)
 VECTORS = RNG.standard_normal((ROWS, DIM), dtype=np.float32)
 QUERIES = RNG.standard_normal((200, DIM), dtype=np.float32)
 IDS = np.arange(ROWS) * 3
+UNITS = VECTORS / np.linalg.norm(VECTORS, axis=1, keepdims=True)
+FIELDS = {"price": "float", "name": "keyword"}
+PRICES = np.round(RNG.exponential(20, ROWS), 2)
 
 
 @pytest.fixture(scope="module")
@@ -39,17 +44,19 @@ def rough(
     """Give a collection whose graphs have so few links that a short walk misses much."""
     with clients(request.param) as connect:
         client = connect(cluster.address)
-        collection = client.create_collection("rough", dim=DIM, m=3, ef_construction=12)
+        collection = client.create_collection(
+            "rough", dim=DIM, m=3, ef_construction=12, filterable=FIELDS
+        )
         if not collection.count():
-            collection.upsert(IDS, VECTORS)
+            payloads = [{"price": price} for price in PRICES.tolist()]
+            collection.upsert(IDS, VECTORS, payloads)
         wait_until(lambda: collection.info().unindexed_items == 0, 60)
         yield collection
 
 
 def recall(hits: fanlight.Hits, queries: Any, *, itself: bool) -> float:
     """Compare hits with all scores; a query that is an item is not found by itself."""
-    units = VECTORS / np.linalg.norm(VECTORS, axis=1, keepdims=True)
-    order = np.argsort(-(queries @ units.T), axis=1)[:, int(itself) : K + int(itself)]
+    order = np.argsort(-(queries @ UNITS.T), axis=1)[:, int(itself) : K + int(itself)]
     best = IDS[order]
     return float(
         np.mean([len(np.intersect1d(a, b)) / K for a, b in zip(hits.ids, best, strict=True)])
@@ -126,3 +133,33 @@ def test_nothing_to_tune(rough: Any, cluster: LocalCluster) -> None:
         empty = client.create_collection("empty", dim=DIM)
         with pytest.raises(InvalidRequest, match="queries: expected some, or a collection with"):
             empty.tune()
+
+
+def test_recall_by_the_share_that_filters_leave(rough: Any) -> None:
+    """Filters leave the shares that were wanted; recall is that of brute force among the rest."""
+    wanted = {1.0: ROWS, 0.5: 2_000, 0.1: 400, 0.005: 20}
+    filters = filters_by("price", rough.info().spec.filterable, tuple(wanted), rough.count)
+    filters |= {"none": {"price": {"gt": float(PRICES.max())}}}
+    measured = measure_shares(rough.search, rough.count, QUERIES, filters, k=K, efs=(K, 200))
+    assert measured[0].label == "all items"
+    assert len(measured) == len(wanted)
+    for share, items in zip(measured, wanted.values(), strict=True):
+        filter = filters[share.label]
+        allowed = (filter["price"]["gte"] if filter else 0) <= PRICES
+        # prices are not all different, so a few more may be left
+        assert items <= share.items == allowed.sum() <= items + 5
+        assert share.share == share.items / ROWS
+        scores = np.where(allowed, QUERIES @ UNITS.T, -np.inf)
+        best = IDS[np.argsort(-scores, axis=1)[:, :K]]
+        for point in share.curve.points:
+            hits = rough.search(QUERIES, k=K, ef_search=point.ef_search, filter=filter)
+            found = [len(np.intersect1d(a, b)) / K for a, b in zip(hits.ids, best, strict=True)]
+            assert np.mean(found) == pytest.approx(point.recall, abs=1e-9)
+    assert measured[0].curve.points[0].recall < 0.95
+
+
+def test_a_field_without_order_is_refused(rough: Any) -> None:
+    with pytest.raises(InvalidRequest, match=r"by: expected a filterable number or time \(price\)"):
+        filters_by(
+            "name", {"price": FieldType.FLOAT, "name": FieldType.KEYWORD}, (0.5,), rough.count
+        )

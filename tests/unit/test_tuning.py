@@ -55,22 +55,33 @@ def test_intervals_cover() -> None:
     held = 0
     for _ in range(2_000):
         chances = rng.beta(19, 1, 300)
-        low, high = interval(rng.binomial(10, chances) / 10)
+        low, high = interval(rng.binomial(10, chances) / 10, 10)
         held += low <= 0.95 <= high
     assert 0.93 <= held / 2_000 <= 0.97
 
 
-@pytest.mark.parametrize("share", [0.0, 1.0])
-def test_equal_shares_are_no_certainty(share: float) -> None:
-    """When all queries found all, or nothing, the interval is as wide as that many trials say."""
-    low, high = interval(np.full(100, share))
-    assert high - low == pytest.approx(1.96**2 / (100 + 1.96**2))
-    assert (low <= share <= high) or high == pytest.approx(share)
+def test_no_miss_is_no_certainty() -> None:
+    """When all queries found all, the interval is that of misses which come one at a time.
+
+    More queries make it narrower.
+    """
+    low, high = interval(np.ones(100), 10)
+    assert high == 1.0
+    assert low == pytest.approx(1 - 1.96**2 / (1_000 + 1.96**2), abs=5e-4)
+    assert interval(np.ones(400), 10)[0] > low
+
+
+def test_misses_together_say_less() -> None:
+    """Ten hits missed by one query are one event, ten missed by ten are ten."""
+    together, apart = np.ones(200), np.ones(200)
+    together[0], apart[:10] = 0.0, 0.9
+    assert together.mean() == pytest.approx(apart.mean())
+    assert interval(together, 10)[0] < interval(apart, 10)[0] - 0.01
 
 
 def test_nothing_to_find_says_nothing() -> None:
     """Queries of which none can find anything have found all, and prove nothing."""
-    point = point_of(64, np.empty(0), 9.0)
+    point = point_of(64, np.empty(0), 10, 9.0)
     assert (point.recall, point.low, point.high) == (1.0, 0.0, 1.0)
 
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 import fanlight
 from fanlight.cli.session import address_option, connect, coverage_option
-from fanlight.cli.show import coverage_as_json, note_coverage, out, show_json, table
+from fanlight.cli.show import coverage_as_json, note_coverage, out, parse_filter, show_json, table
 from fanlight.errors import InvalidRequest
 from fanlight.ids import to_column
 from fanlight.model import Hits, IdColumn, IdType
@@ -64,7 +64,7 @@ def search(
     """
     if sum(given is not None for given in (vector, item_id, file)) != 1:
         raise click.UsageError("Give exactly one of --vector, --id and --file.")
-    parameters["filter"] = None if conditions is None else _parse_filter(conditions)
+    parameters["filter"] = None if conditions is None else parse_filter(conditions)
     with connect() as client:
         collection = client.collection(name)
         if item_id is not None:
@@ -101,16 +101,6 @@ def _parse_vector(text: str | None) -> list[float]:
     if not numbers:
         raise InvalidRequest.of_field("vector", "a JSON array of numbers", repr(text))
     return list(values)
-
-
-def _parse_filter(text: str) -> dict[str, Any]:
-    try:
-        conditions = json.loads(text)
-    except ValueError:
-        conditions = None
-    if not isinstance(conditions, dict):
-        raise InvalidRequest.of_field("filter", "a JSON object of conditions", repr(text))
-    return conditions
 
 
 def _row_of(file: Path, row: int) -> np.typing.NDArray[Any]:

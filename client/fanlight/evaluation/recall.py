@@ -19,6 +19,9 @@ BATCH = 256
 # Two scores that differ by less, of 1 or of their size, are one: the graph and the scan add up in
 # another order.
 _EQUAL_SCORES = 1e-6
+# Queries are timed up to three times, if that takes less than a second; the fastest counts.
+_ROUNDS = 3
+_ENOUGH_S = 1.0
 # Standard deviations either way that hold 95 % of a normal distribution.
 _Z = 1.96
 
@@ -103,27 +106,29 @@ class Truth:
         return good[judged] / self.counts[judged]
 
 
-def point_of(ef_search: int, recalls: NDArray[np.float64], queries_per_s: float) -> Point:
+def point_of(ef_search: int, recalls: NDArray[np.float64], k: int, queries_per_s: float) -> Point:
     """Sum up the recalls of all queries at one `ef_search`.
 
     Where no query has anything to find, all of it was found, and the interval says nothing.
     """
     if not len(recalls):
         return Point(ef_search, 1.0, 0.0, 1.0, queries_per_s)
-    low, high = interval(recalls)
+    low, high = interval(recalls, k)
     return Point(ef_search, float(recalls.mean()), low, high, queries_per_s)
 
 
-def interval(recalls: NDArray[np.float64]) -> tuple[float, float]:
-    """Give the 95 % confidence interval of the mean of shares.
+def interval(recalls: NDArray[np.float64], k: int) -> tuple[float, float]:
+    """Give the 95 % confidence interval of the mean of the recalls of queries.
 
-    Wilson's (1927), which stays within [0, 1] and does not shrink to nothing where all shares are
-    1. The hits of one query stand or fall together, so the sample is as large as its variance
-    says (Kish 1965): from one for each query up.
+    Wilson's (1927), which stays within [0, 1] and does not shrink to nothing where all are 1. The
+    hits of one query stand or fall together, so the sample is as large as its variance says
+    (Kish 1965): from one for each query up. What misses are like is guessed from those that were
+    seen and one more, of one hit.
     """
-    n, mean, variance = float(len(recalls)), float(recalls.mean()), float(recalls.var())
-    if variance > 0:
-        n *= max(1.0, mean * (1 - mean) / variance)
+    seen = np.append(recalls, 1 - 1 / k)
+    variance = max(float(seen.var()), np.finfo(np.float64).tiny)
+    n = len(recalls) * min(max(1.0, float(seen.mean() * (1 - seen.mean())) / variance), k)
+    mean = float(recalls.mean())
     middle = (mean + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
     half = _Z / (1 + _Z**2 / n) * (mean * (1 - mean) / n + _Z**2 / (4 * n**2)) ** 0.5
     return max(0.0, middle - half), min(1.0, middle + half)
@@ -164,16 +169,22 @@ def measure_recall(
     points = []
     for ef in tried:
         answers, seconds = _asked(search, queries, k=k, ef_search=ef, **parameters)
-        points.append(point_of(ef, truth.recalls(answers), len(queries) / seconds))
+        points.append(point_of(ef, truth.recalls(answers), k, len(queries) / seconds))
         progress()
     return Curve(k, len(queries), tuple(points), len(queries) / exact_s)
 
 
 def _asked(search: Search, queries: Any, **parameters: Any) -> tuple[list[Hits], float]:
-    """Ask all queries, and tell the seconds that it took."""
-    begun = time.perf_counter()
-    answers = [
-        search(queries[start : start + BATCH], **parameters)
-        for start in range(0, len(queries), BATCH)
-    ]
-    return answers, time.perf_counter() - begun
+    """Ask all queries, and tell the seconds that it takes."""
+    answers, fastest, spent = list[Hits](), float("inf"), 0.0
+    for _ in range(_ROUNDS):
+        begun = time.perf_counter()
+        answers = [
+            search(queries[start : start + BATCH], **parameters)
+            for start in range(0, len(queries), BATCH)
+        ]
+        taken = time.perf_counter() - begun
+        fastest, spent = min(fastest, taken), spent + taken
+        if spent >= _ENOUGH_S:
+            break
+    return answers, fastest
