@@ -32,9 +32,10 @@ from fanlight.queries import Query, Slate
 from fanlight.questions import AsyncQuestions
 from fanlight.transport import Addresses, AsyncTransport
 from fanlight.tuning import AsyncTunable
+from fanlight.updates import AsyncClientUpdates
 
 
-class AsyncClient(AsyncClientRestores):
+class AsyncClient(AsyncClientUpdates, AsyncClientRestores):
     """A connection to a Fanlight cluster; an asynchronous context manager.
 
     It connects when it is first used, and may be shared by the tasks of an event loop, or used

@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from fanlight.errors import FanlightError, InvalidRequest
+from fanlight.filter_rules import check_built
+from fanlight.filters import clauses_of
 from fanlight.hits import first, without
 from fanlight.limits import Limits
 from fanlight.model import CollectionSpec, Hits, SearchRequest
-from fanlight.plans import Describe, Fetch, Fetched, Nearest, Plan, plain
+from fanlight.plans import Describe, Described, Fetch, Fetched, Nearest, Plan, plain
 from fanlight.queries import Query
 from fanlight.query_rules import check_against_spec
 from fanlight.resolving import (
@@ -40,13 +42,14 @@ def answer(request: SearchRequest, limits: Limits) -> Plan[Hits]:
 
     Raises:
         InvalidRequest: a part of the request does not fit the collection or another part.
+        NotReady: a floor is on a field that is being built.
     """
-    resolved, spec = yield from resolved_of(request)
+    resolved, described = yield from resolved_of(request)
     lists = request.slate is not None or _has_interests(request)
-    if spec is None or not lists:
+    if described is None or not lists:
         hits = yield from _nearest(request, resolved, limits)
     else:
-        hits = yield from slates(request, resolved, spec, limits)
+        hits = yield from slates(request, resolved, described, limits)
     errors = {**hits.errors, **resolved.errors}
     return replace(hits, errors=errors, missing_ids=resolved.missing_ids)
 
@@ -55,21 +58,29 @@ def _has_interests(request: SearchRequest) -> bool:
     return any(len(query.interests) > 1 for query in request.composed or ())
 
 
-def resolved_of(request: SearchRequest) -> Plan[tuple[Resolved, CollectionSpec | None]]:
+def resolved_of(request: SearchRequest) -> Plan[tuple[Resolved, Described | None]]:
     """Turn the queries of a search into vectors.
 
     Returns:
         The vectors, and what the collection is, if that had to be known.
     """
     queries = None if request.vectors is not None else queries_of(request)
-    spec = None
+    described: Described | None = None
     lists = request.slate is not None or _has_interests(request)
     if lists or (queries is not None and needs_metric(queries)):
-        spec = yield Describe()
-        check_against_spec(request, spec)
+        described = yield Describe()
+        check_against_spec(request, described.spec)
+        _check_built(request, described.building)
     if queries is None:
-        return of_vectors(request), spec
-    return (yield from _resolved(queries, spec)), spec
+        return of_vectors(request), described
+    spec = None if described is None else described.spec
+    return (yield from _resolved(queries, spec)), described
+
+
+def _check_built(request: SearchRequest, building: frozenset[str]) -> None:
+    """Refuse floors on fields that filters cannot use yet. Caps read payloads, and always can."""
+    for floor in () if request.slate is None else request.slate.floors:
+        check_built((clause.field for clause in clauses_of(floor.filter)), building)
 
 
 def _resolved(queries: Sequence[Query], spec: CollectionSpec | None) -> Plan[Resolved]:

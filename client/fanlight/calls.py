@@ -71,6 +71,11 @@ FINISH_RESTORE = Rpc(
     collections_pb2.FinishRestoreResponse,
     timeout_s=30.0,
 )
+UPDATE_COLLECTION = Rpc(
+    "/fanlight.v1.CollectionService/UpdateCollection",
+    collections_pb2.UpdateCollectionResponse,
+    timeout_s=30.0,
+)
 DELETE_COLLECTION = Rpc(
     "/fanlight.v1.CollectionService/DeleteCollection",
     collections_pb2.DeleteCollectionResponse,

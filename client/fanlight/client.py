@@ -31,9 +31,10 @@ from fanlight.queries import Query, Slate
 from fanlight.questions import Questions
 from fanlight.transport import Addresses, Transport
 from fanlight.tuning import Tunable
+from fanlight.updates import ClientUpdates
 
 
-class Client(ClientRestores):
+class Client(ClientUpdates, ClientRestores):
     """A connection to a Fanlight cluster; a context manager.
 
     It connects when it is first used. It may be shared by threads, and used on both sides of a

@@ -1,13 +1,14 @@
 """The filterable fields of one payload: what is read of them, and what is refused.
 
 Laws: null, an absent key and an empty list are no value. A value of another type than the
-declared one is a fault of its item, never guessed at: 1.0 is no int and true is no number.
+declared one is a fault of its item, never guessed at: 1.0 is no int and true is no number. Where
+the item was there before the field was declared, such a value is no value.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, TypeAlias
 
@@ -32,15 +33,35 @@ def read_fields(payload: Mapping[str, Any], filterable: Mapping[str, FieldType])
         InvalidRequest: a value is not of its field's type; names the field.
     """
     found: dict[str, list[Value]] = {}
-    for name, type_ in filterable.items():
-        value = payload.get(name)
-        if value is None or value == []:
-            continue
-        values = _READERS[type_](value)
+    for name, values in _read(payload, filterable):
         if isinstance(values, str):
-            raise InvalidRequest.of_field(f"payloads.{name}", _EXPECTED[type_], values)
+            raise InvalidRequest.of_field(f"payloads.{name}", _EXPECTED[filterable[name]], values)
         found[name] = values
     return found
+
+
+def read_valid_fields(
+    payload: Mapping[str, Any], filterable: Mapping[str, FieldType]
+) -> tuple[FieldValues, list[str]]:
+    """Read the filterable fields of a payload that was written before they were declared.
+
+    Returns:
+        The values of those that have any, all of the declared type; and the names of those whose
+        value is of another type, which is taken for no value.
+    """
+    read = list(_read(payload, filterable))
+    found = {name: values for name, values in read if not isinstance(values, str)}
+    return found, [name for name, values in read if isinstance(values, str)]
+
+
+def _read(
+    payload: Mapping[str, Any], filterable: Mapping[str, FieldType]
+) -> Iterator[tuple[str, list[Value] | str]]:
+    """Give the values of the fields that have any, or what came instead of one."""
+    for name, type_ in filterable.items():
+        value = payload.get(name)
+        if value is not None and value != []:
+            yield name, _READERS[type_](value)
 
 
 # Each gives the values, or what came instead of one.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
 
-from fanlight.errors import InvalidRequest
+from fanlight.errors import InvalidRequest, NotReady
 from fanlight.filters import (
     AllOf,
     AnyOf,
@@ -23,6 +23,14 @@ from fanlight.filters import (
 from fanlight.limits import Limits
 
 _NAME_BYTES_MAX = 128
+# A collection of a million items takes some tens of seconds.
+_BUILT_AFTER_S = 1.0
+_HOW_TO_DECLARE = (
+    "to declare it: update_collection(name, add_fields={field: type}), "
+    "or `fanlight collections update NAME --add FIELD=TYPE`"
+)
+# Names of declared fields in an error: 64 of them may have 8,192 bytes.
+_LISTED_CHARACTERS = 300
 # Filters found good. A large one takes a megabyte.
 _REMEMBERED = 64
 _NUMBERS = frozenset({FieldType.INT, FieldType.FLOAT})
@@ -45,20 +53,27 @@ _WORDS = {
 }
 
 
-def check_filterable(filterable: Mapping[str, FieldType], limits: Limits) -> None:
+def check_filterable(
+    filterable: Mapping[str, FieldType], limits: Limits, where: str = "filterable"
+) -> None:
     """Refuse fields that are too many, or of names that cannot be.
+
+    Args:
+        filterable: the fields.
+        limits: how many there may be.
+        where: what the request calls them.
 
     Raises:
         InvalidRequest: names what is wrong.
     """
     if len(filterable) > limits.fields:
         expected = f"at most {limits.fields} fields"
-        raise InvalidRequest.of_field("filterable", expected, str(len(filterable)))
+        raise InvalidRequest.of_field(where, expected, str(len(filterable)))
     for name in filterable:
         size = len(name.encode())
         if not 1 <= size <= _NAME_BYTES_MAX:
             expected = f"names of 1 to {_NAME_BYTES_MAX} bytes of UTF-8"
-            raise InvalidRequest.of_field("filterable", expected, f"one of {size}")
+            raise InvalidRequest.of_field(where, expected, f"one of {size}")
 
 
 @lru_cache(_REMEMBERED)
@@ -114,9 +129,36 @@ def _check_clause(clause: Clause) -> None:
 def check_filterable_field(field: str, filterable: Mapping[str, FieldType]) -> None:
     """Refuse a field that is not filterable."""
     if field not in filterable:
-        declared = ", ".join(sorted(filterable)) or "this collection has none"
-        got = repr(field[:_NAME_BYTES_MAX])
-        raise InvalidRequest.of_field("field", f"a filterable field ({declared})", got)
+        raise _undeclared("field", field, filterable)
+
+
+def check_built(fields: Iterable[str], building: Collection[str]) -> None:
+    """Refuse fields that are declared, but whose values are not known of all items yet.
+
+    Raises:
+        NotReady: names the field.
+    """
+    for field in fields:
+        if field in building:
+            raise NotReady(
+                f"field {field!r} is being built; filters may use it when that is done, which "
+                "`building_fields` of the collection tells",
+                field=field,
+                retry_after_s=_BUILT_AFTER_S,
+            )
+
+
+def _undeclared(where: str, field: str, filterable: Mapping[str, FieldType]) -> InvalidRequest:
+    """Refuse a field that is not declared, and say how to declare it."""
+    declared = ", ".join(sorted(filterable)) or "this collection has none"
+    expected, got = f"a filterable field ({declared})", repr(field[:_NAME_BYTES_MAX])
+    message = f"{where}: expected {_cut(expected)}, got {got}; {_HOW_TO_DECLARE}"
+    return InvalidRequest(message, field=where, expected=expected, got=got)
+
+
+def _cut(text: str) -> str:
+    """Shorten a list of names, so that what follows is not cut off on the wire."""
+    return text if len(text) <= _LISTED_CHARACTERS else text[: _LISTED_CHARACTERS - 2] + "…)"
 
 
 def check_filter_fields(filter: Filter, filterable: Mapping[str, FieldType]) -> None:
@@ -128,9 +170,7 @@ def check_filter_fields(filter: Filter, filterable: Mapping[str, FieldType]) -> 
     for clause in clauses_of(filter):
         where, type_ = f"filter.{clause.field}", filterable.get(clause.field)
         if type_ is None:
-            declared = ", ".join(sorted(filterable)) or "this collection has none"
-            expected = f"a filterable field ({declared})"
-            raise InvalidRequest.of_field(where, expected, repr(clause.field))
+            raise _undeclared(where, clause.field, filterable)
         if isinstance(clause, Exists):
             continue
         if isinstance(clause, Range) and type_ not in _ORDERED:

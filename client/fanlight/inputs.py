@@ -247,16 +247,26 @@ def as_choice(field: str, value: str, kind: type[ChoiceT]) -> ChoiceT:
         raise InvalidRequest.of_field(field, expected, repr(value)) from None
 
 
-def as_filterable(filterable: Mapping[str, str] | None) -> dict[str, FieldType]:
+def as_filterable(
+    filterable: Mapping[str, str] | None, where: str = "filterable"
+) -> dict[str, FieldType]:
     """Take the types of filterable fields, by name; None is no fields."""
     if filterable is None:
         return {}
     if not isinstance(filterable, Mapping):
         got = f"a {type(filterable).__name__}"
-        raise InvalidRequest.of_field("filterable", "a dict of types by field", got)
+        raise InvalidRequest.of_field(where, "a dict of types by field", got)
     for name in filterable:
-        as_text("filterable", name)
-    return {name: as_choice(f"filterable.{name}", t, FieldType) for name, t in filterable.items()}
+        as_text(where, name)
+    return {name: as_choice(f"{where}.{name}", t, FieldType) for name, t in filterable.items()}
+
+
+def as_field_names(names: Sequence[str]) -> list[str]:
+    """Take the names of fields to drop."""
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        got = f"a {type(names).__name__}"
+        raise InvalidRequest.of_field("drop_fields", "a list of names", got)
+    return [as_text("drop_fields", name) for name in names]
 
 
 def check_on_error(errors: str) -> None:

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from fanlight.errors import InvalidRequest
-from fanlight.fields import FieldValues, read_fields
+from fanlight.fields import FieldValues, read_valid_fields
 from fanlight.filters import (
     AllOf,
     AnyOf,
@@ -27,11 +26,8 @@ from fanlight.filters import (
 def read_values(
     payload: Mapping[str, Any] | None, filterable: Mapping[str, FieldType]
 ) -> FieldValues:
-    """Read the filterable fields of a payload; of one that no write could have, none."""
-    try:
-        return read_fields(payload or {}, filterable)
-    except InvalidRequest:
-        return {}
+    """Read the filterable fields of a payload; a value of another type is none."""
+    return read_valid_fields(payload or {}, filterable)[0]
 
 
 def accepts(filter: Filter, values: FieldValues) -> bool:

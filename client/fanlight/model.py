@@ -84,6 +84,9 @@ class CollectionInfo:
         segments: sealed segments.
         deleted: True for the record of a deleted collection.
         restoring: True while it is filled from a snapshot: it takes writes and refuses reads.
+        fields_version: grows with every change of the filterable fields; the highest wins.
+        building_fields: filterable fields that are not built yet for all items, ascending; a
+            filter on one of them is refused for now.
     """
 
     spec: CollectionSpec
@@ -93,6 +96,8 @@ class CollectionInfo:
     segments: int = 0
     deleted: bool = False
     restoring: bool = False
+    fields_version: int = 0
+    building_fields: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ from fanlight.inputs import (
     OnError,
     Payload,
     as_choice,
+    as_field_names,
     as_filterable,
     as_ids,
     as_name,
@@ -75,6 +76,7 @@ from fanlight.wire.codec import (
     from_items,
     to_ids,
     to_spec,
+    to_update,
     to_upsert,
 )
 from fanlight.wire.export_codec import to_export_request
@@ -173,6 +175,21 @@ class Operations:
         """Let a restored collection be read."""
         request = collections_pb2.FinishRestoreRequest(name=name)
         response = yield from self.ask(calls.FINISH_RESTORE, request, timeout)
+        return from_info(response.collection)
+
+    def update_collection(
+        self,
+        name: str,
+        *,
+        add_fields: Mapping[str, str] | None,
+        drop_fields: Sequence[str],
+        timeout: float | None,
+    ) -> Operation[CollectionInfo]:
+        """Declare filterable fields, or drop declared ones."""
+        request = to_update(
+            as_name(name), as_filterable(add_fields, "add_fields"), as_field_names(drop_fields)
+        )
+        response = yield from self.ask(calls.UPDATE_COLLECTION, request, timeout)
         return from_info(response.collection)
 
     def delete_collection(self, name: str, timeout: float | None) -> Operation[None]:

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, TypeVar
 
 from fanlight.errors import FanlightError
-from fanlight.model import Floats, IdColumn, Items, Outcome, SearchRequest
+from fanlight.filters import FieldType
+from fanlight.model import CollectionSpec, Floats, IdColumn, Items, Outcome, SearchRequest
 
 T = TypeVar("T")
 
@@ -55,7 +56,26 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Describe:
-    """Tell what the collection is; gives its `CollectionSpec`."""
+    """Tell what the collection is; gives `Described`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What a collection is.
+
+    Attributes:
+        spec: its parameters.
+        building: fields of it that filters cannot use yet.
+    """
+
+    spec: CollectionSpec
+    building: frozenset[str] = frozenset()
+
+    @property
+    def built(self) -> dict[str, FieldType]:
+        """Give the fields that filters can use."""
+        fields = self.spec.filterable
+        return {name: type_ for name, type_ in fields.items() if name not in self.building}
 
 
 @dataclass(frozen=True, slots=True)

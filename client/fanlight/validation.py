@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from fanlight.errors import AlreadyExists, FanlightError, InvalidRequest, RowError
-from fanlight.fields import FieldValues, read_fields
+from fanlight.fields import FieldValues, read_fields, read_valid_fields
 from fanlight.filter_rules import check_filter, check_filter_fields, check_filterable
 from fanlight.filters import FieldType, listed
 from fanlight.ids import id_type_of
@@ -75,10 +75,10 @@ def check_name(name: str) -> None:
         raise InvalidRequest.of_field("name", expected, repr(name[:140]))
 
 
-def check_version(version: int | None) -> None:
+def check_version(version: int | None, field: str = "version", least: int = 1) -> None:
     """Refuse what is no version of a collection; None is given by whoever is no router."""
     if version is not None:
-        check_range("version", version, 1, _VERSION_MAX)
+        check_range(field, version, least, _VERSION_MAX)
 
 
 def check_same(wanted: CollectionSpec, existing: CollectionSpec) -> None:
@@ -258,22 +258,32 @@ def bad_item_rows(batch: ItemBatch, spec: CollectionSpec, limits: Limits) -> tup
 
 
 def judge_items(
-    batch: ItemBatch, spec: CollectionSpec, limits: Limits
+    batch: ItemBatch, spec: CollectionSpec, limits: Limits, *, lenient: bool = False
 ) -> tuple[tuple[RowError, ...], Sequence[FieldValues]]:
     """Find the rows that must be refused, and give what was read of the payloads on the way.
+
+    Args:
+        batch: the items.
+        spec: of their collection.
+        limits: of sizes.
+        lenient: take a value of another type than its field's for no value.
 
     Returns:
         The refused rows, ascending, one error a row; and the filterable fields, as
         `read_payloads` gives them.
     """
-    fields, faults = read_payloads(batch, spec.filterable, limits)
+    fields, faults = read_payloads(batch, spec.filterable, limits, lenient=lenient)
     faults |= bad_vector_rows("vectors", batch.vectors, spec.metric)
     faults |= bad_id_rows(batch.ids, limits)
     return tuple(RowError(row, faults[row]) for row in sorted(faults)), fields
 
 
 def read_payloads(
-    batch: ItemBatch, filterable: Mapping[str, FieldType], limits: Limits
+    batch: ItemBatch,
+    filterable: Mapping[str, FieldType],
+    limits: Limits,
+    *,
+    lenient: bool = False,
 ) -> tuple[Sequence[FieldValues], dict[int, FanlightError]]:
     """Parse the payloads of a batch.
 
@@ -289,7 +299,9 @@ def read_payloads(
             continue
         try:
             payload = _read_payload(blob, limits)
-            if filterable:
+            if filterable and lenient:
+                fields[row], _ = read_valid_fields(payload, filterable)
+            elif filterable:
                 fields[row] = read_fields(payload, filterable)
         except InvalidRequest as error:
             faults[row] = error

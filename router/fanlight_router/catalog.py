@@ -9,11 +9,14 @@ anything else.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
+from fanlight.declarations import Declaration, building_of, declaration_of
 from fanlight.errors import NotFound, NotReady, WrongShard
+from fanlight.filter_rules import check_filterable
+from fanlight.filters import FieldType
 from fanlight.limits import Limits
 from fanlight.model import CollectionInfo, CollectionSpec, Coverage
 from fanlight.validation import check_min_coverage, check_same, check_spec
@@ -36,6 +39,12 @@ class CatalogShard(Protocol):
 
     async def finish_restore(self, name: str, timeout_s: float) -> CollectionInfo:
         """Let a collection that was created as `restoring` be read."""
+        ...
+
+    async def declare_fields(
+        self, name: str, declaration: Declaration, timeout_s: float
+    ) -> CollectionInfo:
+        """Take a declaration for the fields of a collection."""
         ...
 
     async def delete_collection(self, name: str, version: int, timeout_s: float) -> None:
@@ -96,6 +105,48 @@ class ClusterCatalog:
                 lambda shard, left_s: shard.create_collection(
                     spec, version, left_s, restoring=restoring
                 ),
+                deadline,
+            )
+        return _united(infos)
+
+    async def update(
+        self, name: str, add: Mapping[str, FieldType], drop: Sequence[str], deadline: Deadline
+    ) -> CollectionInfo:
+        """Declare filterable fields on all shards, or drop some; idempotent.
+
+        Args:
+            name: of the collection.
+            add: fields to declare, with their types.
+            drop: fields to drop, before others are added.
+            deadline: for all shards.
+
+        Raises:
+            NotFound: there is no such collection.
+            InvalidRequest: see `Declaration.changed`.
+            AlreadyExists: another router changed the fields at the same moment.
+            NotReady: a shard is missing; the error names it and says what becomes of the change.
+            WrongShard: a shard is not the one of the shard map.
+        """
+        return await self._declare(name, lambda now: now.changed(add, drop, self._limits), deadline)
+
+    async def declare(
+        self, name: str, filterable: Mapping[str, FieldType], deadline: Deadline
+    ) -> CollectionInfo:
+        """Take the fields that a router over this one declares; raises as `update` does."""
+        check_filterable(filterable, self._limits, "declaration.filterable")
+        return await self._declare(name, lambda now: now.replaced(filterable), deadline)
+
+    async def _declare(
+        self, name: str, change: Callable[[Declaration], Declaration], deadline: Deadline
+    ) -> CollectionInfo:
+        async with self._changing:
+            best = await self._newest(name, "updating")
+            if best is None or best.deleted:
+                raise NotFound(f"name: there is no collection {name!r}", field="name")
+            declaration = change(declaration_of(best))
+            infos = await self._change(
+                "update",
+                lambda shard, left_s: shard.declare_fields(name, declaration, left_s),
                 deadline,
             )
         return _united(infos)
@@ -223,7 +274,7 @@ class ClusterCatalog:
 
 def _united(parts: Sequence[CollectionInfo]) -> CollectionInfo:
     """Add up the parts of a collection; those of older versions are about to be replaced."""
-    newest = max(parts, key=lambda info: info.version)
+    newest = max(parts, key=lambda info: (info.version, info.fields_version))
     same = [info for info in parts if info.version == newest.version]
     return replace(
         newest,
@@ -231,4 +282,5 @@ def _united(parts: Sequence[CollectionInfo]) -> CollectionInfo:
         unindexed_items=sum(info.unindexed_items for info in same),
         segments=sum(info.segments for info in same),
         restoring=any(info.restoring for info in same),
+        building_fields=tuple(sorted(building_of(newest.spec.filterable, same))),
     )

@@ -25,7 +25,6 @@ from fanlight.ids import empty, id_type_of, last_occurrences
 from fanlight.limits import Limits
 from fanlight.model import (
     NO_SCORE,
-    CollectionSpec,
     Coverage,
     Explanation,
     Facets,
@@ -39,6 +38,7 @@ from fanlight.model import (
 from fanlight.placement import shard_name, shards_of
 from fanlight.plans import (
     Describe,
+    Described,
     Fetch,
     Fetched,
     Nearest,
@@ -296,7 +296,7 @@ class Fanout:
 
     async def _perform(
         self, step: Step, request: SearchRequest, deadline: Deadline
-    ) -> Hits | Fetched | CollectionSpec | Standing:
+    ) -> Hits | Fetched | Described | Standing:
         match step:
             case Nearest(search):
                 return await self._nearest(search, deadline)
@@ -307,18 +307,19 @@ class Fanout:
                 )
                 return Fetched(items, {ids[row]: error for row, error in failed.items()})
             case Describe():
-                return await self._spec(request.collection, deadline)
+                return await self._described(request.collection, deadline)
             case Stand(search, id_):
                 return await self._standing(search, id_, deadline)
 
-    async def _spec(self, collection: str, deadline: Deadline) -> CollectionSpec:
+    async def _described(self, collection: str, deadline: Deadline) -> Described:
         """Ask any shard what a collection is."""
         failures: dict[int, FanlightError] = {}
         for index, shard in enumerate(self._shards):
             left_s = deadline.left_s()
             gathered = await gather({index: shard.get_collection(collection, left_s)}, left_s)
             if index in gathered.answers:
-                return gathered.answers[index][0].spec
+                info, _ = gathered.answers[index]
+                return Described(info.spec, frozenset(info.building_fields))
             failures |= gathered.failures
         nobody: Gathered[Hits] = Gathered({}, failures)
         demand(nobody, 0, self._known.unite(collection, {}, failures))

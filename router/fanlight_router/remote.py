@@ -19,6 +19,7 @@ import numpy as np
 import structlog
 
 from fanlight.cluster import ShardState, ShardStatus
+from fanlight.declarations import Declaration
 from fanlight.errors import (
     FanlightError,
     InternalError,
@@ -386,6 +387,15 @@ class RemoteShard(RemoteSets):
             spec=codec.to_spec(spec), version=version, restoring=restoring or None
         )
         response = await self._call(self._collections.CreateCollection, request, timeout_s)
+        with decoding():
+            return codec.from_info(response.collection)
+
+    async def declare_fields(
+        self, name: str, declaration: Declaration, timeout_s: float
+    ) -> CollectionInfo:
+        """Take a declaration for the fields of a collection; one of a lower version is replaced."""
+        request = codec.to_declaration(name, declaration)
+        response = await self._call(self._collections.UpdateCollection, request, timeout_s)
         with decoding():
             return codec.from_info(response.collection)
 

@@ -294,6 +294,18 @@ class CollectionServicer(collections_pb2_grpc.CollectionServiceServicer):
         await self._catalog.delete(request.name, self._deadlines.of_write(context))
         return collections.DeleteCollectionResponse()
 
+    async def UpdateCollection(
+        self, request: collections.UpdateCollectionRequest, context: _Context
+    ) -> collections.UpdateCollectionResponse:
+        """Declare filterable fields on all shards, or drop some."""
+        name, deadline = request.name, self._deadlines.of_write(context)
+        if request.HasField("declaration"):
+            filterable = codec.from_declaration(request.declaration).filterable
+            info = await self._catalog.declare(name, filterable, deadline)
+        else:
+            info = await self._catalog.update(name, *codec.from_update(request), deadline)
+        return collections.UpdateCollectionResponse(collection=codec.to_info(info))
+
     async def FinishRestore(
         self, request: collections.FinishRestoreRequest, context: _Context
     ) -> collections.FinishRestoreResponse:

@@ -18,6 +18,7 @@ from typing import Protocol
 import structlog
 
 from fanlight.cluster import ClusterStatus, ShardState, ShardStatus
+from fanlight.declarations import Declaration, declaration_of
 from fanlight.errors import FanlightError, NotReady, WrongShard
 from fanlight.model import CollectionInfo, CollectionSpec
 from fanlight.placement import ShardIdentity
@@ -78,6 +79,12 @@ class WatchedShard(Protocol):
         self, spec: CollectionSpec, version: int, timeout_s: float, *, restoring: bool = False
     ) -> CollectionInfo:
         """Create a collection of this version."""
+        ...
+
+    async def declare_fields(
+        self, name: str, declaration: Declaration, timeout_s: float
+    ) -> CollectionInfo:
+        """Take a declaration for the fields of a collection."""
         ...
 
     async def delete_collection(self, name: str, version: int, timeout_s: float) -> None:
@@ -195,20 +202,24 @@ class Topology:
         held = {info.spec.name: info for info in status.collections}
         for name, best in _newest(self._statuses).items():
             own = held.get(name)
-            if own is None or own.version < best.version:
-                await self._hand_over(shard, best)
+            if own is None or _age(own) < _age(best):
+                await self._hand_over(shard, best, own)
             elif own.deleted != best.deleted or not (own.deleted or own.spec == best.spec):
                 _log.error("shards disagree on a collection; delete it", collection=name)
 
-    async def _hand_over(self, shard: WatchedShard, info: CollectionInfo) -> None:
+    async def _hand_over(
+        self, shard: WatchedShard, info: CollectionInfo, own: CollectionInfo | None
+    ) -> None:
         name = info.spec.name
         try:
             if info.deleted:
                 await shard.delete_collection(name, info.version, self._look_s)
-            else:
+            elif own is None or own.version < info.version:
                 await shard.create_collection(
                     info.spec, info.version, self._look_s, restoring=info.restoring
                 )
+            if info.fields_version:
+                await shard.declare_fields(name, declaration_of(info), self._look_s)
         except FanlightError as error:
             # It is tried again at the next look.
             _log.warning(
@@ -229,9 +240,14 @@ def _newest(statuses: Iterable[ShardStatus]) -> dict[str, CollectionInfo]:
     for status in statuses:
         for info in status.collections:
             known = best.get(info.spec.name)
-            if known is None or known.version < info.version:
+            if known is None or _age(known) < _age(info):
                 best[info.spec.name] = info
     return best
+
+
+def _age(info: CollectionInfo) -> tuple[int, int]:
+    """Order what is known of a collection; the fields are younger than the rest."""
+    return info.version, info.fields_version
 
 
 def _judged(shard: WatchedShard, status: ShardStatus, before: ShardStatus) -> ShardStatus:

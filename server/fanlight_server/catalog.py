@@ -10,12 +10,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from fanlight.declarations import Declaration
 from fanlight.errors import AlreadyExists, Corruption, FanlightError, NotFound, Overloaded
+from fanlight.filter_rules import check_filterable
+from fanlight.filters import FieldType
 from fanlight.limits import Limits
 from fanlight.model import CollectionInfo, CollectionSpec
 from fanlight.placement import ShardIdentity
@@ -125,6 +128,7 @@ class Catalog:
             create=create,
             expected=self._records.expected(record),
             restoring=record.restoring,
+            fields_version=record.fields_version,
         )
 
     def _keepers(self) -> list[SegmentKeeper]:
@@ -230,6 +234,53 @@ class Catalog:
                 self._records.put(replace(self._records.all[name], restoring=False))
                 collection.restoring = False
             return collection.info()
+
+    def update(
+        self, name: str, add: Mapping[str, FieldType], drop: Iterable[str]
+    ) -> CollectionInfo:
+        """Declare filterable fields, or drop some; idempotent. New ones are built in background.
+
+        Args:
+            name: of the collection.
+            add: fields to declare, with their types.
+            drop: fields to drop, before others are added.
+
+        Raises:
+            NotFound: there is none of that name.
+            InvalidRequest: see `Declaration.changed`.
+            Overloaded, NotReady: the disk is full or has failed; nothing was changed.
+        """
+        with self._lock:
+            present = self.get(name, "name").declaration
+            return self._declare(name, present, present.changed(add, drop, self._limits))
+
+    def declare(self, name: str, declaration: Declaration) -> CollectionInfo:
+        """Take the declaration of a router for the fields of a collection; idempotent.
+
+        Raises:
+            NotFound: there is none of that name and version.
+            InvalidRequest: a field cannot be.
+            AlreadyExists: another declaration of this or a higher version is known.
+            Overloaded, NotReady: as for `update`.
+        """
+        check_filterable(declaration.filterable, self._limits, "declaration.filterable")
+        check_version(declaration.version, "declaration.version")
+        check_version(declaration.fields_version, "declaration.fields_version", least=0)
+        with self._lock:
+            present = self.get(name, "name").declaration
+            declaration.check_follows(present, name)
+            return self._declare(name, present, declaration)
+
+    def _declare(self, name: str, present: Declaration, new: Declaration) -> CollectionInfo:
+        """Record a declaration, then make it hold: what was acknowledged is on the disk."""
+        collection = self._collections[name]
+        if new != present:
+            self.disk.check_writable()
+            record = self._records.all[name]
+            spec = replace(record.spec, filterable=dict(new.filterable))
+            self._records.put(replace(record, spec=spec, fields_version=new.fields_version))
+            collection.declare(new)
+        return collection.info()
 
     def delete(self, name: str, version: int | None = None) -> None:
         """Delete a collection and its items; on a full disk too, since it makes room.

@@ -7,22 +7,19 @@ never waits for a write or a build. Requests are judged here and nowhere else.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
+from fanlight.declarations import Declaration
 from fanlight.errors import Corruption, InvalidRequest, NotReady, RowError
 from fanlight.exports import ExportRequest
 from fanlight.facets import ranked
-from fanlight.fields import FieldValues
-from fanlight.filter_rules import (
-    check_filter,
-    check_filter_fields,
-    check_filterable_field,
-)
+from fanlight.filter_rules import check_filter
 from fanlight.filters import Filter
 from fanlight.hits import attach, first, real_ids
 from fanlight.ids import column_of, empty, last_occurrences
@@ -51,6 +48,7 @@ from fanlight.validation import (
     judge_items,
 )
 from fanlight_server.answered import all_but
+from fanlight_server.applying import Applying
 from fanlight_server.exports import CollectionExport
 from fanlight_server.index.index import Index
 from fanlight_server.index.settings import IndexConfig, SearchConfig
@@ -62,7 +60,7 @@ from fanlight_server.storage.disk import Disk
 from fanlight_server.storage.files import make_directory
 from fanlight_server.storage.marks import Expected
 from fanlight_server.storage.sets import SetChange
-from fanlight_server.storage.store import Change, Store, StoredItem
+from fanlight_server.storage.store import Store, StoredItem
 from fanlight_server.storage.writer import GroupWriter
 from fanlight_server.writes import DELETED_ROWS, Answer, Write
 
@@ -85,6 +83,7 @@ class Collection:
         create: bool,
         expected: Expected = Expected(),
         restoring: bool = False,
+        fields_version: int = 0,
     ) -> None:
         """Open the collection in a directory, or create it there.
 
@@ -95,12 +94,13 @@ class Collection:
             Overloaded, NotReady: it is to be created, and the disk is full or fails.
         """
         # constant after construction
-        self.spec = spec
         self.version = version
         self._limits = limits
         self._now = now
         # set to False once, by the catalog
         self.restoring = restoring
+        # changed with the fields of the index, by `declare` alone
+        self._fields_version = fields_version
         segments = path / "segments"
         disk = disk or Disk(path)
         with disk.writing("directory", spec.name):
@@ -113,18 +113,37 @@ class Collection:
         self.keeper = SegmentKeeper(self._index, self._store, segments, spec, index_config, disk)
         try:
             self.keeper.recover()
-            # used by the writer thread alone
-            self._seq = self._store.last_seq()
         except BaseException:
             self._store.close()
             raise
         self.sets = Sets(self._store, spec, limits, self._submit_change, clock)
         self._searching = Searching(
-            self._index, spec, limits, search_config, now, self.sets.members, self._read_for_plan
+            self._index, limits, search_config, now, self.sets.members, self._read_for_plan
         )
+        applying = Applying(self._index, self._store, self.sets.show, self.keeper.check_writable)
         self._writer: GroupWriter[Write | SetChange, Answer] = GroupWriter(
-            f"writer-{spec.name}", self._apply, self.keeper.wait_for_room
+            f"writer-{spec.name}", applying.apply, self.keeper.wait_for_room
         )
+
+    @property
+    def spec(self) -> CollectionSpec:
+        """Tell what the collection is. Its fields may change; all else never does."""
+        return self._index.spec
+
+    @property
+    def declaration(self) -> Declaration:
+        """Tell which fields are filterable."""
+        return Declaration(self.spec.filterable, self.version, self._fields_version)
+
+    def declare(self, declaration: Declaration) -> None:
+        """Change the filterable fields; new ones are built in the background.
+
+        The catalog has recorded it, and calls this for one change at a time.
+        """
+        with self._index.changing:
+            if declaration.filterable != self.spec.filterable:
+                self._index.declare(declaration.filterable)
+            self._fields_version = declaration.fields_version
 
     # --- reading ------------------------------------------------------------------------------
 
@@ -132,12 +151,14 @@ class Collection:
         """Describe the collection as it stands on this shard."""
         view = self._index.view
         return CollectionInfo(
-            spec=self.spec,
+            spec=replace(self.spec, filterable=view.filterable),
             version=self.version,
             items=view.live,
             unindexed_items=view.unindexed,
             segments=len(view.segments),
             restoring=self.restoring,
+            fields_version=self._fields_version,
+            building_fields=tuple(sorted(view.building)),
         )
 
     def _check_readable(self) -> None:
@@ -149,11 +170,12 @@ class Collection:
 
         Raises:
             InvalidRequest: the filter cannot be.
+            NotReady: a field of it is being built.
         """
         if filter is None:
             return self._index.view.live
         self._check_readable()
-        self._check_filter(filter)
+        check_filter(filter, self._limits)
         return self._index.view.count(filter)
 
     def facets(self, field: str, filter: Filter | None = None, limit: int | None = None) -> Facets:
@@ -162,21 +184,17 @@ class Collection:
         Raises:
             InvalidRequest: the field is not filterable or has too many values, or the filter
                 cannot be.
+            NotReady: the field, or one of the filter, is being built.
         """
         self._check_readable()
-        check_filterable_field(field, self.spec.filterable)
         if filter is not None:
-            self._check_filter(filter)
+            check_filter(filter, self._limits)
         view, most = self._index.view, self._limits.facet_values
         counts = view.facet(field, filter)
         if len(counts) > most:
             expected = f"a field of at most {most} distinct values"
             raise InvalidRequest.of_field("field", expected, str(len(counts)))
         return ranked(counts, view.live if filter is None else view.count(filter), limit)
-
-    def _check_filter(self, filter: Filter) -> None:
-        check_filter(filter, self._limits)
-        check_filter_fields(filter, self.spec.filterable)
 
     def search(self, request: SearchRequest, *, timeout_s: float | None = None) -> Hits:
         """Answer the queries of `request`; a bad query fails alone, in `Hits.errors`.
@@ -188,6 +206,7 @@ class Collection:
 
         Raises:
             InvalidRequest: the request as a whole is wrong.
+            NotReady: a field that it filters by is being built.
         """
         self._check_readable()
         check_search(request, self.spec, self._limits)
@@ -351,8 +370,10 @@ class Collection:
                 is full.
             NotReady: the collection takes no writes any more.
         """
-        check_items(batch, self.spec, self._limits)
-        errors, fields = judge_items(batch, self.spec, self._limits)
+        spec = self.spec
+        check_items(batch, spec, self._limits)
+        # what a snapshot holds may be older than the fields of the collection
+        errors, fields = judge_items(batch, spec, self._limits, lenient=self.restoring)
         good = all_but([error.row for error in errors], len(batch.ids))
         kept, superseded = last_occurrences(batch.ids[good])
         result = UpsertResult(len(kept), errors, good[superseded])
@@ -361,7 +382,10 @@ class Collection:
             rows = good[kept]
             batch = batch.take(rows)
             fields = [fields[row] for row in rows.tolist()] if fields else fields
-        write = Write(batch.ids, batch.vectors, batch.payload_blobs, fields, lambda _: result)
+        blobs, declared = batch.payload_blobs, spec.filterable
+        write = Write(
+            batch.ids, batch.vectors, blobs, fields, lambda _: result, filterable=declared
+        )
         return cast(Future[UpsertResult], self._submit(write, timeout_s))
 
     def delete(self, ids: IdColumn, *, timeout_s: float | None = None) -> Future[DeleteResult]:
@@ -395,7 +419,7 @@ class Collection:
         Raises:
             InvalidRequest, Overloaded, NotReady: as for `upsert`; items may be gone by then.
         """
-        self._check_filter(filter)
+        check_filter(filter, self._limits)
         ids, seqs = self._index.view.matching(filter)
         deleted = 0
         for start in range(0, len(ids), DELETED_ROWS):
@@ -422,49 +446,6 @@ class Collection:
     def _submit_change(self, change: SetChange, size_bytes: int) -> Future[int]:
         self.keeper.check_writable()
         return cast(Future[int], self._writer.submit(change, size_bytes))
-
-    def _apply(self, writes: Sequence[Write | SetChange]) -> list[Answer]:
-        """Make writes durable, then visible; refuse what became impossible while it waited."""
-        self.keeper.check_writable()
-        changes: list[Change | SetChange] = []
-        seq = self._seq + 1
-        for write in writes:
-            if isinstance(write, SetChange):
-                changes.append(write)
-                continue
-            ids = write.ids if write.seqs is None else self._unchanged(write, changes)
-            changes.append(Change(ids, seq, write.vectors, write.payload_blobs))
-            seq += len(ids)
-        self._store.write(changes)
-        self._seq = seq - 1
-        return [self._shown(c, w) for c, w in zip(changes, writes, strict=True)]
-
-    def _unchanged(self, write: Write, before: Sequence[Change | SetChange]) -> IdColumn:
-        """Leave out items that have changed since the write was made."""
-        assert write.seqs is not None
-        seqs = self._index.view.seqs_of(write.ids)
-        now = np.fromiter((seqs.get(value, 0) for value in write.ids.tolist()), np.int64)
-        same = now == write.seqs
-        for change in before:
-            if isinstance(change, Change):
-                same &= ~np.isin(write.ids, change.ids)
-        unchanged: IdColumn = write.ids[same]
-        return unchanged
-
-    def _shown(self, change: Change | SetChange, write: Write | SetChange) -> Answer:
-        """Make a change visible and give the answer to its write."""
-        if isinstance(change, SetChange):
-            return self.sets.show(change)
-        assert isinstance(write, Write)
-        return write.answer(self._show(change, write.fields))
-
-    def _show(self, change: Change, fields: Sequence[FieldValues]) -> int:
-        if not len(change.ids):
-            return 0
-        if change.vectors is None:
-            return self._index.delete(change.ids, change.first_seq)
-        self._index.upsert(change.ids, change.first_seq, change.vectors, fields)
-        return 0
 
     @property
     def last_seq(self) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from typing import Protocol
 
+from fanlight.declarations import Declaration
 from fanlight.errors import FanlightError
 from fanlight.exports import ExportRequest, ExportRows
-from fanlight.filters import Filter
+from fanlight.filters import FieldType, Filter
 from fanlight.model import (
     CollectionInfo,
     CollectionSpec,
@@ -153,6 +155,16 @@ class CatalogCore(Protocol):
         self, spec: CollectionSpec, version: int | None = None, *, restoring: bool = False
     ) -> CollectionInfo:
         """Create a collection."""
+        ...
+
+    def update(
+        self, name: str, add: Mapping[str, FieldType], drop: Iterable[str]
+    ) -> CollectionInfo:
+        """Declare filterable fields, or drop some."""
+        ...
+
+    def declare(self, name: str, declaration: Declaration) -> CollectionInfo:
+        """Take the fields that a router declares."""
         ...
 
     def finish_restore(self, name: str) -> CollectionInfo:

@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from fanlight.errors import Corruption, InvalidRequest, NotReady, Overloaded
-from fanlight.fields import FieldValues, read_fields
-from fanlight.model import CollectionSpec, Rows, parse_payload
+from fanlight.errors import Corruption, NotReady, Overloaded
+from fanlight.fields import FieldValues
+from fanlight.model import CollectionSpec, Rows
+from fanlight_server.field_reader import FieldReader, values_of
 from fanlight_server.index.graph import BuildStopped
 from fanlight_server.index.index import Build, Built, Index
 from fanlight_server.index.segment import Segment
@@ -67,6 +68,8 @@ class SegmentKeeper:
         self._wanted = 0
         # used by the builder: bytes free when a segment did not fit after all
         self._too_little = -1
+        # whether it was said that new fields wait for room
+        self._fields_wait = False
 
     # --- any thread ---------------------------------------------------------------------------
 
@@ -213,14 +216,10 @@ class SegmentKeeper:
             self._index.append(log.ids[part], log.seqs[part], vectors, fields)
 
     def _fields(self, payload_blobs: Sequence[bytes]) -> Sequence[FieldValues]:
-        """Read the filterable fields of payloads, which were judged when they were written."""
+        """Read the filterable fields of payloads; some may be older than the fields."""
         if not self._spec.filterable:
             return ()
-        payloads = (parse_payload(blob) or {} for blob in payload_blobs)
-        try:
-            return [read_fields(payload, self._spec.filterable) for payload in payloads]
-        except InvalidRequest as error:
-            raise Corruption(f"items.db: a payload that no write could have: {error}") from error
+        return [values_of(blob, self._spec.filterable)[0] for blob in payload_blobs]
 
     # --- upkeep -------------------------------------------------------------------------------
 
@@ -250,7 +249,7 @@ class SegmentKeeper:
 
     def _build_next(self, threads: int) -> bool:
         is_held = self._stopped.is_set() or self._disk.refusal is not None
-        build = None if is_held else self._index.plan()
+        build = None if is_held else self._plan()
         if build is None or not self._has_room(build):
             return False
         path = self._directory / f"{self._next_number:08d}.seg"
@@ -268,7 +267,8 @@ class SegmentKeeper:
         segment = built.segment
         added = [] if segment is None else [SegmentEntry(segment.name, build.seq, segment.crc)]
         self._store.replace_segments(replaced, added)
-        self._index.publish(built)
+        with self._index.changing:
+            self._index.publish(built)
         with self._writing():
             for name in replaced:
                 self._disk.files.unlink(self._directory / name)
@@ -280,24 +280,59 @@ class SegmentKeeper:
         )
         return True
 
+    def _plan(self) -> Build | None:
+        """Choose what to build next: columns that are missing first, which is soon done.
+
+        Where that does not fit the disk, something else may.
+        """
+        build = self._index.plan_fields()
+        if build is None:
+            return self._index.plan()
+        if self._disk.room() >= self._needed(build):
+            self._fields_wait = False
+            return build
+        if not self._fields_wait:
+            self._fields_wait = True
+            _log.warning(
+                "fields of collection %s wait for room: a segment of %d bytes is to be written",
+                self._spec.name,
+                self._needed(build),
+            )
+        return self._index.plan()
+
+    def _needed(self, build: Build) -> int:
+        rows = sum(int(kept.sum()) for kept in build.kept)
+        return max(rows * self._index.segment_row_bytes, self._too_little + 1)
+
     def _has_room(self, build: Build) -> bool:
         """Tell whether a segment fits; if not, rows that wait for it keep others from coming."""
-        rows = sum(int(kept.sum()) for kept in build.kept)
-        needed = max(rows * self._index.segment_row_bytes, self._too_little + 1)
+        needed = self._needed(build)
         fits = self._disk.room() >= needed
         rows_wait = any(not isinstance(part.source, Segment) for part in build.sources)
         self._wanted = needed if rows_wait and not fits else 0
         return fits
 
     def _execute(self, build: Build, path: Path, threads: int) -> Built:
+        reader = FieldReader(self._store)
         with self._writing():
-            return self._index.execute(
+            built = self._index.execute(
                 build,
                 path,
                 threads=threads,
                 stopped=self._stopped.is_set,
+                read=reader.read,
                 files=self._disk.files,
             )
+        for field, rows in sorted(reader.of_another_type.items()):
+            _log.warning(
+                "collection %s: %d items have a value that is no %s in field %r, which was declared "
+                "after them; filters take it for no value",
+                self._spec.name,
+                rows,
+                build.filterable[field],
+                field,
+            )
+        return built
 
     def _writing(self) -> AbstractContextManager[None]:
         return self._disk.writing("segment", self._spec.name)

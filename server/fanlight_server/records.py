@@ -65,6 +65,7 @@ class Record:
         uuid: what the items.db of the collection must bear.
         last_seq: the least that the last seq of its items.db can be, or UNMARKED.
         restoring: whether it may not be read yet.
+        fields_version: how often the filterable fields were changed.
     """
 
     spec: CollectionSpec
@@ -73,6 +74,7 @@ class Record:
     uuid: str = ""
     last_seq: int = UNMARKED
     restoring: bool = False
+    fields_version: int = 0
 
     @property
     def directory(self) -> str:
@@ -256,6 +258,8 @@ def _row_of(record: Record) -> tuple[object, ...]:
     }
     if record.restoring:
         parameters["restoring"] = True
+    if record.fields_version:
+        parameters["fields_version"] = record.fields_version
     deleted, text = int(record.deleted), json.dumps(parameters)
     return spec.name, record.version, deleted, text, record.uuid, record.last_seq
 
@@ -265,8 +269,15 @@ def _record_of(
 ) -> Record:
     try:
         stored: dict[str, Any] = json.loads(text)
-        restoring = bool(stored.get("restoring", False))
-        return Record(_spec_of(name, stored), version, bool(deleted), uuid, last_seq, restoring)
+        return Record(
+            _spec_of(name, stored),
+            version,
+            bool(deleted),
+            uuid,
+            last_seq,
+            bool(stored.get("restoring", False)),
+            int(stored.get("fields_version", 0)),
+        )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Corruption("a collection's parameters cannot be read") from error
 

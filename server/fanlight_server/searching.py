@@ -13,7 +13,6 @@ from fanlight.explaining import explain, explained
 from fanlight.ids import ascending
 from fanlight.limits import Limits
 from fanlight.model import (
-    CollectionSpec,
     Coverage,
     Explanation,
     Floats,
@@ -22,7 +21,17 @@ from fanlight.model import (
     Items,
     SearchRequest,
 )
-from fanlight.plans import Describe, Fetch, Fetched, Nearest, Stand, Standing, Step, perform
+from fanlight.plans import (
+    Describe,
+    Described,
+    Fetch,
+    Fetched,
+    Nearest,
+    Stand,
+    Standing,
+    Step,
+    perform,
+)
 from fanlight.queries import Exclusions
 from fanlight.topk import cut
 from fanlight.validation import bad_vector_rows, check_score
@@ -40,7 +49,6 @@ class Searching:
     def __init__(
         self,
         index: Index,
-        spec: CollectionSpec,
         limits: Limits,
         config: SearchConfig,
         now: Callable[[], float],
@@ -51,7 +59,6 @@ class Searching:
 
         Args:
             index: of the collection.
-            spec: of the collection.
             limits: of what plans ask for.
             config: how searches run.
             now: a clock in seconds.
@@ -59,7 +66,6 @@ class Searching:
             read: gives items, with vectors or not, with payloads or not.
         """
         self._index = index
-        self._spec = spec
         self._limits = limits
         self._config = config
         self._now = now
@@ -94,16 +100,16 @@ class Searching:
         outcomes = exclusion_outcomes(exclude, self._members, id_)
         return replace(standing, outcomes=(*standing.outcomes, *outcomes))
 
-    def _perform(
-        self, step: Step, ends: float | None
-    ) -> Hits | Fetched | CollectionSpec | Standing:
+    def _perform(self, step: Step, ends: float | None) -> Hits | Fetched | Described | Standing:
         match step:
             case Nearest(request):
                 return self.nearest(request, ends)
             case Fetch(ids, vectors, payloads):
                 return Fetched(self._read(ids, vectors, payloads))
             case Describe():
-                return self._spec
+                view = self._index.view
+                spec = replace(self._index.spec, filterable=view.filterable)
+                return Described(spec, view.building)
             case Stand(request, id_):
                 return self._standing(request, id_, None)
 
@@ -113,13 +119,13 @@ class Searching:
         view = self._index.view
         excluded = None if request.exclude is None else self._excluded(request.exclude)
         coverage = Coverage(1, 1, view.live, view.live)
-        errors = bad_vector_rows("vectors", request.vectors, self._spec.metric)
+        errors = bad_vector_rows("vectors", request.vectors, self._index.spec.metric)
         if not errors:
             top, whole = view.search(self._queries(request, request.vectors, excluded, ends))
         else:
             good = all_but(list(errors), len(request.vectors))
             top, whole = view.search(self._queries(request, request.vectors[good], excluded, ends))
-            top = spread(top, good, len(request.vectors), self._spec.id_type)
+            top = spread(top, good, len(request.vectors), self._index.spec.id_type)
         if not whole:
             top, late = without_late(top)
             errors |= late

@@ -123,6 +123,21 @@ class CollectionServicer(collections_pb2_grpc.CollectionServiceServicer):
 
         return await self._workers.run(work)
 
+    async def UpdateCollection(
+        self, request: collections.UpdateCollectionRequest, context: _Context
+    ) -> collections.UpdateCollectionResponse:
+        """Declare filterable fields, or drop some."""
+
+        def work() -> collections.UpdateCollectionResponse:
+            catalog = self._catalog()
+            if request.HasField("declaration"):
+                info = catalog.declare(request.name, codec.from_declaration(request.declaration))
+            else:
+                info = catalog.update(request.name, *codec.from_update(request))
+            return collections.UpdateCollectionResponse(collection=codec.to_info(info))
+
+        return await self._workers.run(work)
+
     async def FinishRestore(
         self, request: collections.FinishRestoreRequest, context: _Context
     ) -> collections.FinishRestoreResponse:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from fanlight.fields import FieldValues
+from fanlight.filters import FieldType
 from fanlight.model import DeleteResult, Floats, IdColumn, Rows, UpsertResult
 
 Answer = UpsertResult | DeleteResult | int
@@ -24,6 +25,7 @@ class Write:
         fields: values of the filterable fields, one mapping a row; empty when there are none.
         answer: makes the answer from the number of items that the write removed.
         seqs: (n,) int64: delete only items whose last change this is; None for all.
+        filterable: the declared fields that `fields` were read by.
     """
 
     ids: IdColumn
@@ -32,3 +34,4 @@ class Write:
     fields: Sequence[FieldValues]
     answer: Callable[[int], Answer]
     seqs: Rows | None = None
+    filterable: Mapping[str, FieldType] = field(default_factory=dict)

@@ -43,6 +43,10 @@ EXPECTED: dict[str, tuple[str, dict[str, Any]]] = {
     "CollectionService/FinishRestore": ("admin", {"name": "{}"}),
     "CollectionService/GetCollection": ("read", {"name": "{}"}),
     "CollectionService/ListCollections": ("read", {}),
+    "CollectionService/UpdateCollection": (
+        "admin",
+        {"name": "{}", "add_fields": {"new": "FIELD_TYPE_INT"}},
+    ),
     "ItemService/CountItems": ("read", {"collection": "{}"}),
     "ItemService/DeleteItems": ("write", {"collection": "{}"}),
     "ItemService/ExportItems": ("read", {"collection": "{}"}),

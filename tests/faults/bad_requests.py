@@ -35,6 +35,7 @@ NO_MESSAGE = b"\xff\xff\xff"
 def every_request() -> Iterator[Bad]:
     """Give all rows of the table."""
     yield from _creations()
+    yield from _updates()
     yield from _of_collections()
     yield from _upserts()
     yield from _deletions()
@@ -88,6 +89,61 @@ def _creations() -> Iterator[Bad]:
     for version in (0, 2**63, 2**64 - 1):
         created = request(spec=spec(name="fresh", dim=DIM), version=version)
         yield _bad(rpc, "version", str(version), created, "version", shard_only=True)
+
+
+def _updates() -> Iterator[Bad]:
+    rpc, request = "UpdateCollection", collections_pb2.UpdateCollectionRequest
+    yield from _texts(rpc, "name", 1, request, "name")
+    yield _bad(rpc, "add_fields", "nothing to do", request(name=NUMBERED), "add_fields")
+    for what, fields, named in (
+        ("a type of 0", {"a": 0}, "add_fields.a"),
+        ("a type of 99", {"a": 99}, "add_fields.a"),
+        ("another type than declared", {"word": types_pb2.FIELD_TYPE_INT}, "add_fields.word"),
+        ("no name", {"": 1}, "add_fields"),
+        ("a name of 129 bytes", {"ä" * 64 + "x": 1}, "add_fields"),
+        ("61 fields more", {f"f{n}": 1 for n in range(61)}, "add_fields"),
+    ):
+        added: Any = fields
+        yield _bad(rpc, "add_fields", what, request(name=NUMBERED, add_fields=added), named)
+    for what, names in (
+        ("no name", [""]),
+        ("a name of 129 bytes", ["x" * 129]),
+        ("65 names", [f"f{n}" for n in range(65)]),
+    ):
+        dropped = request(name=NUMBERED, drop_fields=names)
+        yield _bad(rpc, "drop_fields", what, dropped, "drop_fields")
+    yield from _declarations(rpc)
+
+
+def _declarations(rpc: str) -> Iterator[Bad]:
+    """Give what only a router sends, and another router takes the fields of."""
+
+    def declared(**keys: Any) -> Message:
+        good = {"version": 1, "fields_version": 1}
+        declaration = collections_pb2.FieldDeclaration(**good | keys)
+        return collections_pb2.UpdateCollectionRequest(name=NUMBERED, declaration=declaration)
+
+    path = "declaration.filterable"
+    for what, fields, named in (
+        ("a type of 99", {"a": 99}, f"{path}.a"),
+        ("no name", {"": 1}, path),
+        ("65 fields", {f"f{n}": 1 for n in range(65)}, path),
+    ):
+        yield _bad(rpc, path, what, declared(filterable=fields), named)
+    for field, values in (("version", (0, 2**63)), ("fields_version", (2**63, 2**64 - 1))):
+        for value in values:
+            path = f"declaration.{field}"
+            yield _bad(rpc, path, str(value), declared(**{field: value}), path, shard_only=True)
+    another = declared(version=7)
+    yield _bad(
+        rpc, "declaration.version", "another's", another, "name", code=NOT_FOUND, shard_only=True
+    )
+    older = declared(fields_version=0)
+    code = grpc.StatusCode.ALREADY_EXISTS
+    yield _bad(
+        rpc, "declaration.fields_version", "0, of other fields", older, "add_fields",
+        code=code, shard_only=True,
+    )  # fmt: skip
 
 
 def _of_collections() -> Iterator[Bad]:

@@ -22,6 +22,8 @@ from tests.faults.outcome import Outcome
 from tests.faults.under_load import COLLECTION, crashes, loaded_cluster
 
 import fanlight
+from fanlight.declarations import Declaration
+from fanlight.filters import FieldType
 from fanlight.model import CollectionSpec, ItemBatch, SearchRequest
 from fanlight.v1 import cluster_pb2, collections_pb2, items_pb2, search_pb2
 from fanlight.wire import codec
@@ -67,6 +69,10 @@ SEEDS: dict[str, list[Callable[[], Message]]] = {
     ],
     "CollectionService/DeleteCollection": [
         lambda: collections_pb2.DeleteCollectionRequest(name="made", version=4)
+    ],
+    "CollectionService/UpdateCollection": [
+        lambda: codec.to_update("made", {"n": FieldType.INT}, ["m"]),
+        lambda: codec.to_declaration("made", Declaration({"n": FieldType.INT}, 3, 2)),
     ],
     "CollectionService/FinishRestore": [lambda: collections_pb2.FinishRestoreRequest(name="made")],
     "ItemService/UpsertItems": [_upsert],

@@ -63,6 +63,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("access"),
     Fault("tls"),
     Fault("snapshot", 2),
+    Fault("fields"),
 )
 
 

@@ -77,14 +77,17 @@ def test_fields_come_back_from_a_file(tmp_path: Path) -> None:
     "filterable",
     [{}, {"n": FieldType.INT}, FIELDS | {"n": FieldType.FLOAT}, FIELDS | {"x": FieldType.INT}],
 )
-def test_a_file_of_other_fields_is_refused(
+def test_a_file_of_other_fields_comes_with_its_own(
     tmp_path: Path, filterable: dict[str, FieldType]
 ) -> None:
-    """A sound file that belongs to a collection with other fields is Corruption."""
+    """Fields may be declared and dropped later: the file keeps what it has, and says what lacks."""
     crc = write(tmp_path / "1.seg", SPEC, content(SPEC))
     other = replace(SPEC, filterable=filterable)
-    with pytest.raises(Corruption, match="filterable is"):
-        segment_file.read(tmp_path / "1.seg", other, crc, keep_vectors=True)
+    got = segment_file.read(tmp_path / "1.seg", other, crc, keep_vectors=True).block.fields
+    assert {name: column.type_ for name, column in got.columns.items()} == FIELDS
+    assert got.lacking(filterable) == {
+        n: t for n, t in filterable.items() if FIELDS.get(n) is not t
+    }
 
 
 def test_damage_to_a_field_is_found(tmp_path: Path) -> None:

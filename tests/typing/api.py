@@ -54,6 +54,13 @@ def of_threads(address: str) -> None:
         assert_type(movies.search([1.0, 2.0, 3.0], filter=nineties), fanlight.Hits)
         assert_type(movies.search_by_id(["a"], filter={"genre": ["a", "b"]}), fanlight.Hits)
         of_queries(movies)
+        updated = client.update_collection(
+            "movies",
+            add_fields={"month": "int", "at": fanlight.FieldType.TIME},
+            drop_fields=["year"],
+        )
+        assert_type(updated, fanlight.CollectionInfo)
+        assert_type(updated.building_fields, tuple[str, ...])
         assert_type(client.delete_collection("movies"), None)
 
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from fanlight.cluster import ShardState, ShardStatus
+from fanlight.declarations import Declaration, declaration_of
 from fanlight.errors import AlreadyExists, FanlightError, NotFound, NotReady
 from fanlight.limits import Limits
 from fanlight.model import CollectionInfo, CollectionSpec, Coverage
@@ -114,6 +115,19 @@ class FakeWatched:
         elif known.deleted or known.spec != spec:
             raise AlreadyExists("exists otherwise")
         return self.held[spec.name]
+
+    async def declare_fields(
+        self, name: str, declaration: Declaration, timeout_s: float
+    ) -> CollectionInfo:
+        await self._begin()
+        known = self.held[name]
+        present = declaration_of(known)
+        declaration.check_follows(present, name)
+        if declaration != present:
+            self.changes.append(("declare", name, declaration.fields_version))
+            spec = replace(known.spec, filterable=declaration.filterable)
+            self.hold(replace(known, spec=spec, fields_version=declaration.fields_version))
+        return self.held[name]
 
     async def finish_restore(self, name: str, timeout_s: float) -> CollectionInfo:
         await self._begin()

@@ -13,6 +13,7 @@ from hypothesis import given
 from numpy.testing import assert_array_equal
 
 from fanlight.cluster import ClusterStatus, ShardState, ShardStatus
+from fanlight.declarations import Declaration
 from fanlight.errors import InvalidRequest, NotReady
 from fanlight.filters import AllOf, AnyOf, Exists, FieldType, Filter, IsIn, Not, Range
 from fanlight.ids import empty
@@ -105,7 +106,22 @@ INFOS = st.builds(
     unindexed_items=COUNTS,
     segments=COUNTS,
     deleted=st.booleans(),
+    restoring=st.booleans(),
+    fields_version=COUNTS,
+    building_fields=st.lists(st.text(max_size=9), max_size=3).map(tuple),
 )
+
+
+@given(SPECS)
+def test_changes_of_fields_survive_the_wire(spec: CollectionSpec) -> None:
+    """What is added and dropped, and all that a router declares."""
+    types, names = dict(spec.filterable), sorted(spec.filterable)
+    sent = codec.to_update("things", types, names)
+    assert codec.from_update(type(sent).FromString(sent.SerializeToString())) == (types, names)
+    declaration = Declaration(types, 2**63 - 1, 7)
+    sent = codec.to_declaration("things", declaration)
+    got = type(sent).FromString(sent.SerializeToString())
+    assert codec.from_declaration(got.declaration) == declaration
 
 
 @given(VECTORS)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tests.pieces import block_of, floats, spec_of
 
+from fanlight.fields import FieldValues
+from fanlight.filters import FieldType
+from fanlight.model import IdColumn, Rows
 from fanlight_server.index import graph
 from fanlight_server.index.index import Index
 from fanlight_server.index.settings import IndexConfig
@@ -55,12 +59,18 @@ def fill(index: Index, rows: int) -> None:
     index.seal(1)
 
 
+def no_fields(ids: IdColumn, seqs: Rows, fields: Mapping[str, FieldType]) -> list[FieldValues]:
+    raise AssertionError("no field is declared")
+
+
 def build(index: Index, folder: Path) -> None:
     """Build what is due and show it."""
     plan = index.plan()
     assert plan is not None
     path = folder / f"{plan.seq:08d}.seg"
-    index.publish(index.execute(plan, path, threads=1, stopped=lambda: False))
+    built = index.execute(plan, path, threads=1, stopped=lambda: False, read=no_fields)
+    with index.changing:
+        index.publish(built)
 
 
 def waited(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:

@@ -416,6 +416,27 @@ def test_a_collection_that_cannot_be_is_refused(changed: dict[str, Any], field: 
         Network(written).run(operations.create_collection(**{**wanted, **changed}, timeout=None))
 
 
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({"add_fields": ["genre"]}, "add_fields"),
+        ({"add_fields": {"genre": "text"}}, "add_fields.genre"),
+        ({"drop_fields": "genre"}, "drop_fields"),
+        ({"drop_fields": {"genre"}}, "drop_fields"),
+        ({"drop_fields": [7]}, "drop_fields"),
+        ({"name": 5}, "name"),
+    ],
+)
+def test_a_change_of_fields_that_cannot_travel_is_refused(
+    changed: dict[str, Any], field: str
+) -> None:
+    """By the name of the argument; nothing was sent."""
+    wanted: dict[str, Any] = {"name": "movies", "add_fields": None, "drop_fields": ()}
+    operations = Operations(None, 4)
+    with pytest.raises(InvalidRequest, match=f"^{field}: expected"):
+        Network(written).run(operations.update_collection(**{**wanted, **changed}, timeout=None))
+
+
 def test_errors_are_raised_or_returned() -> None:
     """There is no third way to report refused rows."""
     with pytest.raises(InvalidRequest, match="errors: expected raise or return"):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 
 import numpy as np
 
+from fanlight.declarations import Declaration
 from fanlight.errors import DeadlineExceeded, FanlightError, InvalidRequest, NotFound
 from fanlight.exports import ExportRequest, ExportRows
-from fanlight.filters import Filter
+from fanlight.filters import FieldType, Filter
 from fanlight.model import (
     CollectionInfo,
     CollectionSpec,
@@ -232,6 +234,16 @@ class FakeCatalog:
     def describe(self, *, with_deleted: bool = False) -> list[CollectionInfo]:
         gone = CollectionInfo(CollectionSpec("gone", 1), version=9, deleted=True)
         return [gone, self.movies.info()] if with_deleted else [self.movies.info()]
+
+    def update(
+        self, name: str, add: Mapping[str, FieldType], drop: Iterable[str]
+    ) -> CollectionInfo:
+        self.calls.append(("update", name, dict(add), list(drop)))
+        return self.get(name).info()
+
+    def declare(self, name: str, declaration: Declaration) -> CollectionInfo:
+        self.calls.append(("declare", name, declaration))
+        return self.get(name).info()
 
     def finish_restore(self, name: str) -> CollectionInfo:
         self.calls.append(("finish_restore", name))

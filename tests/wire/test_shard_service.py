@@ -13,7 +13,9 @@ from tests.wire.serving_shard import ServingShard, detail_of, search_message
 
 from fanlight import field
 from fanlight.cluster import ShardState
+from fanlight.declarations import Declaration
 from fanlight.errors import NotReady
+from fanlight.filters import FieldType
 from fanlight.limits import Limits
 from fanlight.model import CollectionSpec, Coverage, IdType, ItemBatch, Metric
 from fanlight.v1 import cluster_pb2, sets_pb2_grpc
@@ -59,6 +61,21 @@ async def test_delete_passes_the_routers_version(shard: ServingShard) -> None:
         collections.DeleteCollectionRequest(name="movies", version=5)
     )
     assert shard.catalog.calls == [("delete", "movies", None), ("delete", "movies", 5)]
+
+
+async def test_fields_are_declared_by_users_and_by_routers(shard: ServingShard) -> None:
+    """A user says what changes; a router says all that there is, and of which version."""
+    types = {"year": FieldType.INT, "genre": FieldType.KEYWORD}
+    response = await shard.collections.UpdateCollection(codec.to_update("movies", types, ["old"]))
+    assert codec.from_info(response.collection) == shard.movies.info()
+    declaration = Declaration(types, 5, 2)
+    await shard.collections.UpdateCollection(codec.to_declaration("movies", declaration))
+    await shard.collections.UpdateCollection(codec.to_declaration("movies", Declaration({}, 1, 0)))
+    assert shard.catalog.calls == [
+        ("update", "movies", types, ["old"]),
+        ("declare", "movies", declaration),
+        ("declare", "movies", Declaration({}, 1, 0)),
+    ]
 
 
 async def test_writes_are_answered_with_what_became_of_them(shard: ServingShard) -> None:

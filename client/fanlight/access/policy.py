@@ -25,7 +25,7 @@ class Role(enum.IntEnum):
     WRITE = 2
     """Write and delete items."""
     ADMIN = 3
-    """Create and delete collections, and see how the cluster stands."""
+    """Create, change and delete collections, and see how the cluster stands."""
     CLUSTER = 4
     """Be a part of the cluster: a router, which sets what only routers set."""
 
@@ -95,6 +95,9 @@ POLICY: dict[str, Rule] = {
     "/fanlight.v1.CollectionService/FinishRestore": Rule(Role.ADMIN, "name"),
     "/fanlight.v1.CollectionService/GetCollection": Rule(Role.READ, "name"),
     "/fanlight.v1.CollectionService/ListCollections": Rule(Role.READ, scope=Scope.LISTED),
+    "/fanlight.v1.CollectionService/UpdateCollection": Rule(
+        Role.ADMIN, "name", internal=("declaration",)
+    ),
     "/fanlight.v1.ItemService/CountItems": Rule(Role.READ, "collection"),
     "/fanlight.v1.ItemService/DeleteItems": Rule(Role.WRITE, "collection"),
     "/fanlight.v1.ItemService/ExportItems": Rule(Role.READ, "collection"),

@@ -1,7 +1,8 @@
-"""`fanlight collections`: create, list, show and delete collections."""
+"""`fanlight collections`: create, list, show, update and delete collections."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import click
@@ -13,6 +14,8 @@ from fanlight.errors import InvalidRequest
 from fanlight.filters import listed
 from fanlight.model import DEFAULT_EF_CONSTRUCTION, DEFAULT_M, CollectionInfo, IdType, Metric
 
+# Between two looks at what is being built.
+_LOOK_S = 0.2
 METRICS = click.Choice([metric.value for metric in Metric])
 _ID_TYPES = click.Choice([id_type.value for id_type in IdType])
 _NUMBERS = ("Dim", "Items", "Unindexed", "Segments", "m", "ef")
@@ -21,7 +24,7 @@ _NUMBERS = ("Dim", "Items", "Unindexed", "Segments", "m", "ef")
 @click.group()
 @address_option
 def collections() -> None:
-    """Create, list, show and delete collections."""
+    """Create, list, show, update and delete collections."""
 
 
 @collections.command("list")
@@ -64,7 +67,7 @@ def list_(min_coverage: float, as_json: bool) -> None:
     "fields",
     multiple=True,
     metavar="FIELD=TYPE",
-    help="A key of payloads to filter by: keyword, int, float or bool; repeatable.",
+    help="A key of payloads to filter by: keyword, int, float, bool or time; repeatable.",
 )
 def create(
     name: str,
@@ -97,12 +100,12 @@ def create(
     out.print(f"Collection {name}: dim {dim}, {metric}, ids {id_type}{by}.", markup=False)
 
 
-def _parse_fields(texts: Sequence[str]) -> dict[str, str]:
+def _parse_fields(texts: Sequence[str], option: str = "filterable") -> dict[str, str]:
     fields: dict[str, str] = {}
     for text in texts:
-        name, _, type_ = text.rpartition("=")
+        name, _, type_ = text.rpartition("=" if "=" in text else ":")
         if not name or name in fields:
-            raise InvalidRequest.of_field("filterable", "FIELD=TYPE, each field once", repr(text))
+            raise InvalidRequest.of_field(option, "FIELD=TYPE, each field once", repr(text))
         fields[name] = type_
     return fields
 
@@ -125,6 +128,40 @@ def show(name: str, min_coverage: float, as_json: bool) -> None:
         show_json(info_as_json(info))
     else:
         _show([info])
+
+
+@collections.command()
+@address_option
+@click.argument("name")
+@click.option(
+    "--add",
+    "added",
+    multiple=True,
+    metavar="FIELD=TYPE",
+    help="A key of payloads to filter by from now on; repeatable. FIELD:TYPE will do.",
+)
+@click.option("--drop", multiple=True, metavar="FIELD", help="A field to drop; repeatable.")
+@click.option("--wait", is_flag=True, help="Return when new fields are built.")
+def update(name: str, added: tuple[str, ...], drop: tuple[str, ...], wait: bool) -> None:
+    """Declare filterable fields, or drop declared ones.
+
+    A field that is dropped and added gets another type. New fields are built in the background;
+    until then a filter on them is refused. Doing it again changes nothing.
+
+    \b
+    Example:
+      fanlight collections update movies --add year=int --drop genre
+      fanlight collections update movies --drop year --add year=time --wait
+    """
+    fields = _parse_fields(added, "--add")
+    with connect() as client:
+        info = client.update_collection(name, add_fields=fields, drop_fields=drop)
+        while wait and info.building_fields:
+            time.sleep(_LOOK_S)
+            info = client.get_collection(name)
+    by, building = listed(info.spec.filterable), ", ".join(info.building_fields)
+    note = f"; being built: {building}" if building else ""
+    out.print(f"Collection {name}: filterable by {by}{note}.", markup=False)
 
 
 @collections.command()
@@ -157,6 +194,8 @@ def _show(infos: list[CollectionInfo]) -> None:
         words = (name, spec.metric.value, spec.id_type.value)
         cells: list[str | Text] = [*words, *(f"{number:,}" for number in numbers), *graph]
         if fields:
-            cells.append(Text(listed(spec.filterable)))
+            building = ", ".join(info.building_fields)
+            note = f" (being built: {building})" if building else ""
+            cells.append(Text(listed(spec.filterable) + note))
         made.add_row(*cells)
     out.print(made)

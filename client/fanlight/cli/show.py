@@ -90,6 +90,7 @@ def info_as_json(info: CollectionInfo) -> dict[str, Any]:
         "unindexed_items": info.unindexed_items,
         "segments": info.segments,
         "restoring": info.restoring,
+        "building_fields": list(info.building_fields),
     }
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fanlight.errors import FanlightError
+from fanlight.filters import FieldType
 from fanlight.hits import worse_coverage
 from fanlight.ids import empty, joined, last_occurrences
 from fanlight.limits import Limits
@@ -29,7 +30,7 @@ from fanlight.model import (
     Rows,
     SearchRequest,
 )
-from fanlight.plans import Fetch, Fetched, Nearest, Plan, plain
+from fanlight.plans import Described, Fetch, Fetched, Nearest, Plan, plain
 from fanlight.queries import Interest, Slate
 from fanlight.resolving import Resolved
 from fanlight.slate.narrowing import Narrowing, narrowed, narrowing_of
@@ -105,11 +106,12 @@ class Making:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What all lists of a search share."""
+    """What all lists of a search share; `filterable` are the fields that shards can filter by."""
 
     request: SearchRequest
     resolved: Resolved
     spec: CollectionSpec
+    filterable: Mapping[str, FieldType]
     limits: Limits
 
     @property
@@ -137,20 +139,20 @@ class Rules:
         request = plain(self.request, self.resolved.vectors[rows], depth)
         if narrowing == Narrowing():
             return request
-        filterable = self.spec.filterable
-        filter = narrowed(request.filter, narrowing, self.slate, filterable, self.limits)
+        filter = narrowed(request.filter, narrowing, self.slate, self.filterable, self.limits)
         return None if filter is None else replace(request, filter=filter)
 
 
 def slates(
-    request: SearchRequest, resolved: Resolved, spec: CollectionSpec, limits: Limits
+    request: SearchRequest, resolved: Resolved, described: Described, limits: Limits
 ) -> Plan[Hits]:
     """Make the list of each query.
 
     Returns:
         Hits of width k.
     """
-    rules = Rules(request, resolved, spec, limits)
+    spec = described.spec
+    rules = Rules(request, resolved, spec, described.built, limits)
     makings = [Making(row, request, resolved, spec) for row in range(resolved.queries[-1] + 1)]
     depth, none = rules.first_depth, Narrowing()
     hits: Hits = yield Nearest(plain(request, resolved.vectors, depth))
@@ -255,7 +257,7 @@ def _states(rules: Rules, making: Making) -> dict[int, Narrowing]:
             if not floors:
                 continue
             only = floors
-        states[interest] = narrowing_of(shortlist, rules.slate, only, rules.spec.filterable)
+        states[interest] = narrowing_of(shortlist, rules.slate, only, rules.filterable)
     return states
 
 

@@ -15,7 +15,9 @@ DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
 @typing.final
 class CollectionSpec(google.protobuf.message.Message):
-    """What a collection is. Nothing of it can change later."""
+    """What a collection is. Nothing of it can change later but its filterable
+    fields.
+    """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -95,6 +97,8 @@ class Collection(google.protobuf.message.Message):
     SEGMENTS_FIELD_NUMBER: builtins.int
     DELETED_FIELD_NUMBER: builtins.int
     RESTORING_FIELD_NUMBER: builtins.int
+    FIELDS_VERSION_FIELD_NUMBER: builtins.int
+    BUILDING_FIELDS_FIELD_NUMBER: builtins.int
     version: builtins.int
     """Grows with every creation and deletion of this name; the highest wins."""
     items: builtins.int
@@ -109,8 +113,16 @@ class Collection(google.protobuf.message.Message):
     """
     restoring: builtins.bool
     """True while it is filled from a snapshot: it takes writes, and refuses reads."""
+    fields_version: builtins.int
+    """Grows with every change of the filterable fields; the highest wins."""
     @property
     def spec(self) -> global___CollectionSpec: ...
+    @property
+    def building_fields(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Filterable fields that are not built yet for all items, ascending. A filter
+        on one of them is UNAVAILABLE.
+        """
+
     def __init__(
         self,
         *,
@@ -121,9 +133,11 @@ class Collection(google.protobuf.message.Message):
         segments: builtins.int = ...,
         deleted: builtins.bool = ...,
         restoring: builtins.bool = ...,
+        fields_version: builtins.int = ...,
+        building_fields: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["spec", b"spec"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["deleted", b"deleted", "items", b"items", "restoring", b"restoring", "segments", b"segments", "spec", b"spec", "unindexed_items", b"unindexed_items", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["building_fields", b"building_fields", "deleted", b"deleted", "fields_version", b"fields_version", "items", b"items", "restoring", b"restoring", "segments", b"segments", "spec", b"spec", "unindexed_items", b"unindexed_items", "version", b"version"]) -> None: ...
 
 global___Collection = Collection
 
@@ -255,6 +269,119 @@ class ListCollectionsResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["collections", b"collections", "coverage", b"coverage"]) -> None: ...
 
 global___ListCollectionsResponse = ListCollectionsResponse
+
+@typing.final
+class UpdateCollectionRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class AddFieldsEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: fanlight.v1.types_pb2.FieldType.ValueType
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: fanlight.v1.types_pb2.FieldType.ValueType = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+    NAME_FIELD_NUMBER: builtins.int
+    ADD_FIELDS_FIELD_NUMBER: builtins.int
+    DROP_FIELDS_FIELD_NUMBER: builtins.int
+    DECLARATION_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    @property
+    def add_fields(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, fanlight.v1.types_pb2.FieldType.ValueType]:
+        """Fields to declare. One that is declared with the same type stays as it is;
+        with another type it is INVALID_ARGUMENT, unless it is dropped as well.
+        """
+
+    @property
+    def drop_fields(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Fields to drop, before others are added. One that is not declared is no
+        error.
+        """
+
+    @property
+    def declaration(self) -> global___FieldDeclaration:
+        """Set by routers in the place of the two."""
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        add_fields: collections.abc.Mapping[builtins.str, fanlight.v1.types_pb2.FieldType.ValueType] | None = ...,
+        drop_fields: collections.abc.Iterable[builtins.str] | None = ...,
+        declaration: global___FieldDeclaration | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["declaration", b"declaration"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["add_fields", b"add_fields", "declaration", b"declaration", "drop_fields", b"drop_fields", "name", b"name"]) -> None: ...
+
+global___UpdateCollectionRequest = UpdateCollectionRequest
+
+@typing.final
+class FieldDeclaration(google.protobuf.message.Message):
+    """All filterable fields of a collection, as of some change of them."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class FilterableEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: fanlight.v1.types_pb2.FieldType.ValueType
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: fanlight.v1.types_pb2.FieldType.ValueType = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+    FILTERABLE_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    FIELDS_VERSION_FIELD_NUMBER: builtins.int
+    version: builtins.int
+    """That of the collection whose fields they are."""
+    fields_version: builtins.int
+    """Of this declaration."""
+    @property
+    def filterable(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, fanlight.v1.types_pb2.FieldType.ValueType]: ...
+    def __init__(
+        self,
+        *,
+        filterable: collections.abc.Mapping[builtins.str, fanlight.v1.types_pb2.FieldType.ValueType] | None = ...,
+        version: builtins.int = ...,
+        fields_version: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["fields_version", b"fields_version", "filterable", b"filterable", "version", b"version"]) -> None: ...
+
+global___FieldDeclaration = FieldDeclaration
+
+@typing.final
+class UpdateCollectionResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: builtins.int
+    @property
+    def collection(self) -> global___Collection: ...
+    def __init__(
+        self,
+        *,
+        collection: global___Collection | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["collection", b"collection"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["collection", b"collection"]) -> None: ...
+
+global___UpdateCollectionResponse = UpdateCollectionResponse
 
 @typing.final
 class DeleteCollectionRequest(google.protobuf.message.Message):

@@ -51,6 +51,11 @@ class CollectionServiceStub(object):
                 request_serializer=fanlight_dot_v1_dot_collections__pb2.ListCollectionsRequest.SerializeToString,
                 response_deserializer=fanlight_dot_v1_dot_collections__pb2.ListCollectionsResponse.FromString,
                 _registered_method=True)
+        self.UpdateCollection = channel.unary_unary(
+                '/fanlight.v1.CollectionService/UpdateCollection',
+                request_serializer=fanlight_dot_v1_dot_collections__pb2.UpdateCollectionRequest.SerializeToString,
+                response_deserializer=fanlight_dot_v1_dot_collections__pb2.UpdateCollectionResponse.FromString,
+                _registered_method=True)
         self.DeleteCollection = channel.unary_unary(
                 '/fanlight.v1.CollectionService/DeleteCollection',
                 request_serializer=fanlight_dot_v1_dot_collections__pb2.DeleteCollectionRequest.SerializeToString,
@@ -90,6 +95,14 @@ class CollectionServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateCollection(self, request, context):
+        """Declare filterable fields, or drop declared ones. Idempotent. A new field
+        is built in the background; see `building_fields`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteCollection(self, request, context):
         """Delete a collection and all its items.
         """
@@ -122,6 +135,11 @@ def add_CollectionServiceServicer_to_server(servicer, server):
                     servicer.ListCollections,
                     request_deserializer=fanlight_dot_v1_dot_collections__pb2.ListCollectionsRequest.FromString,
                     response_serializer=fanlight_dot_v1_dot_collections__pb2.ListCollectionsResponse.SerializeToString,
+            ),
+            'UpdateCollection': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateCollection,
+                    request_deserializer=fanlight_dot_v1_dot_collections__pb2.UpdateCollectionRequest.FromString,
+                    response_serializer=fanlight_dot_v1_dot_collections__pb2.UpdateCollectionResponse.SerializeToString,
             ),
             'DeleteCollection': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteCollection,
@@ -217,6 +235,33 @@ class CollectionService(object):
             '/fanlight.v1.CollectionService/ListCollections',
             fanlight_dot_v1_dot_collections__pb2.ListCollectionsRequest.SerializeToString,
             fanlight_dot_v1_dot_collections__pb2.ListCollectionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateCollection(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fanlight.v1.CollectionService/UpdateCollection',
+            fanlight_dot_v1_dot_collections__pb2.UpdateCollectionRequest.SerializeToString,
+            fanlight_dot_v1_dot_collections__pb2.UpdateCollectionResponse.FromString,
             options,
             channel_credentials,
             insecure,

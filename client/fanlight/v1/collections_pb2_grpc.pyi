@@ -43,6 +43,14 @@ class CollectionServiceStub:
     ]
     """Describe all collections, by name."""
 
+    UpdateCollection: grpc.UnaryUnaryMultiCallable[
+        fanlight.v1.collections_pb2.UpdateCollectionRequest,
+        fanlight.v1.collections_pb2.UpdateCollectionResponse,
+    ]
+    """Declare filterable fields, or drop declared ones. Idempotent. A new field
+    is built in the background; see `building_fields`.
+    """
+
     DeleteCollection: grpc.UnaryUnaryMultiCallable[
         fanlight.v1.collections_pb2.DeleteCollectionRequest,
         fanlight.v1.collections_pb2.DeleteCollectionResponse,
@@ -81,6 +89,14 @@ class CollectionServiceAsyncStub:
         fanlight.v1.collections_pb2.ListCollectionsResponse,
     ]
     """Describe all collections, by name."""
+
+    UpdateCollection: grpc.aio.UnaryUnaryMultiCallable[
+        fanlight.v1.collections_pb2.UpdateCollectionRequest,
+        fanlight.v1.collections_pb2.UpdateCollectionResponse,
+    ]
+    """Declare filterable fields, or drop declared ones. Idempotent. A new field
+    is built in the background; see `building_fields`.
+    """
 
     DeleteCollection: grpc.aio.UnaryUnaryMultiCallable[
         fanlight.v1.collections_pb2.DeleteCollectionRequest,
@@ -126,6 +142,16 @@ class CollectionServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[fanlight.v1.collections_pb2.ListCollectionsResponse, collections.abc.Awaitable[fanlight.v1.collections_pb2.ListCollectionsResponse]]:
         """Describe all collections, by name."""
+
+    @abc.abstractmethod
+    def UpdateCollection(
+        self,
+        request: fanlight.v1.collections_pb2.UpdateCollectionRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[fanlight.v1.collections_pb2.UpdateCollectionResponse, collections.abc.Awaitable[fanlight.v1.collections_pb2.UpdateCollectionResponse]]:
+        """Declare filterable fields, or drop declared ones. Idempotent. A new field
+        is built in the background; see `building_fields`.
+        """
 
     @abc.abstractmethod
     def DeleteCollection(

@@ -7,12 +7,13 @@ their form here; whether the values make sense is `fanlight.validation`'s matter
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sized
+from collections.abc import Mapping, Sequence, Sized
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fanlight.declarations import Declaration
 from fanlight.errors import InvalidRequest
 from fanlight.filters import FieldType, Filter
 from fanlight.ids import empty, id_type_of
@@ -106,10 +107,6 @@ def from_spec(message: collections_pb2.CollectionSpec) -> CollectionSpec:
         raise InvalidRequest.of_field("metric", "cosine, dot or l2", str(metric))
     if id_type not in _ID_TYPE_OF:
         raise InvalidRequest.of_field("id_type", "int64 or string", str(id_type))
-    for name, code in message.filterable.items():
-        if code not in _FIELD_TYPE_OF:
-            expected = "keyword, int, float, bool or time"
-            raise InvalidRequest.of_field(f"filterable.{name}", expected, str(code))
     return CollectionSpec(
         name=message.name,
         dim=message.dim,
@@ -119,8 +116,55 @@ def from_spec(message: collections_pb2.CollectionSpec) -> CollectionSpec:
         ef_construction=message.ef_construction
         if message.HasField("ef_construction")
         else DEFAULT_EF_CONSTRUCTION,
-        filterable={name: _FIELD_TYPE_OF[code] for name, code in message.filterable.items()},
+        filterable=_from_fields(message.filterable, "filterable"),
     )
+
+
+def _from_fields(message: Mapping[str, pb.FieldType.ValueType], where: str) -> dict[str, FieldType]:
+    for name, code in message.items():
+        if code not in _FIELD_TYPE_OF:
+            expected = "keyword, int, float, bool or time"
+            raise InvalidRequest.of_field(f"{where}.{name}", expected, str(code))
+    return {name: _FIELD_TYPE_OF[code] for name, code in message.items()}
+
+
+def to_update(
+    name: str, add: Mapping[str, FieldType], drop: Sequence[str]
+) -> collections_pb2.UpdateCollectionRequest:
+    """Put a change of the filterable fields on the wire."""
+    types = {field: _FIELD_TYPES[type_] for field, type_ in add.items()}
+    return collections_pb2.UpdateCollectionRequest(name=name, add_fields=types, drop_fields=drop)
+
+
+def from_update(
+    message: collections_pb2.UpdateCollectionRequest,
+) -> tuple[dict[str, FieldType], list[str]]:
+    """Read a change off the wire: the fields to add, and those to drop.
+
+    Raises:
+        InvalidRequest: a type is a number that this version does not know.
+    """
+    return _from_fields(message.add_fields, "add_fields"), list(message.drop_fields)
+
+
+def to_declaration(name: str, declaration: Declaration) -> collections_pb2.UpdateCollectionRequest:
+    """Put all filterable fields on the wire, as routers do."""
+    fields = collections_pb2.FieldDeclaration(
+        filterable={field: _FIELD_TYPES[type_] for field, type_ in declaration.filterable.items()},
+        version=declaration.version,
+        fields_version=declaration.fields_version,
+    )
+    return collections_pb2.UpdateCollectionRequest(name=name, declaration=fields)
+
+
+def from_declaration(message: collections_pb2.FieldDeclaration) -> Declaration:
+    """Read all filterable fields off the wire.
+
+    Raises:
+        InvalidRequest: a type is a number that this version does not know.
+    """
+    fields = _from_fields(message.filterable, "declaration.filterable")
+    return Declaration(fields, message.version, message.fields_version)
 
 
 def to_info(info: CollectionInfo) -> collections_pb2.Collection:
@@ -133,6 +177,8 @@ def to_info(info: CollectionInfo) -> collections_pb2.Collection:
         segments=info.segments,
         deleted=info.deleted,
         restoring=info.restoring,
+        fields_version=info.fields_version,
+        building_fields=info.building_fields,
     )
 
 
@@ -146,6 +192,8 @@ def from_info(message: collections_pb2.Collection) -> CollectionInfo:
         segments=message.segments,
         deleted=message.deleted,
         restoring=message.restoring,
+        fields_version=message.fields_version,
+        building_fields=tuple(message.building_fields),
     )
 
 

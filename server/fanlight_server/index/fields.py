@@ -45,7 +45,8 @@ class Fields:
 
     Attributes:
         rows: n.
-        columns: one for each filterable field.
+        columns: one for each filterable field that was declared when they were made; what they
+            hold is told by the payloads and the type, so it stays true for as long as the rows do.
         kept: bitmaps of filters evaluated before; None for rows that may still become more.
     """
 
@@ -65,6 +66,14 @@ class Fields:
             if self.kept is not None and _is_small(filter):
                 self.kept.put(filter, bits)
         return bits
+
+    def lacking(self, filterable: Mapping[str, FieldType]) -> dict[str, FieldType]:
+        """Tell which fields have no column here, or one of another type."""
+        return {
+            name: type_
+            for name, type_ in filterable.items()
+            if name not in self.columns or self.columns[name].type_ is not type_
+        }
 
     def _evaluate(self, filter: Filter) -> Bits:
         if isinstance(filter, (IsIn, Range, Exists)):

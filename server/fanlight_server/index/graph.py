@@ -75,12 +75,14 @@ def build(
     Args:
         spec: metric, dim, m and ef_construction.
         codes: (n, code bytes) uint8, the codes of all rows.
-        base: graph of the first rows, to be extended; None to start afresh.
+        base: graph of the first rows, to be extended, or of all; None to start afresh.
         effort: how to build; told how long it waited.
 
     Raises:
         BuildStopped: `effort.stopped` said so.
     """
+    if base is not None and len(base.levels) == len(codes):
+        return base
     builder = kernel.Builder(
         spec.metric.value, codes, spec.dim, spec.m, spec.ef_construction, base=base
     )

@@ -10,17 +10,19 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from fanlight.fields import FieldValues
+from fanlight.filters import FieldType
 from fanlight.model import CollectionSpec, Floats, IdColumn, Rows
 from fanlight_server.index import graph, segment_file
 from fanlight_server.index.bits import Bitmap
 from fanlight_server.index.block import DEAD_SEQ, Gathering
+from fanlight_server.index.field_builds import ReadValues, with_fields
 from fanlight_server.index.head import Head
 from fanlight_server.index.policy import SegmentSize, choose
 from fanlight_server.index.segment import Segment
@@ -58,12 +60,14 @@ class Build:
         kept: for each source the rows that go in, (rows,) bool.
         base: segment whose graph is extended: the first source; None to start afresh.
         seq: every live item with a seq up to this is in a segment once this one is published.
+        filterable: the fields that its rows get columns of.
     """
 
     sources: tuple[Part, ...]
     kept: tuple[Bitmap, ...]
     base: Segment | None
     seq: int
+    filterable: Mapping[str, FieldType]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +95,9 @@ class Index:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         """Make an empty index; `now` is a clock in seconds."""
+        # replaced whole, by `declare` alone
+        self.spec = spec
         # constant after construction
-        self._spec = spec
         self._config = config
         self._now = now
         self._row_bytes = 4 * spec.dim
@@ -108,17 +113,22 @@ class Index:
         # counted by the builder: idle checks since the last change
         self._rests = 0
         self._seq_at_rest = -1
+        # held from the moment that changes are in the store until they are in the view, while a
+        # segment is published, and while fields are declared. So where a build found the payload
+        # of a row gone from the store, the row is dead when the segment is shown.
+        self.changing = threading.Lock()
         # guards the head and the publication of views
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
         self._head = self._new_head()
-        self._view = View((Part(self._head, self._head.block()),), spec.id_type, 0)
+        parts = (Part(self._head, self._head.block()),)
+        self._view = View(parts, spec.id_type, 0, spec.filterable)
 
     def _rows_of(self, unindexed_bytes: int) -> int:
         return max(2 * self._head_rows, unindexed_bytes // self._row_bytes)
 
     def _new_head(self) -> Head:
-        return Head(self._head_rows, self._spec)
+        return Head(self._head_rows, self.spec)
 
     @property
     def view(self) -> View:
@@ -128,11 +138,24 @@ class Index:
     @property
     def segment_row_bytes(self) -> int:
         """Tell about how many bytes a row takes in a segment file."""
-        return 5 * self._spec.dim + _LINKS_BYTES
+        return 5 * self.spec.dim + _LINKS_BYTES
 
     def note_search(self) -> None:
         """Remember that a search came: writes give way to them, see `wait_for_room`."""
         self._last_search = self._now()
+
+    def declare(self, filterable: Mapping[str, FieldType]) -> None:
+        """Change the filterable fields of all rows to come; `changing` must be held.
+
+        The head is sealed, since its rows have no columns of new fields, and those to come have
+        no values of dropped ones.
+        """
+        with self._lock:
+            self.spec = replace(self.spec, filterable=filterable)
+            self._head = self._new_head()
+            parts, new = self._view.parts, Part(self._head, self._head.block())
+            kept = parts if len(parts[-1].block) else parts[:-1]
+            self._view = replace(self._view, parts=(*kept, new), filterable=filterable)
 
     # --- changes: the writer's thread ---------------------------------------------------------
 
@@ -171,7 +194,7 @@ class Index:
                 part.without(dead) if len(dead) else part
                 for part, (_, dead) in zip(parts, segments, strict=True)
             ]
-            self._view = View((*marked, *self._view.parts), self._spec.id_type, seq)
+            self._view = replace(self._view, parts=(*marked, *self._view.parts), seq=seq)
 
     def append(
         self, ids: IdColumn, seqs: Rows, vectors: Floats, fields: Sequence[FieldValues] = ()
@@ -262,14 +285,18 @@ class Index:
         if plan is None:
             return None
         sources = tuple(segments[i] for i in plan.segments) + (sealed if plan.sealed else ())
-        kept = [part.live_rows() for part in sources]
-        first = sources[0].source
-        base = first if plan.extend and isinstance(first, Segment) else None
-        if base is not None:
-            kept[0][:] = True
-        left = view.parts[-1].block if plan.sealed or not sealed else sealed[0].block
-        seq = int(left.seqs[0]) - 1 if len(left) else view.seq
-        return Build(sources, tuple(kept), base, seq)
+        return _build_of(view, sources, extend=plan.extend)
+
+    def plan_fields(self) -> Build | None:
+        """Choose a segment that lacks columns of declared fields, to be made anew with them.
+
+        Its graph stays. Sealed heads get theirs when they become segments.
+        """
+        view = self._view
+        for part in view.segments:
+            if part.live and part.block.fields.lacking(view.filterable):
+                return _build_of(view, (part,), extend=True)
+        return None
 
     def _copied_rows_max(self, view: View) -> int:
         """Tell how large a segment may be to be copied for the sake of a few rows."""
@@ -283,9 +310,18 @@ class Index:
         *,
         threads: int,
         stopped: Callable[[], bool],
+        read: ReadValues,
         files: FileSystem = LOCAL_FILES,
     ) -> Built:
         """Build a segment, write it and open it.
+
+        Args:
+            build: what to build.
+            path: of its file.
+            threads: to build with.
+            stopped: asked now and then whether to stop.
+            read: gives the values of fields that rows have no columns of.
+            files: the file system.
 
         Raises:
             BuildStopped: `stopped` said so; nothing remains.
@@ -294,10 +330,15 @@ class Index:
         origin = np.flatnonzero(np.concatenate(build.kept))
         if not len(origin):
             return Built(build, None, origin)
-        spec = self._spec
-        gathering = Gathering([part.block for part in build.sources], build.kept)
+        spec = replace(self.spec, filterable=build.filterable)
+        live = [part.live_rows() for part in build.sources]
+        blocks = [
+            with_fields(part.block, alive, build.filterable, read, stopped)
+            for part, alive in zip(build.sources, live, strict=True)
+        ]
+        gathering = Gathering(blocks, build.kept)
         rows = gathering.columns()
-        rows.seqs[~np.concatenate([part.live_rows() for part in build.sources])[origin]] = DEAD_SEQ
+        rows.seqs[~np.concatenate(live)[origin]] = DEAD_SEQ
         base = None if build.base is None else build.base.graph_arrays
         effort = graph.Effort(threads, stopped, self._is_urgent)
         arrays = graph.build(spec, rows.codes, base, effort)
@@ -315,7 +356,7 @@ class Index:
         return self._now() - self._last_search < _SEARCHED_S
 
     def publish(self, built: Built) -> None:
-        """Put a built segment in the place of its sources.
+        """Put a built segment in the place of its sources; `changing` must be held.
 
         Rows that died while it was built die in it as well.
         """
@@ -332,3 +373,23 @@ class Index:
         live = np.concatenate([part.live_rows() for part in sources])[built.origin]
         part = Part(segment, segment.block)
         return part if live.all() else part.without(np.flatnonzero(~live))
+
+
+def _build_of(view: View, sources: tuple[Part, ...], *, extend: bool) -> Build:
+    """Make a build of some parts; all sealed heads, or none of them.
+
+    Args:
+        view: whose parts they are.
+        sources: at least one; the segments first.
+        extend: keep and extend the graph of the first one.
+    """
+    sealed = view.sealed
+    kept = [part.live_rows() for part in sources]
+    first = sources[0].source
+    base = first if extend and isinstance(first, Segment) else None
+    if base is not None:
+        kept[0][:] = True
+    takes_sealed = not sources[-1].indexed
+    left = view.parts[-1].block if takes_sealed or not sealed else sealed[0].block
+    seq = int(left.seqs[0]) - 1 if len(left) else view.seq
+    return Build(sources, tuple(kept), base, seq, view.filterable)

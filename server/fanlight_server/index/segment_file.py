@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 import fanlight_kernel as kernel
 from fanlight.errors import Corruption
+from fanlight.filters import FieldType
 from fanlight.ids import id_type_of
 from fanlight.model import CollectionSpec, Floats, IdColumn, IdType
 from fanlight_server.index import field_parts, string_ids
@@ -71,7 +72,7 @@ def write(
 
     Args:
         path: where.
-        spec: of its collection.
+        spec: of its collection; the fields are those of the rows.
         rows: its rows.
         vectors: gives their vectors in pieces; called twice.
         graph: the graph over them.
@@ -177,7 +178,8 @@ def read(path: Path, spec: CollectionSpec, crc: int, *, keep_vectors: bool) -> S
 
     Args:
         path: of the file.
-        spec: of its collection.
+        spec: of its collection. The fields may be others than those of the file, whose rows come
+            with what it has.
         crc: what `write` returned.
         keep_vectors: whether the pages of the vectors stay in memory after they were checked;
             otherwise they are given back, and come one by one when they are read.
@@ -195,7 +197,8 @@ def read(path: Path, spec: CollectionSpec, crc: int, *, keep_vectors: bool) -> S
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         header = _checked_header(data, crc)
         for name, value in _parameters(spec).items():
-            if header[name] != value:
+            # fields may have been declared or dropped since
+            if name != "filterable" and header[name] != value:
                 raise Corruption(f"{path}: {name} is {header[name]}, the collection has {value}")
         parts = {
             part["name"]: _checked_part(data, part, keep_vectors or part["name"] != "vectors")
@@ -207,7 +210,7 @@ def read(path: Path, spec: CollectionSpec, crc: int, *, keep_vectors: bool) -> S
         return _from_parts(spec, header, parts, _nothing if keep_vectors else release)
     except Corruption as error:
         raise Corruption(f"{path.name}: {error.message}") from None
-    except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
         raise Corruption(f"{path.name}: not a readable segment file") from error
 
 
@@ -276,6 +279,7 @@ def _from_parts(
     release: Callable[[], None],
 ) -> SegmentContent:
     rows = header["rows"]
+    filterable = {name: FieldType(type_) for name, type_ in header["filterable"].items()}
     ids, order = _ids_from_parts(spec, parts)
     block = Block(
         metric=spec.metric,
@@ -285,7 +289,7 @@ def _from_parts(
         vectors=parts["vectors"].view("<f4").reshape(rows, spec.dim),
         lengths=parts["lengths"].view("<f8"),
         codes=parts["codes"].reshape(rows, kernel.code_bytes(spec.dim)),
-        fields=field_parts.from_parts(spec.filterable, parts, rows),
+        fields=field_parts.from_parts(filterable, parts, rows),
     )
     graph = GraphArrays(
         links=parts["links"].view("<u4").reshape(rows, 1 + 2 * spec.m),

@@ -30,7 +30,11 @@ def standing_of(view: View, queries: Queries, id_: IdColumn, score: float | None
         queries: one query, with its filter and exclusions.
         id_: (1,) the item.
         score: its score, when it is not in this view; else None.
+
+    Raises:
+        InvalidRequest, NotReady: see `View.check`.
     """
+    view.check(queries.filter)
     found = [(part, int(row)) for part in view.parts for row in part.rows_of(id_) if row >= 0]
     segment, seq = "", 0
     outcomes: tuple[Outcome, ...] = ()

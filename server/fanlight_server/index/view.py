@@ -7,14 +7,16 @@ rows that the view shows). An id is live in at most one part of a view.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 import fanlight_kernel as kernel
-from fanlight.filters import Filter, Value
+from fanlight.filter_rules import check_built, check_filter_fields, check_filterable_field
+from fanlight.filters import FieldType, Filter, Value, clauses_of
 from fanlight.ids import empty, joined
 from fanlight.model import IdColumn, IdType, Rows
 from fanlight.topk import merge
@@ -160,16 +162,35 @@ class View:
         parts: at least the head.
         id_type: type of the ids.
         seq: every change up to this one is in the view.
+        filterable: the declared fields. Columns of others may be there still.
     """
 
     parts: tuple[Part, ...]
     id_type: IdType
     seq: int
+    filterable: Mapping[str, FieldType] = field(default_factory=dict)
 
     @cached_property
     def live(self) -> int:
         """Count the live items."""
         return sum(part.live for part in self.parts)
+
+    @cached_property
+    def building(self) -> frozenset[str]:
+        """Name the declared fields that are not known of all live items yet."""
+        fields = (part.block.fields for part in self._inhabited)
+        return frozenset(name for each in fields for name in each.lacking(self.filterable))
+
+    def check(self, filter: Filter | None) -> None:
+        """Refuse a filter on fields that are not declared, of another type, or not built yet.
+
+        Raises:
+            InvalidRequest, NotReady: names the field.
+        """
+        if filter is not None:
+            check_filter_fields(filter, self.filterable)
+            if self.building:
+                check_built((clause.field for clause in clauses_of(filter)), self.building)
 
     @cached_property
     def _inhabited(self) -> tuple[Part, ...]:
@@ -195,7 +216,11 @@ class View:
 
         Returns:
             Hits k wide; a query that a part had no time for is not answered.
+
+        Raises:
+            InvalidRequest, NotReady: see `check`; so do all that take a filter.
         """
+        self.check(queries.filter)
         if self.id_type is IdType.INT64 and self._inhabited:
             allowed = self._allowed(queries.filter, queries.excluded)
             return search_parts(queries, self._searched, allowed)
@@ -217,6 +242,7 @@ class View:
 
     def count(self, filter: Filter | None, excluded: Excluded | None = None) -> int:
         """Count the live items that satisfy a filter and are not excluded."""
+        self.check(filter)
         return sum(part.count(filter, excluded) for part in self._inhabited)
 
     def _merged(self, queries: Queries) -> Answer:
@@ -232,17 +258,21 @@ class View:
         merged.counts[late] = -1
         return Answer(merged, False)
 
-    def facet(self, field: str, filter: Filter | None) -> Counter[Value]:
+    def facet(self, name: str, filter: Filter | None) -> Counter[Value]:
         """Count the live items that satisfy a filter by the values of a field."""
+        self.check(filter)
+        check_filterable_field(name, self.filterable)
+        check_built((name,), self.building)
         counts: Counter[Value] = Counter()
         for part in self._inhabited:
             bits = part.allowed(filter)
             rows = part.live_rows() if bits is None else unpacked(bits, len(part.block))
-            counts.update(counted(part.block.fields.columns[field], rows))
+            counts.update(counted(part.block.fields.columns[name], rows))
         return counts
 
     def matching(self, filter: Filter) -> tuple[IdColumn, Rows]:
         """List the live items that satisfy a filter: their ids, and the seqs of their rows."""
+        self.check(filter)
         ids, seqs = [empty(self.id_type)], [np.empty(0, dtype=np.int64)]
         for part in self._inhabited:
             bits = part.allowed(filter)
