@@ -394,7 +394,7 @@ class AsyncCollection(AsyncQuestions, AsyncCollectionExports, AsyncTunable):
                 `interests`, one or a list of them; see docs/queries.md.
             k: hits wanted for each query; there may be fewer, see `Hits.counts`.
             ef_search: candidates the graph walk keeps: more find better and take longer. None
-                for what `tune` found, or else the server's default.
+                for the collection's default (see `tune`), or else the server's.
             exact: compare every item instead of walking the graph.
             score_threshold: leave out hits that score less.
             with_payloads: attach the payload of each hit.
@@ -418,7 +418,7 @@ class AsyncCollection(AsyncQuestions, AsyncCollectionExports, AsyncTunable):
         parameters = search_parameters(
             self.name,
             k=k,
-            ef_search=self._ef_search if ef_search is None else ef_search,
+            ef_search=ef_search,
             exact=exact,
             score_threshold=score_threshold,
             with_payloads=with_payloads,
@@ -468,7 +468,7 @@ class AsyncCollection(AsyncQuestions, AsyncCollectionExports, AsyncTunable):
         parameters = search_parameters(
             self.name,
             k=k,
-            ef_search=self._ef_search if ef_search is None else ef_search,
+            ef_search=ef_search,
             exact=exact,
             score_threshold=score_threshold,
             with_payloads=with_payloads,

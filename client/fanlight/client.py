@@ -395,7 +395,7 @@ class Collection(Questions, CollectionExports, Tunable):
                 `interests`, one or a list of them; see docs/queries.md.
             k: hits wanted for each query; there may be fewer, see `Hits.counts`.
             ef_search: candidates the graph walk keeps: more find better and take longer. None
-                for what `tune` found, or else the server's default.
+                for the collection's default (see `tune`), or else the server's.
             exact: compare every item instead of walking the graph.
             score_threshold: leave out hits that score less.
             with_payloads: attach the payload of each hit.
@@ -419,7 +419,7 @@ class Collection(Questions, CollectionExports, Tunable):
         parameters = search_parameters(
             self.name,
             k=k,
-            ef_search=self._ef_search if ef_search is None else ef_search,
+            ef_search=ef_search,
             exact=exact,
             score_threshold=score_threshold,
             with_payloads=with_payloads,
@@ -467,7 +467,7 @@ class Collection(Questions, CollectionExports, Tunable):
         parameters = search_parameters(
             self.name,
             k=k,
-            ef_search=self._ef_search if ef_search is None else ef_search,
+            ef_search=ef_search,
             exact=exact,
             score_threshold=score_threshold,
             with_payloads=with_payloads,

@@ -31,8 +31,6 @@ class Questions:
     name: str
     _operations: Operations
     _transport: Driver
-    # What searches keep that do not say it; None for the servers' default. See `tune`.
-    _ef_search: int | None = None
 
     def count(
         self,
@@ -102,7 +100,7 @@ class Questions:
             search: what else the search asks for, as `search` takes it: k, filter, slate, ...
         """
         operation = QueryOperations(self._operations, self.name).explain(
-            query, item, timeout, {"ef_search": self._ef_search} | search
+            query, item, timeout, search
         )
         return self._transport.run(operation)
 
@@ -177,7 +175,6 @@ class AsyncQuestions:
     name: str
     _operations: Operations
     _transport: AsyncTransport
-    _ef_search: int | None = None
 
     async def count(
         self,
@@ -247,7 +244,7 @@ class AsyncQuestions:
             search: what else the search asks for, as `search` takes it: k, filter, slate, ...
         """
         operation = QueryOperations(self._operations, self.name).explain(
-            query, item, timeout, {"ef_search": self._ef_search} | search
+            query, item, timeout, search
         )
         return await self._transport.run(operation)
 

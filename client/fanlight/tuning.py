@@ -42,9 +42,15 @@ class TuneOperations:
     timeout: float
 
     def tune(
-        self, queries: ArrayLike | IdsLike | None, k: int, target: float, most: int
+        self,
+        queries: ArrayLike | IdsLike | None,
+        k: int,
+        target: float,
+        most: int,
+        *,
+        keep: bool,
     ) -> Operation[Tuning]:
-        """Measure until the cheapest `ef_search` is known."""
+        """Measure until the cheapest `ef_search` is known, and keep it as the default."""
         as_share("recall", target)
         as_uint32("k", k, least=1)
         if as_uint32("max_ef_search", most) < k:
@@ -62,7 +68,16 @@ class TuneOperations:
             except StopIteration:
                 ef = None
         points.sort(key=lambda point: point.ef_search)
-        return Tuning(target, Curve(k, len(asked), tuple(points), exact_speed), queries is None)
+        tuning = Tuning(target, Curve(k, len(asked), tuple(points), exact_speed), queries is None)
+        if keep and tuning.ef_search is not None:
+            yield from self.operations.update_collection(
+                self.collection,
+                add_fields=None,
+                drop_fields=(),
+                ef_search=tuning.ef_search,
+                timeout=self.timeout,
+            )
+        return tuning
 
     def _asked(
         self, queries: Floats | IdColumn, k: int, ef: int | None
@@ -125,7 +140,6 @@ class Tunable:
     name: str
     _operations: Operations
     _transport: Driver
-    _ef_search: int | None
 
     def tune(
         self,
@@ -134,13 +148,15 @@ class Tunable:
         recall: float = 0.99,
         k: int = 10,
         max_ef_search: int = MAX_EF_SEARCH,
+        keep: bool = True,
         timeout: float = TIMEOUT_S,
     ) -> Tuning:
-        """Find the cheapest `ef_search` that reaches a recall, and search with it from now on.
+        """Find the cheapest `ef_search` that reaches a recall, and make it the collection's default.
 
         The queries are asked exactly, and then with one `ef_search` after the other. When it
-        returns, searches of this handle that do not say another have the one that was found; if
-        none reached the recall, nothing changes, and the answer's `ef_search` is None.
+        returns, the one that was found is on the disks of all shards, and every search that does
+        not say another has it, whoever asks. If none reached the recall, nothing changes, and the
+        answer's `ef_search` is None.
 
         Args:
             queries: (n, dim) vectors, or (n,) ids of stored items, each itself left out: a few
@@ -149,17 +165,17 @@ class Tunable:
             recall: wanted, in [0, 1]: mean share of the exact k nearest.
             k: hits that a search wants.
             max_ef_search: the most to try.
+            keep: make it the default, for which a key must be an admin's; else only measure.
             timeout: seconds for each request (of 256 queries).
 
         Raises:
+            NotReady: a shard is missing; the error names it, and the default may be set or not.
             NotFound: the collection, or one of the items, does not exist.
             InvalidRequest: there are no queries, or an argument cannot be.
             FanlightError: as `search` does.
         """
         make = TuneOperations(self._operations, self.name, timeout)
-        tuning = self._transport.run(make.tune(queries, k, recall, max_ef_search))
-        self._ef_search = tuning.ef_search or self._ef_search
-        return tuning
+        return self._transport.run(make.tune(queries, k, recall, max_ef_search, keep=keep))
 
 
 class AsyncTunable:
@@ -168,7 +184,6 @@ class AsyncTunable:
     name: str
     _operations: Operations
     _transport: AsyncTransport
-    _ef_search: int | None
 
     async def tune(
         self,
@@ -177,13 +192,15 @@ class AsyncTunable:
         recall: float = 0.99,
         k: int = 10,
         max_ef_search: int = MAX_EF_SEARCH,
+        keep: bool = True,
         timeout: float = TIMEOUT_S,
     ) -> Tuning:
-        """Find the cheapest `ef_search` that reaches a recall, and search with it from now on.
+        """Find the cheapest `ef_search` that reaches a recall, and make it the collection's default.
 
         The queries are asked exactly, and then with one `ef_search` after the other. When it
-        returns, searches of this handle that do not say another have the one that was found; if
-        none reached the recall, nothing changes, and the answer's `ef_search` is None.
+        returns, the one that was found is on the disks of all shards, and every search that does
+        not say another has it, whoever asks. If none reached the recall, nothing changes, and the
+        answer's `ef_search` is None.
 
         Args:
             queries: (n, dim) vectors, or (n,) ids of stored items, each itself left out: a few
@@ -192,14 +209,14 @@ class AsyncTunable:
             recall: wanted, in [0, 1]: mean share of the exact k nearest.
             k: hits that a search wants.
             max_ef_search: the most to try.
+            keep: make it the default, for which a key must be an admin's; else only measure.
             timeout: seconds for each request (of 256 queries).
 
         Raises:
+            NotReady: a shard is missing; the error names it, and the default may be set or not.
             NotFound: the collection, or one of the items, does not exist.
             InvalidRequest: there are no queries, or an argument cannot be.
             FanlightError: as `search` does.
         """
         make = TuneOperations(self._operations, self.name, timeout)
-        tuning = await self._transport.run(make.tune(queries, k, recall, max_ef_search))
-        self._ef_search = tuning.ef_search or self._ef_search
-        return tuning
+        return await self._transport.run(make.tune(queries, k, recall, max_ef_search, keep=keep))

@@ -127,22 +127,24 @@ class Collection:
 
     @property
     def spec(self) -> CollectionSpec:
-        """Tell what the collection is. Its fields may change; all else never does."""
+        """Tell what the collection is. Fields and `ef_search` may change; all else never does."""
         return self._index.spec
 
     @property
     def declaration(self) -> Declaration:
-        """Tell which fields are filterable."""
-        return Declaration(self.spec.filterable, self.version, self._fields_version)
+        """Tell what is declared."""
+        spec = self.spec
+        return Declaration(spec.filterable, self.version, self._fields_version, spec.ef_search)
 
     def declare(self, declaration: Declaration) -> None:
-        """Change the filterable fields; new ones are built in the background.
+        """Change the filterable fields and `ef_search`; fields are built in the background.
 
         The catalog has recorded it, and calls this for one change at a time.
         """
         with self._index.changing:
             if declaration.filterable != self.spec.filterable:
                 self._index.declare(declaration.filterable)
+            self._index.spec = replace(self.spec, ef_search=declaration.ef_search)
             self._fields_version = declaration.fields_version
 
     # --- reading ------------------------------------------------------------------------------

@@ -150,10 +150,11 @@ class Searching:
         ends: float | None,
     ) -> Queries:
         config = self._config
+        default = self._index.spec.ef_search or config.ef_search_default
         return Queries(
             vectors=vectors,
             k=request.k,
-            ef=None if request.exact else request.ef_search or config.ef_search_default,
+            ef=None if request.exact else request.ef_search or default,
             filter=request.filter,
             excluded=excluded,
             walk=config.walk,

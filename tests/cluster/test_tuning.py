@@ -18,7 +18,7 @@ from fanlight.filters import FieldType
 
 pytestmark = pytest.mark.slow
 
-ROWS, DIM, K = 4_000, 24, 10
+ROWS, DIM, K = 12_000, 24, 10
 RNG = np.random.default_rng(31)
 VECTORS = RNG.standard_normal((ROWS, DIM), dtype=np.float32)
 QUERIES = RNG.standard_normal((200, DIM), dtype=np.float32)
@@ -37,6 +37,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
         yield running
 
 
+def at_rest(info: fanlight.CollectionInfo) -> bool:
+    """Tell whether each shard has one graph that holds all its items."""
+    return (info.unindexed_items, info.segments) == (0, 2)
+
+
 @pytest.fixture(params=COLOURS)
 def rough(
     request: pytest.FixtureRequest, cluster: LocalCluster, wait_until: Callable[..., None]
@@ -45,12 +50,12 @@ def rough(
     with clients(request.param) as connect:
         client = connect(cluster.address)
         collection = client.create_collection(
-            "rough", dim=DIM, m=3, ef_construction=12, filterable=FIELDS
+            "rough", dim=DIM, m=4, ef_construction=32, filterable=FIELDS
         )
         if not collection.count():
             payloads = [{"price": price} for price in PRICES.tolist()]
             collection.upsert(IDS, VECTORS, payloads)
-        wait_until(lambda: collection.info().unindexed_items == 0, 60)
+        wait_until(lambda: at_rest(collection.info()), 90)
         yield collection
 
 
@@ -63,7 +68,7 @@ def recall(hits: fanlight.Hits, queries: Any, *, itself: bool) -> float:
     )
 
 
-def test_searches_have_the_recall_from_then_on(rough: Any) -> None:
+def test_searches_have_the_recall_from_then_on(rough: Any, cluster: LocalCluster) -> None:
     """The choice reaches the target, little less does not, and it is what searches then use."""
     before = recall(rough.search(QUERIES, k=K, ef_search=K), QUERIES, itself=False)
     tuning = rough.tune(QUERIES, recall=0.95, k=K)
@@ -80,6 +85,10 @@ def test_searches_have_the_recall_from_then_on(rough: Any) -> None:
         hits = rough.search(QUERIES, k=K, ef_search=point.ef_search)
         assert recall(hits, QUERIES, itself=False) == pytest.approx(point.recall, abs=1e-9)
         assert point.low <= point.recall <= point.high
+    # whoever asks has it
+    with fanlight.Client(cluster.address) as client:
+        np.testing.assert_array_equal(client.collection("rough").search(QUERIES).ids, tuned.ids)
+    assert rough.info().spec.ef_search == tuning.ef_search
     # what a search says itself counts, and an explanation is of the same search
     short = rough.search(QUERIES, k=K, ef_search=K)
     assert recall(short, QUERIES, itself=False) == pytest.approx(before)
@@ -89,13 +98,15 @@ def test_searches_have_the_recall_from_then_on(rough: Any) -> None:
 
 def test_items_are_queries_too(rough: Any) -> None:
     """By id, or a sample of what is stored; each item itself is no hit."""
-    rows = np.arange(0, ROWS, 40)
+    rows = np.arange(0, ROWS, 100)
     given = rough.tune(IDS[rows], recall=0.9, k=K)
     hits = rough.search_by_id(IDS[rows], k=K)
     assert recall(hits, VECTORS[rows], itself=True) == pytest.approx(given.recall, abs=1e-9)
     sampled, again = rough.tune(recall=0.9, k=K), rough.tune(recall=0.9, k=K)
     assert (sampled.stored, sampled.curve.queries) == (True, 500)
     assert sampled.ef_search == again.ef_search
+    measured = rough.tune(IDS[rows], recall=0.1, k=K, keep=False)
+    assert rough.info().spec.ef_search == again.ef_search != measured.ef_search
 
 
 def test_a_target_out_of_reach_changes_nothing(rough: Any) -> None:
@@ -105,6 +116,26 @@ def test_a_target_out_of_reach_changes_nothing(rough: Any) -> None:
     assert tuning.ef_search is None
     assert tuning.best.ef_search == 20
     np.testing.assert_array_equal(rough.search(QUERIES, k=K).ids, plain.ids)
+
+
+def test_the_default_stays(start_cluster: Callable[..., LocalCluster]) -> None:
+    """It is on the disks of all shards, and is the collection's own until somebody changes it."""
+    with start_cluster(shards=2) as cluster, fanlight.Client(cluster.address) as client:
+        things = client.create_collection("things", dim=DIM, filterable=FIELDS)
+        things.upsert(IDS[:50], VECTORS[:50])
+        chosen = things.tune(recall=0.9, k=5).ef_search
+        assert chosen == 5
+        client.update_collection("things", drop_fields=["name"])
+    with start_cluster(shards=2) as cluster, fanlight.Client(cluster.address) as client:
+        spec = client.get_collection("things").spec
+        assert (spec.ef_search, list(spec.filterable)) == (5, ["price"])
+        # who creates it again finds it as it is
+        client.create_collection("things", dim=DIM, filterable={"price": "float"})
+        for ef, kept in ((70, 70), (70, 70), (0, None)):
+            client.update_collection("things", ef_search=ef)
+            assert client.get_collection("things").spec.ef_search == kept
+        with pytest.raises(InvalidRequest, match="ef_search: expected 0 to 10000, got 10001"):
+            client.update_collection("things", ef_search=10_001)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +168,7 @@ def test_nothing_to_tune(rough: Any, cluster: LocalCluster) -> None:
 
 def test_recall_by_the_share_that_filters_leave(rough: Any) -> None:
     """Filters leave the shares that were wanted; recall is that of brute force among the rest."""
-    wanted = {1.0: ROWS, 0.5: 2_000, 0.1: 400, 0.005: 20}
+    wanted = {1.0: ROWS, 0.5: 6_000, 0.1: 1_200, 0.005: 60}
     filters = filters_by("price", rough.info().spec.filterable, tuple(wanted), rough.count)
     filters |= {"none": {"price": {"gt": float(PRICES.max())}}}
     measured = measure_shares(rough.search, rough.count, QUERIES, filters, k=K, efs=(K, 200))
@@ -147,7 +178,7 @@ def test_recall_by_the_share_that_filters_leave(rough: Any) -> None:
         filter = filters[share.label]
         allowed = (filter["price"]["gte"] if filter else 0) <= PRICES
         # prices are not all different, so a few more may be left
-        assert items <= share.items == allowed.sum() <= items + 5
+        assert items <= share.items == allowed.sum() <= items + 20
         assert share.share == share.items / ROWS
         scores = np.where(allowed, QUERIES @ UNITS.T, -np.inf)
         best = IDS[np.argsort(-scores, axis=1)[:, :K]]

@@ -85,6 +85,7 @@ def info_as_json(info: CollectionInfo) -> dict[str, Any]:
         "id_type": spec.id_type.value,
         "m": spec.m,
         "ef_construction": spec.ef_construction,
+        "ef_search": spec.ef_search,
         "filterable": dict(spec.filterable),
         "items": info.items,
         "unindexed_items": info.unindexed_items,
