@@ -68,9 +68,10 @@ def resolved_of(request: SearchRequest) -> Plan[tuple[Resolved, Described | None
     described: Described | None = None
     lists = request.slate is not None or _has_interests(request)
     if lists or (queries is not None and needs_metric(queries)):
-        described = yield Describe()
-        check_against_spec(request, described.spec)
-        _check_built(request, described.building)
+        known: Described = yield Describe()
+        check_against_spec(request, known.spec)
+        _check_built(request, known.building)
+        described = known
     if queries is None:
         return of_vectors(request), described
     spec = None if described is None else described.spec

@@ -99,8 +99,6 @@ class Collection:
         self._now = now
         # set to False once, by the catalog
         self.restoring = restoring
-        # changed with the fields of the index, by `declare` alone
-        self._fields_version = fields_version
         segments = path / "segments"
         disk = disk or Disk(path)
         with disk.writing("directory", spec.name):
@@ -109,7 +107,7 @@ class Collection:
         self._store = Store(
             path / "items.db", spec.dim, spec.id_type, disk, create=create, expected=expected
         )
-        self._index = Index(spec, index_config, now)
+        self._index = Index(spec, index_config, now, fields_version)
         self.keeper = SegmentKeeper(self._index, self._store, segments, spec, index_config, disk)
         try:
             self.keeper.recover()
@@ -127,14 +125,14 @@ class Collection:
 
     @property
     def spec(self) -> CollectionSpec:
-        """Tell what the collection is. Fields and `ef_search` may change; all else never does."""
+        """Tell what the collection is. What can change is the view's."""
         return self._index.spec
 
     @property
     def declaration(self) -> Declaration:
         """Tell what is declared."""
-        spec = self.spec
-        return Declaration(spec.filterable, self.version, self._fields_version, spec.ef_search)
+        view = self._index.view
+        return Declaration(view.filterable, self.version, view.fields_version, view.ef_search)
 
     def declare(self, declaration: Declaration) -> None:
         """Change the filterable fields and `ef_search`; fields are built in the background.
@@ -142,10 +140,9 @@ class Collection:
         The catalog has recorded it, and calls this for one change at a time.
         """
         with self._index.changing:
-            if declaration.filterable != self.spec.filterable:
-                self._index.declare(declaration.filterable)
-            self._index.spec = replace(self.spec, ef_search=declaration.ef_search)
-            self._fields_version = declaration.fields_version
+            self._index.declare(
+                declaration.filterable, declaration.fields_version, declaration.ef_search
+            )
 
     # --- reading ------------------------------------------------------------------------------
 
@@ -153,13 +150,13 @@ class Collection:
         """Describe the collection as it stands on this shard."""
         view = self._index.view
         return CollectionInfo(
-            spec=replace(self.spec, filterable=view.filterable),
+            spec=replace(self.spec, filterable=view.filterable, ef_search=view.ef_search),
             version=self.version,
             items=view.live,
             unindexed_items=view.unindexed,
             segments=len(view.segments),
             restoring=self.restoring,
-            fields_version=self._fields_version,
+            fields_version=view.fields_version,
             building_fields=tuple(sorted(view.building)),
         )
 

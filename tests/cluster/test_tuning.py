@@ -18,7 +18,7 @@ from fanlight.filters import FieldType
 
 pytestmark = pytest.mark.slow
 
-ROWS, DIM, K = 12_000, 24, 10
+ROWS, DIM, K = 8_000, 24, 10
 RNG = np.random.default_rng(31)
 VECTORS = RNG.standard_normal((ROWS, DIM), dtype=np.float32)
 QUERIES = RNG.standard_normal((200, DIM), dtype=np.float32)
@@ -168,7 +168,7 @@ def test_nothing_to_tune(rough: Any, cluster: LocalCluster) -> None:
 
 def test_recall_by_the_share_that_filters_leave(rough: Any) -> None:
     """Filters leave the shares that were wanted; recall is that of brute force among the rest."""
-    wanted = {1.0: ROWS, 0.5: 6_000, 0.1: 1_200, 0.005: 60}
+    wanted = {1.0: ROWS, 0.5: 4_000, 0.1: 800, 0.005: 40}
     filters = filters_by("price", rough.info().spec.filterable, tuple(wanted), rough.count)
     filters |= {"none": {"price": {"gt": float(PRICES.max())}}}
     measured = measure_shares(rough.search, rough.count, QUERIES, filters, k=K, efs=(K, 200))

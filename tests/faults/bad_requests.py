@@ -122,7 +122,7 @@ def _declarations(rpc: str) -> Iterator[Bad]:
     """Give what only a router sends, and another router takes the fields of."""
 
     def declared(**keys: Any) -> Message:
-        good = {"version": 1, "fields_version": 1}
+        good: dict[str, Any] = {"version": 1, "fields_version": 1}
         declaration = collections_pb2.FieldDeclaration(**good | keys)
         return collections_pb2.UpdateCollectionRequest(name=NUMBERED, declaration=declaration)
 

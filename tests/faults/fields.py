@@ -11,7 +11,7 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -94,7 +94,7 @@ class Tally:
             self.examples.append(f"{what}: {got}, not {expected}")
 
 
-def brute_force(filter: fanlight.Filter, payloads: list[Mapping[str, Any]]) -> int:
+def brute_force(filter: fanlight.Filter, payloads: Sequence[Mapping[str, Any]]) -> int:
     """Count the payloads that a filter accepts."""
     return sum(accepts(filter, payload) for payload in payloads)
 
@@ -229,7 +229,7 @@ class Trial:
         with fanlight.Client(self._cluster.address) as client:
             items = client.collection(NAME)
             got = items.get(np.concatenate([KEPT, CHANGING]), with_vectors=False, timeout=CALL_S)
-            payloads: list[Mapping[str, Any]] = [payload or {} for payload in got.payloads or ()]
+            payloads = [payload or {} for payload in got.payloads or ()]
             for conditions in (*FILTERS, N >= 1_000, N.range(gte=1_200, lt=1_500)):
                 filter = as_filter(conditions)
                 if not wanted:

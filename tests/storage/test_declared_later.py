@@ -276,14 +276,14 @@ def test_a_write_that_waited_gets_the_new_columns(
     payloads = [b'{"n": 1}', b'{"n": "one"}', b""]
     with collection._index.changing:
         future = collection.upsert(batch_of(range(3), payloads=payloads))
-        collection._index.declare({"n": FieldType.INT})
+        collection._index.declare({"n": FieldType.INT}, 1)
     assert not future.result(WAIT_S).errors
     assert collection.info().building_fields == ()
     assert collection.count(field("n") == 1) == 1
     assert collection.count(~field("n").exists()) == 2
     with collection._index.changing:
         future = collection.upsert(batch_of(range(3, 6), payloads=payloads[:1] * 3))
-        collection._index.declare({})
+        collection._index.declare({}, 2)
     future.result(WAIT_S)
     assert collection.count() == 6
 

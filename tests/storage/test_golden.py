@@ -16,7 +16,9 @@ from tests.golden.make import CONFIG, IDENTITY, SPECS_V1, SPECS_V2, V1, V2, V3, 
 from tests.pieces import ids_of
 from tests.storage.conftest import BUSY, OpenCatalog
 
+from fanlight.conditions import field
 from fanlight.errors import Corruption
+from fanlight.filters import FieldType
 from fanlight.model import CollectionSpec, IdType
 from fanlight_server.catalog import Catalog
 from fanlight_server.check.directory import check
@@ -183,3 +185,22 @@ def test_an_old_database_cannot_come_back(tmp_path: Path, open_catalog: OpenCata
     with pytest.raises(Corruption, match="an older file"):
         open_catalog(CONFIG, directory=data, identity=IDENTITY)
     assert not check(data).sound
+
+
+@pytest.mark.parametrize("version", [V1, V2, V3])
+def test_fields_are_declared_for_items_of_older_versions(
+    tmp_path: Path, open_catalog: OpenCatalog, wait_until: Callable[..., None], version: Path
+) -> None:
+    """Values come from the payloads that were stored then; all else is answered as it was."""
+    data, answers = unpacked(version, tmp_path)
+    catalog = open_catalog(CONFIG, directory=data, identity=IDENTITY)
+    for spec in SPECS_V1:
+        collection = catalog.get(spec.name)
+        catalog.update(spec.name, {"row": FieldType.INT, "text": FieldType.KEYWORD}, [])
+        wait_until(lambda c=collection: not c.info().building_fields, 30)
+        assert collection.count(field("row").range(gte=100, lt=130)) == 30
+        assert collection.count(field("text") == "fenêtre") == 520 - 5 - 10
+        catalog.update(spec.name, {}, ["row", "text"])
+        assert json.loads(json.dumps(answers_of(collection))) == answers[spec.name]
+    catalog.close()
+    assert check(data).all_findings == []

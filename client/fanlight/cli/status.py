@@ -42,7 +42,9 @@ def _show(cluster: ClusterStatus) -> None:
         lead: tuple[str | Text, ...] = (shard.identity.name, state(shard.state), shard.address)
         for info in _live(shard):
             numbers = (f"{info.items:,}", f"{info.unindexed_items:,}", str(info.segments))
-            made.add_row(*lead, info.spec.name, *numbers)
+            building = ", ".join(info.building_fields)
+            note = f" (building {building})" if building else ""
+            made.add_row(*lead, Text(info.spec.name + note), *numbers)
             lead = ("", "", "")
         if lead[0]:
             made.add_row(*lead)

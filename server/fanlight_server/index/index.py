@@ -93,8 +93,16 @@ class Index:
         spec: CollectionSpec,
         config: IndexConfig,
         now: Callable[[], float] = time.monotonic,
+        fields_version: int = 0,
     ) -> None:
-        """Make an empty index; `now` is a clock in seconds."""
+        """Make an empty index.
+
+        Args:
+            spec: of the collection.
+            config: sizes and times.
+            now: a clock in seconds.
+            fields_version: of the declaration of the fields of `spec`.
+        """
         # replaced whole, by `declare` alone
         self.spec = spec
         # constant after construction
@@ -122,7 +130,7 @@ class Index:
         self._room = threading.Condition(self._lock)
         self._head = self._new_head()
         parts = (Part(self._head, self._head.block()),)
-        self._view = View(parts, spec.id_type, 0, spec.filterable)
+        self._view = View(parts, spec.id_type, 0, spec.filterable, fields_version, spec.ef_search)
 
     def _rows_of(self, unindexed_bytes: int) -> int:
         return max(2 * self._head_rows, unindexed_bytes // self._row_bytes)
@@ -144,18 +152,28 @@ class Index:
         """Remember that a search came: writes give way to them, see `wait_for_room`."""
         self._last_search = self._now()
 
-    def declare(self, filterable: Mapping[str, FieldType]) -> None:
-        """Change the filterable fields of all rows to come; `changing` must be held.
+    def declare(
+        self,
+        filterable: Mapping[str, FieldType],
+        fields_version: int,
+        ef_search: int | None = None,
+    ) -> None:
+        """Change the filterable fields of all rows to come, and the default of searches.
+
+        `changing` must be held.
 
         The head is sealed, since its rows have no columns of new fields, and those to come have
         no values of dropped ones.
         """
         with self._lock:
-            self.spec = replace(self.spec, filterable=filterable)
-            self._head = self._new_head()
-            parts, new = self._view.parts, Part(self._head, self._head.block())
-            kept = parts if len(parts[-1].block) else parts[:-1]
-            self._view = replace(self._view, parts=(*kept, new), filterable=filterable)
+            view = replace(self._view, fields_version=fields_version, ef_search=ef_search)
+            if filterable != view.filterable:
+                self.spec = replace(self.spec, filterable=filterable)
+                self._head = self._new_head()
+                kept = view.parts if len(view.parts[-1].block) else view.parts[:-1]
+                parts = (*kept, Part(self._head, self._head.block()))
+                view = replace(view, parts=parts, filterable=filterable)
+            self._view = view
 
     # --- changes: the writer's thread ---------------------------------------------------------
 
