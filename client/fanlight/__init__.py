@@ -36,6 +36,7 @@ from fanlight.errors import (
     Unauthenticated,
     WrongShard,
 )
+from fanlight.evaluation.tuning import Tuning
 from fanlight.examples import combine, examples, interest, interests
 from fanlight.filters import FieldType, Filter
 from fanlight.frames import from_frame
@@ -105,6 +106,7 @@ __all__ = [
     "ShardStatus",
     "Slate",
     "Tls",
+    "Tuning",
     "Unauthenticated",
     "UpsertResult",
     "WrongShard",

@@ -31,6 +31,7 @@ from fanlight.operations import Operations, search_parameters
 from fanlight.queries import Query, Slate
 from fanlight.questions import AsyncQuestions
 from fanlight.transport import Addresses, AsyncTransport
+from fanlight.tuning import AsyncTunable
 from fanlight.updates import AsyncClientUpdates
 
 
@@ -196,7 +197,7 @@ class AsyncClient(AsyncClientUpdates, AsyncClientRestores):
         return f"{type(self).__name__}({self._transport.addresses})"
 
 
-class AsyncCollection(AsyncQuestions, AsyncCollectionExports):
+class AsyncCollection(AsyncQuestions, AsyncCollectionExports, AsyncTunable):
     """The handle of one collection; made by a client and usable as long as it is open."""
 
     def __init__(self, name: str, operations: Operations, transport: AsyncTransport) -> None:
@@ -393,7 +394,7 @@ class AsyncCollection(AsyncQuestions, AsyncCollectionExports):
                 `interests`, one or a list of them; see docs/queries.md.
             k: hits wanted for each query; there may be fewer, see `Hits.counts`.
             ef_search: candidates the graph walk keeps: more find better and take longer. None
-                for the server's default.
+                for the collection's default (see `tune`), or else the server's.
             exact: compare every item instead of walking the graph.
             score_threshold: leave out hits that score less.
             with_payloads: attach the payload of each hit.

@@ -30,6 +30,7 @@ from fanlight.operations import Operations, search_parameters
 from fanlight.queries import Query, Slate
 from fanlight.questions import Questions
 from fanlight.transport import Addresses, Transport
+from fanlight.tuning import Tunable
 from fanlight.updates import ClientUpdates
 
 
@@ -199,7 +200,7 @@ class Client(ClientUpdates, ClientRestores):
         return f"{type(self).__name__}({self._transport})"
 
 
-class Collection(Questions, CollectionExports):
+class Collection(Questions, CollectionExports, Tunable):
     """The handle of one collection; made by a client and usable as long as it is open."""
 
     def __init__(self, name: str, operations: Operations, transport: Driver) -> None:
@@ -394,7 +395,7 @@ class Collection(Questions, CollectionExports):
                 `interests`, one or a list of them; see docs/queries.md.
             k: hits wanted for each query; there may be fewer, see `Hits.counts`.
             ef_search: candidates the graph walk keeps: more find better and take longer. None
-                for the server's default.
+                for the collection's default (see `tune`), or else the server's.
             exact: compare every item instead of walking the graph.
             score_threshold: leave out hits that score less.
             with_payloads: attach the payload of each hit.

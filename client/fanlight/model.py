@@ -51,7 +51,7 @@ class IdType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CollectionSpec:
-    """What a collection is; fixed when it is created.
+    """What a collection is; fixed when it is created, but for `filterable` and `ef_search`.
 
     Attributes:
         name: 1 to 128 characters of [A-Za-z0-9_.-], the first a letter or a digit.
@@ -61,6 +61,7 @@ class CollectionSpec:
         m: links of a graph node on each upper level, twice as many on the lowest.
         ef_construction: candidates kept while a graph is built.
         filterable: the keys of payloads that searches may filter by, with their types.
+        ef_search: what searches keep that do not say it; None for the servers' default.
     """
 
     name: str
@@ -70,6 +71,7 @@ class CollectionSpec:
     m: int = DEFAULT_M
     ef_construction: int = DEFAULT_EF_CONSTRUCTION
     filterable: Mapping[str, FieldType] = field(default_factory=dict, hash=False)
+    ef_search: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,8 @@ class CollectionInfo:
         segments: sealed segments.
         deleted: True for the record of a deleted collection.
         restoring: True while it is filled from a snapshot: it takes writes and refuses reads.
-        fields_version: grows with every change of the filterable fields; the highest wins.
+        fields_version: grows with every change of the filterable fields or of `ef_search`; the
+            highest wins.
         building_fields: filterable fields that are not built yet for all items, ascending; a
             filter on one of them is refused for now.
     """
@@ -147,7 +150,7 @@ class SearchRequest:
         vectors: float32, (n, dim), C-contiguous; or None when `ids` is given.
         ids: (n,) ids of stored items whose vectors are the queries; or None.
         k: hits wanted for each query.
-        ef_search: candidates the graph walk keeps; None for the server's default.
+        ef_search: candidates the graph walk keeps; None for the collection's or server's default.
         exact: compare every item instead of walking the graph.
         score_threshold: leave out hits that score less; None for no threshold.
         with_payloads: attach the payload of each hit.

@@ -184,10 +184,14 @@ class Operations:
         add_fields: Mapping[str, str] | None,
         drop_fields: Sequence[str],
         timeout: float | None,
+        ef_search: int | None = None,
     ) -> Operation[CollectionInfo]:
-        """Declare filterable fields, or drop declared ones."""
+        """Declare filterable fields, drop declared ones, or set the default of `ef_search`."""
         request = to_update(
-            as_name(name), as_filterable(add_fields, "add_fields"), as_field_names(drop_fields)
+            as_name(name),
+            as_filterable(add_fields, "add_fields"),
+            as_field_names(drop_fields),
+            None if ef_search is None else as_uint32("ef_search", ef_search),
         )
         response = yield from self.ask(calls.UPDATE_COLLECTION, request, timeout)
         return from_info(response.collection)

@@ -30,9 +30,10 @@ class ClientUpdates:
         *,
         add_fields: Mapping[str, str] | None = None,
         drop_fields: Sequence[str] = (),
+        ef_search: int | None = None,
         timeout: float | None = None,
     ) -> CollectionInfo:
-        """Declare more filterable fields, or drop declared ones; see docs/filters.md.
+        """Declare more filterable fields, drop declared ones, set the default of `ef_search`.
 
         When it returns, the change is on the disks of all shards. A new field is built in the
         background, and a filter on it is refused (`NotReady`) until `building_fields` of the
@@ -43,7 +44,9 @@ class ClientUpdates:
             name: of the collection.
             add_fields: fields to declare, each with its type, as in `create_collection`.
             drop_fields: fields to drop, before others are added: one that is in both gets
-                another type.
+                another type. See docs/filters.md.
+            ef_search: what searches keep from now on that do not say it; 0 for the servers'
+                default, None to leave it. `Collection.tune` finds a good one.
             timeout: seconds; None for the client's own, or 30.
 
         Raises:
@@ -53,7 +56,11 @@ class ClientUpdates:
                 that one gets it when it returns.
         """
         operation = self._operations.update_collection(
-            name, add_fields=add_fields, drop_fields=drop_fields, timeout=timeout
+            name,
+            add_fields=add_fields,
+            drop_fields=drop_fields,
+            ef_search=ef_search,
+            timeout=timeout,
         )
         return self._transport.run(operation)
 
@@ -70,9 +77,10 @@ class AsyncClientUpdates:
         *,
         add_fields: Mapping[str, str] | None = None,
         drop_fields: Sequence[str] = (),
+        ef_search: int | None = None,
         timeout: float | None = None,
     ) -> CollectionInfo:
-        """Declare more filterable fields, or drop declared ones; see docs/filters.md.
+        """Declare more filterable fields, drop declared ones, set the default of `ef_search`.
 
         When it returns, the change is on the disks of all shards. A new field is built in the
         background, and a filter on it is refused (`NotReady`) until `building_fields` of the
@@ -83,7 +91,9 @@ class AsyncClientUpdates:
             name: of the collection.
             add_fields: fields to declare, each with its type, as in `create_collection`.
             drop_fields: fields to drop, before others are added: one that is in both gets
-                another type.
+                another type. See docs/filters.md.
+            ef_search: what searches keep from now on that do not say it; 0 for the servers'
+                default, None to leave it. `Collection.tune` finds a good one.
             timeout: seconds; None for the client's own, or 30.
 
         Raises:
@@ -93,6 +103,10 @@ class AsyncClientUpdates:
                 that one gets it when it returns.
         """
         operation = self._operations.update_collection(
-            name, add_fields=add_fields, drop_fields=drop_fields, timeout=timeout
+            name,
+            add_fields=add_fields,
+            drop_fields=drop_fields,
+            ef_search=ef_search,
+            timeout=timeout,
         )
         return await self._transport.run(operation)

@@ -66,6 +66,8 @@ def check_spec(spec: CollectionSpec, limits: Limits) -> None:
     check_range("m", spec.m, *_M_RANGE)
     check_range("ef_construction", spec.ef_construction, *_EF_CONSTRUCTION_RANGE)
     check_filterable(spec.filterable, limits)
+    if spec.ef_search is not None:
+        check_range("ef_search", spec.ef_search, 1, limits.ef_search)
 
 
 def check_name(name: str) -> None:
@@ -84,6 +86,8 @@ def check_version(version: int | None, field: str = "version", least: int = 1) -
 def check_same(wanted: CollectionSpec, existing: CollectionSpec) -> None:
     """Refuse to create a collection that exists with other parameters.
 
+    One that was given an `ef_search` since is the same for who asks for none.
+
     Raises:
         AlreadyExists: names the parameters that differ.
     """
@@ -91,6 +95,7 @@ def check_same(wanted: CollectionSpec, existing: CollectionSpec) -> None:
         field.name
         for field in dataclasses.fields(CollectionSpec)
         if getattr(wanted, field.name) != getattr(existing, field.name)
+        and (field.name != "ef_search" or wanted.ef_search is not None)
     ]
     if differing:
         expected, got = _shown(existing, differing), _shown(wanted, differing)

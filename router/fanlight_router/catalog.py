@@ -15,7 +15,6 @@ from typing import Any, Protocol, TypeVar
 
 from fanlight.declarations import Declaration, building_of, declaration_of
 from fanlight.errors import NotFound, NotReady, WrongShard
-from fanlight.filter_rules import check_filterable
 from fanlight.filters import FieldType
 from fanlight.limits import Limits
 from fanlight.model import CollectionInfo, CollectionSpec, Coverage
@@ -110,15 +109,21 @@ class ClusterCatalog:
         return _united(infos)
 
     async def update(
-        self, name: str, add: Mapping[str, FieldType], drop: Sequence[str], deadline: Deadline
+        self,
+        name: str,
+        add: Mapping[str, FieldType],
+        drop: Sequence[str],
+        deadline: Deadline,
+        ef_search: int | None = None,
     ) -> CollectionInfo:
-        """Declare filterable fields on all shards, or drop some; idempotent.
+        """Declare filterable fields on all shards, or drop some, or set `ef_search`; idempotent.
 
         Args:
             name: of the collection.
             add: fields to declare, with their types.
             drop: fields to drop, before others are added.
             deadline: for all shards.
+            ef_search: see `Declaration.changed`.
 
         Raises:
             NotFound: there is no such collection.
@@ -127,14 +132,17 @@ class ClusterCatalog:
             NotReady: a shard is missing; the error names it and says what becomes of the change.
             WrongShard: a shard is not the one of the shard map.
         """
-        return await self._declare(name, lambda now: now.changed(add, drop, self._limits), deadline)
+        return await self._declare(
+            name, lambda now: now.changed(add, drop, self._limits, ef_search), deadline
+        )
 
     async def declare(
-        self, name: str, filterable: Mapping[str, FieldType], deadline: Deadline
+        self, name: str, declaration: Declaration, deadline: Deadline
     ) -> CollectionInfo:
-        """Take the fields that a router over this one declares; raises as `update` does."""
-        check_filterable(filterable, self._limits, "declaration.filterable")
-        return await self._declare(name, lambda now: now.replaced(filterable), deadline)
+        """Take what a router over this one declares, but its versions; raises as `update` does."""
+        declaration.check(self._limits)
+        filterable, ef_search = declaration.filterable, declaration.ef_search
+        return await self._declare(name, lambda now: now.replaced(filterable, ef_search), deadline)
 
     async def _declare(
         self, name: str, change: Callable[[Declaration], Declaration], deadline: Deadline

@@ -297,13 +297,14 @@ class CollectionServicer(collections_pb2_grpc.CollectionServiceServicer):
     async def UpdateCollection(
         self, request: collections.UpdateCollectionRequest, context: _Context
     ) -> collections.UpdateCollectionResponse:
-        """Declare filterable fields on all shards, or drop some."""
+        """Declare filterable fields on all shards, or drop some, or set `ef_search`."""
         name, deadline = request.name, self._deadlines.of_write(context)
         if request.HasField("declaration"):
-            filterable = codec.from_declaration(request.declaration).filterable
-            info = await self._catalog.declare(name, filterable, deadline)
+            declaration = codec.from_declaration(request.declaration)
+            info = await self._catalog.declare(name, declaration, deadline)
         else:
-            info = await self._catalog.update(name, *codec.from_update(request), deadline)
+            add, drop, ef_search = codec.from_update(request)
+            info = await self._catalog.update(name, add, drop, deadline, ef_search)
         return collections.UpdateCollectionResponse(collection=codec.to_info(info))
 
     async def FinishRestore(

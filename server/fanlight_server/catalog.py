@@ -17,7 +17,6 @@ from pathlib import Path
 
 from fanlight.declarations import Declaration
 from fanlight.errors import AlreadyExists, Corruption, FanlightError, NotFound, Overloaded
-from fanlight.filter_rules import check_filterable
 from fanlight.filters import FieldType
 from fanlight.limits import Limits
 from fanlight.model import CollectionInfo, CollectionSpec
@@ -236,7 +235,11 @@ class Catalog:
             return collection.info()
 
     def update(
-        self, name: str, add: Mapping[str, FieldType], drop: Iterable[str]
+        self,
+        name: str,
+        add: Mapping[str, FieldType],
+        drop: Iterable[str],
+        ef_search: int | None = None,
     ) -> CollectionInfo:
         """Declare filterable fields, or drop some; idempotent. New ones are built in background.
 
@@ -244,6 +247,7 @@ class Catalog:
             name: of the collection.
             add: fields to declare, with their types.
             drop: fields to drop, before others are added.
+            ef_search: see `Declaration.changed`.
 
         Raises:
             NotFound: there is none of that name.
@@ -252,7 +256,7 @@ class Catalog:
         """
         with self._lock:
             present = self.get(name, "name").declaration
-            return self._declare(name, present, present.changed(add, drop, self._limits))
+            return self._declare(name, present, present.changed(add, drop, self._limits, ef_search))
 
     def declare(self, name: str, declaration: Declaration) -> CollectionInfo:
         """Take the declaration of a router for the fields of a collection; idempotent.
@@ -263,7 +267,7 @@ class Catalog:
             AlreadyExists: another declaration of this or a higher version is known.
             Overloaded, NotReady: as for `update`.
         """
-        check_filterable(declaration.filterable, self._limits, "declaration.filterable")
+        declaration.check(self._limits)
         check_version(declaration.version, "declaration.version")
         check_version(declaration.fields_version, "declaration.fields_version", least=0)
         with self._lock:
@@ -277,7 +281,7 @@ class Catalog:
         if new != present:
             self.disk.check_writable()
             record = self._records.all[name]
-            spec = replace(record.spec, filterable=dict(new.filterable))
+            spec = replace(record.spec, filterable=dict(new.filterable), ef_search=new.ef_search)
             self._records.put(replace(record, spec=spec, fields_version=new.fields_version))
             collection.declare(new)
         return collection.info()

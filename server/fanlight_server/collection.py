@@ -125,22 +125,24 @@ class Collection:
 
     @property
     def spec(self) -> CollectionSpec:
-        """Tell what the collection is. Its fields may change; all else never does."""
+        """Tell what the collection is. What can change is the view's."""
         return self._index.spec
 
     @property
     def declaration(self) -> Declaration:
-        """Tell which fields are filterable."""
+        """Tell what is declared."""
         view = self._index.view
-        return Declaration(view.filterable, self.version, view.fields_version)
+        return Declaration(view.filterable, self.version, view.fields_version, view.ef_search)
 
     def declare(self, declaration: Declaration) -> None:
-        """Change the filterable fields; new ones are built in the background.
+        """Change the filterable fields and `ef_search`; fields are built in the background.
 
         The catalog has recorded it, and calls this for one change at a time.
         """
         with self._index.changing:
-            self._index.declare(declaration.filterable, declaration.fields_version)
+            self._index.declare(
+                declaration.filterable, declaration.fields_version, declaration.ef_search
+            )
 
     # --- reading ------------------------------------------------------------------------------
 
@@ -148,7 +150,7 @@ class Collection:
         """Describe the collection as it stands on this shard."""
         view = self._index.view
         return CollectionInfo(
-            spec=replace(self.spec, filterable=view.filterable),
+            spec=replace(self.spec, filterable=view.filterable, ef_search=view.ef_search),
             version=self.version,
             items=view.live,
             unindexed_items=view.unindexed,

@@ -158,9 +158,13 @@ class CatalogCore(Protocol):
         ...
 
     def update(
-        self, name: str, add: Mapping[str, FieldType], drop: Iterable[str]
+        self,
+        name: str,
+        add: Mapping[str, FieldType],
+        drop: Iterable[str],
+        ef_search: int | None = None,
     ) -> CollectionInfo:
-        """Declare filterable fields, or drop some."""
+        """Declare filterable fields, or drop some, or set `ef_search`."""
         ...
 
     def declare(self, name: str, declaration: Declaration) -> CollectionInfo:

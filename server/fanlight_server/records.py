@@ -65,7 +65,7 @@ class Record:
         uuid: what the items.db of the collection must bear.
         last_seq: the least that the last seq of its items.db can be, or UNMARKED.
         restoring: whether it may not be read yet.
-        fields_version: how often the filterable fields were changed.
+        fields_version: how often the filterable fields or `ef_search` were changed.
     """
 
     spec: CollectionSpec
@@ -258,6 +258,8 @@ def _row_of(record: Record) -> tuple[object, ...]:
     }
     if record.restoring:
         parameters["restoring"] = True
+    if spec.ef_search is not None:
+        parameters["ef_search"] = spec.ef_search
     if record.fields_version:
         parameters["fields_version"] = record.fields_version
     deleted, text = int(record.deleted), json.dumps(parameters)
@@ -291,4 +293,5 @@ def _spec_of(name: str, stored: dict[str, Any]) -> CollectionSpec:
         stored["m"],
         stored["ef_construction"],
         {field: FieldType(type_) for field, type_ in stored.get("filterable", {}).items()},
+        stored.get("ef_search"),
     )

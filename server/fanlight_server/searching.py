@@ -108,7 +108,9 @@ class Searching:
                 return Fetched(self._read(ids, vectors, payloads))
             case Describe():
                 view = self._index.view
-                spec = replace(self._index.spec, filterable=view.filterable)
+                spec = replace(
+                    self._index.spec, filterable=view.filterable, ef_search=view.ef_search
+                )
                 return Described(spec, view.building)
             case Stand(request, id_):
                 return self._standing(request, id_, None)
@@ -150,10 +152,11 @@ class Searching:
         ends: float | None,
     ) -> Queries:
         config = self._config
+        default = self._index.view.ef_search or config.ef_search_default
         return Queries(
             vectors=vectors,
             k=request.k,
-            ef=None if request.exact else request.ef_search or config.ef_search_default,
+            ef=None if request.exact else request.ef_search or default,
             filter=request.filter,
             excluded=excluded,
             walk=config.walk,

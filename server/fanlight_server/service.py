@@ -126,7 +126,7 @@ class CollectionServicer(collections_pb2_grpc.CollectionServiceServicer):
     async def UpdateCollection(
         self, request: collections.UpdateCollectionRequest, context: _Context
     ) -> collections.UpdateCollectionResponse:
-        """Declare filterable fields, or drop some."""
+        """Declare filterable fields, or drop some, or set `ef_search`."""
 
         def work() -> collections.UpdateCollectionResponse:
             catalog = self._catalog()

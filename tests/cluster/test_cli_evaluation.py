@@ -20,8 +20,12 @@ VECTORS = np.random.default_rng(seed=21).standard_normal((ROWS, DIM), dtype=np.f
 
 @pytest.fixture
 def items(client: fanlight.Client) -> Iterator[fanlight.Collection]:
-    collection = client.create_collection("judged", dim=DIM, filterable={"kind": "keyword"})
-    payloads = [{"kind": "ab"[row % 2], "title": f"t{row}"} for row in range(ROWS)]
+    collection = client.create_collection(
+        "judged", dim=DIM, filterable={"kind": "keyword", "year": "int"}
+    )
+    payloads = [
+        {"kind": "ab"[row % 2], "title": f"t{row}", "year": 1900 + row} for row in range(ROWS)
+    ]
     collection.upsert(np.arange(ROWS), VECTORS, payloads)
     yield collection
     client.delete_collection("judged")
@@ -56,6 +60,57 @@ def test_recall_of_stored_items_and_of_a_file(
 
 
 @pytest.mark.slow
+def test_recall_by_share(cluster: LocalCluster, items: fanlight.Collection, tmp_path: Path) -> None:
+    """Filters by quantiles and filters that were given, by the share they leave; and a picture."""
+    arguments = ("eval", "recall", items.name, "--filter-share", "--ef", "10,64")
+    more = ("--by", "year", "--shares", "50,10,1", "--filter", '{"kind": "c"}')
+    done = run(cluster, tmp_path, *arguments, *more, "--json", "--plot", "shares.png")
+    assert done.returncode == 0, done.stderr
+    shares = json.loads(done.stdout)["shares"]
+    assert [(share["filter"], share["items"]) for share in shares] == [
+        ("all items", 300),
+        ("year >= 2050", 150),
+        ("year >= 2170", 30),
+        ("year >= 2197", 3),
+    ]
+    for share in shares:
+        assert share["share"] == share["items"] / ROWS
+        assert [(p["ef_search"], p["recall"]) for p in share["points"]] == [(10, 1.0), (64, 1.0)]
+    assert 'No item satisfies {"kind": "c"}' in done.stderr
+    assert (tmp_path / "shares.png").read_bytes().startswith(b"\x89PNG")
+    shown = run(cluster, tmp_path, *arguments, "--filter", '{"kind": "a"}').stdout
+    line = next(line for line in shown.splitlines() if line.startswith('{"kind": "a"}'))
+    assert "50 %" in line
+    assert "150" in line
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("more", "status", "text"),
+    [
+        (("--filter-share",), 2, "--filter-share goes with --by"),
+        (("--by", "year"), 2, "--filter-share goes with --by"),
+        (("--filter-share", "--by", "kind"), 1, "by: expected a filterable number or time (year)"),
+        (("--shares", "0"), 2, "'--shares': expected percents above 0"),
+        (("--ef", "a"), 2, "'--ef': expected numbers"),
+        (("--filter", "["), 1, "filter: expected a JSON object"),
+    ],
+)
+def test_wrong_uses_of_recall(
+    cluster: LocalCluster,
+    items: fanlight.Collection,
+    tmp_path: Path,
+    more: tuple[str, ...],
+    status: int,
+    text: str,
+) -> None:
+    """They name the option, in one line or with the usage."""
+    done = run(cluster, tmp_path, "eval", "recall", items.name, *more)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert text in done.stderr
+
+
+@pytest.mark.slow
 def test_users(cluster: LocalCluster, items: fanlight.Collection, tmp_path: Path) -> None:
     """Users whose vectors are items find them, unless these are their history."""
     lines = [
@@ -85,4 +140,4 @@ def test_a_map(cluster: LocalCluster, items: fanlight.Collection, tmp_path: Path
     assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
     assert len((tmp_path / "out" / "vectors.tsv").read_text().splitlines()) == 100
     bad = run(cluster, tmp_path, *arguments, "--colour-by", "genre")
-    assert "field: expected one of kind, title, got 'genre'" in bad.stderr
+    assert "field: expected one of kind, title, year, got 'genre'" in bad.stderr

@@ -70,6 +70,7 @@ def _creations() -> Iterator[Bad]:
         ("id_type", (99, -1)),
         ("m", (0, 1, 129, 2**32 - 1)),
         ("ef_construction", (0, 3, 4_097, 2**32 - 1)),
+        ("ef_search", (0, 10_001, 2**32 - 1)),
     ):
         for value in values:
             yield _bad(rpc, f"spec.{field}", str(value), creation(**{field: value}), field)
@@ -112,6 +113,8 @@ def _updates() -> Iterator[Bad]:
     ):
         dropped = request(name=NUMBERED, drop_fields=names)
         yield _bad(rpc, "drop_fields", what, dropped, "drop_fields")
+    for ef in (10_001, 2**32 - 1):
+        yield _bad(rpc, "ef_search", str(ef), request(name=NUMBERED, ef_search=ef), "ef_search")
     yield from _declarations(rpc)
 
 
@@ -134,6 +137,9 @@ def _declarations(rpc: str) -> Iterator[Bad]:
         for value in values:
             path = f"declaration.{field}"
             yield _bad(rpc, path, str(value), declared(**{field: value}), path, shard_only=True)
+    path = "declaration.ef_search"
+    for ef in (0, 10_001, 2**32 - 1):
+        yield _bad(rpc, path, str(ef), declared(ef_search=ef), path)
     another = declared(version=7)
     yield _bad(
         rpc, "declaration.version", "another's", another, "name", code=NOT_FOUND, shard_only=True

@@ -45,7 +45,7 @@ WAIT_S = 60
 
 def declare(collection: Collection, filterable: dict[str, FieldType]) -> None:
     """Declare fields as the catalog does."""
-    collection.declare(collection.declaration.replaced(filterable))
+    collection.declare(collection.declaration.replaced(filterable, None))
 
 
 def build_all(collection: Collection) -> None:
@@ -348,7 +348,7 @@ def test_a_declaration_of_a_router(open_catalog: OpenCatalog) -> None:
     for _ in range(2):
         assert catalog.declare("things", third).fields_version == 3
     for other in (Declaration({}, 5, 3), Declaration({"n": FieldType.INT}, 5, 2)):
-        with pytest.raises(AlreadyExists, match="they are now: n int"):
+        with pytest.raises(AlreadyExists, match="fields are now: n int"):
             catalog.declare("things", other)
     with pytest.raises(NotFound, match="version 4"):
         catalog.declare("things", Declaration({}, 4, 9))

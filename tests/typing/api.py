@@ -85,6 +85,8 @@ def of_queries(movies: fanlight.Collection) -> None:
     assert_type(movies.facets("genre", limit=5), fanlight.Facets)
     assert_type(movies.explain(like, "a", k=5), fanlight.Explanation)
     assert_type(movies.pages(like, k=5), Iterator[fanlight.Hits])
+    assert_type(movies.tune(["a", "b"], recall=0.95, k=5, keep=False), fanlight.Tuning)
+    assert_type(movies.tune([[1.0, 2.0, 3.0]]).ef_search, int | None)
     assert_type(movies.sets.append("seen", ["a"], ttl=60), int)
     assert_type(movies.sets.get("seen"), NDArray[np.int64] | NDArray[np.object_])
 
@@ -112,6 +114,7 @@ async def of_an_event_loop(addresses: list[str]) -> None:
         assert_type(await movies.facets("genre"), fanlight.Facets)
         assert_type(await movies.explain([1.0, 2.0, 3.0], 1), fanlight.Explanation)
         assert_type(movies.pages(fanlight.examples([1])), AsyncIterator[fanlight.Hits])
+        assert_type(await movies.tune(np.ones((2, 3)), k=5), fanlight.Tuning)
         assert_type(await movies.sets.append("seen", [1]), int)
 
 

@@ -96,6 +96,7 @@ SPECS = st.builds(
     id_type=st.sampled_from(IdType),
     m=COUNTS,
     ef_construction=COUNTS,
+    ef_search=st.none() | COUNTS,
     filterable=st.dictionaries(st.text(max_size=9), st.sampled_from(FieldType), max_size=3),
 )
 INFOS = st.builds(
@@ -116,12 +117,13 @@ INFOS = st.builds(
 def test_changes_of_fields_survive_the_wire(spec: CollectionSpec) -> None:
     """What is added and dropped, and all that a router declares."""
     types, names = dict(spec.filterable), sorted(spec.filterable)
-    sent = codec.to_update("things", types, names)
-    assert codec.from_update(type(sent).FromString(sent.SerializeToString())) == (types, names)
-    declaration = Declaration(types, 2**63 - 1, 7)
+    sent = codec.to_update("things", types, names, spec.ef_search)
+    got = codec.from_update(type(sent).FromString(sent.SerializeToString()))
+    assert got == (types, names, spec.ef_search)
+    declaration = Declaration(types, 2**63 - 1, 7, spec.ef_search)
     sent = codec.to_declaration("things", declaration)
-    got = type(sent).FromString(sent.SerializeToString())
-    assert codec.from_declaration(got.declaration) == declaration
+    message = type(sent).FromString(sent.SerializeToString())
+    assert codec.from_declaration(message.declaration) == declaration
 
 
 @given(VECTORS)

@@ -67,6 +67,21 @@ def test_impossible_changes_are_refused(
         NOW.changed(add, drop, LIMITS)
 
 
+def test_a_default_changes_and_stays() -> None:
+    """It is set, set back by 0, and left alone by changes of fields; the same again is no change."""
+    limits = Limits(ef_search=500)
+    set_once = NOW.changed({}, (), limits, 70)
+    assert set_once == replace(NOW, fields_version=8, ef_search=70)
+    assert set_once.changed({}, (), limits, 70) is set_once
+    dropped = set_once.changed({}, ("year",), limits)
+    assert (dropped.ef_search, dropped.fields_version) == (70, 9)
+    assert set_once.changed({}, (), limits, 0) == replace(NOW, fields_version=9)
+    with pytest.raises(InvalidRequest, match="ef_search: expected 0 to 500, got 501"):
+        NOW.changed({}, (), limits, 501)
+    with pytest.raises(AlreadyExists):
+        replace(NOW, ef_search=9).check_follows(set_once, "things")
+
+
 def test_which_declaration_may_follow_which() -> None:
     """A higher version, or the same one again."""
     NOW.check_follows(NOW, "things")
@@ -202,7 +217,9 @@ async def test_of_two_routers_one_changes(cluster: WatchedCluster) -> None:
     stale = newest("things")
     cluster.topology.newest = lambda name: stale  # type: ignore[method-assign]
     cluster.shards[0].hold(replace(first, spec=spec, fields_version=1))
-    with pytest.raises(AlreadyExists, match="at the same moment; they are now: genre keyword"):
+    with pytest.raises(
+        AlreadyExists, match="at the same moment; its fields are now: genre keyword"
+    ):
         await cluster.catalog.update("things", {"year": INT}, [], soon())
     assert all(len(shard.changes) == 1 for shard in cluster.shards)
 
@@ -218,8 +235,10 @@ async def test_callers_of_one_router_change_one_after_the_other(cluster: Watched
 
 async def test_a_router_over_routers_sends_all_fields(cluster: WatchedCluster) -> None:
     """They take the place of those that are there, under this router's own version."""
-    await cluster.catalog.update("things", {"year": INT}, [], soon())
+    await cluster.catalog.update("things", {"year": INT}, [], soon(), ef_search=70)
     for _ in range(2):
-        info = await cluster.catalog.declare("things", {"genre": KEYWORD}, soon())
+        info = await cluster.catalog.declare(
+            "things", Declaration({"genre": KEYWORD}, 9, 9), soon()
+        )
         assert info.fields_version == 2
     assert fields_of(cluster) == [(2, {"genre": KEYWORD})] * 3

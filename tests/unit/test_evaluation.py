@@ -16,15 +16,23 @@ BASE = np.random.default_rng(3).standard_normal((40, 6)).astype(np.float32)
 BASE /= np.linalg.norm(BASE, axis=1, keepdims=True)
 
 
-def search(queries: Any, *, k: int, exact: bool = False, ef_search: int = 0, **_: Any) -> Hits:
+def search(
+    queries: Any,
+    *,
+    k: int,
+    exact: bool = False,
+    ef_search: int = 0,
+    exclude_ids: list[int] | None = None,
+) -> Hits:
     """Answer exactly; inexactly, miss as many of the nearest as ef_search lacks to 20."""
     scores = np.asarray(queries, np.float32) @ BASE.T
+    scores[:, exclude_ids or []] = -np.inf
     order = np.argsort(-scores, axis=1, kind="stable")
     if not exact:
         order = order[:, max(0, 20 - ef_search) :]
     ids = order[:, :k]
     found = np.take_along_axis(scores, ids, axis=1)
-    counts = np.full(len(ids), ids.shape[1])
+    counts = (found > -np.inf).sum(axis=1)
     return Hits(ids=ids, scores=found, counts=counts, coverage=Coverage(1, 1, len(BASE), len(BASE)))
 
 
@@ -72,10 +80,13 @@ def test_recall_divides_by_what_can_be_found() -> None:
 
 @pytest.mark.parametrize("without", [False, True])
 def test_lists_are_exact_with_and_without_history(without: bool) -> None:
-    """Without the history, a list is as long, and is the brute-force list without those items."""
+    """Without the history, a list is the brute-force list without those items, and as long.
+
+    Users who have the same, those who have nothing, and those who have nearly all are among them.
+    """
     rng = np.random.default_rng(8)
     users = [
-        User(frozenset(rng.permutation(40)[: row % 25].tolist()), frozenset()) for row in range(90)
+        User(frozenset(rng.permutation(40)[: row % 40].tolist()), frozenset()) for row in range(90)
     ]
     vectors = rng.standard_normal((90, 6)).astype(np.float32)
     lists = retrieve(search, vectors, users, 5, without_history=without, exact=True)

@@ -236,9 +236,13 @@ class FakeCatalog:
         return [gone, self.movies.info()] if with_deleted else [self.movies.info()]
 
     def update(
-        self, name: str, add: Mapping[str, FieldType], drop: Iterable[str]
+        self,
+        name: str,
+        add: Mapping[str, FieldType],
+        drop: Iterable[str],
+        ef_search: int | None = None,
     ) -> CollectionInfo:
-        self.calls.append(("update", name, dict(add), list(drop)))
+        self.calls.append(("update", name, dict(add), list(drop), ef_search))
         return self.get(name).info()
 
     def declare(self, name: str, declaration: Declaration) -> CollectionInfo:

@@ -66,13 +66,15 @@ async def test_delete_passes_the_routers_version(shard: ServingShard) -> None:
 async def test_fields_are_declared_by_users_and_by_routers(shard: ServingShard) -> None:
     """A user says what changes; a router says all that there is, and of which version."""
     types = {"year": FieldType.INT, "genre": FieldType.KEYWORD}
-    response = await shard.collections.UpdateCollection(codec.to_update("movies", types, ["old"]))
+    response = await shard.collections.UpdateCollection(
+        codec.to_update("movies", types, ["old"], 70)
+    )
     assert codec.from_info(response.collection) == shard.movies.info()
-    declaration = Declaration(types, 5, 2)
+    declaration = Declaration(types, 5, 2, 90)
     await shard.collections.UpdateCollection(codec.to_declaration("movies", declaration))
     await shard.collections.UpdateCollection(codec.to_declaration("movies", Declaration({}, 1, 0)))
     assert shard.catalog.calls == [
-        ("update", "movies", types, ["old"]),
+        ("update", "movies", types, ["old"], 70),
         ("declare", "movies", declaration),
         ("declare", "movies", Declaration({}, 1, 0)),
     ]

@@ -28,6 +28,7 @@ _COMMANDS = {
     "map": ("map", "draw_map"),
     "restore": ("snapshot", "restore"),
     "search": ("search", "search"),
+    "sets": ("sets", "sets"),
     "snapshot": ("snapshot", "snapshot"),
     "status": ("status", "status"),
     "up": ("up", "up"),

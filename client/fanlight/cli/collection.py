@@ -141,9 +141,18 @@ def show(name: str, min_coverage: float, as_json: bool) -> None:
     help="A key of payloads to filter by from now on; repeatable. FIELD:TYPE will do.",
 )
 @click.option("--drop", multiple=True, metavar="FIELD", help="A field to drop; repeatable.")
+@click.option(
+    "--ef-search", type=int, help="What searches keep that do not say it; 0: the servers' default."
+)
 @click.option("--wait", is_flag=True, help="Return when new fields are built.")
-def update(name: str, added: tuple[str, ...], drop: tuple[str, ...], wait: bool) -> None:
-    """Declare filterable fields, or drop declared ones.
+def update(
+    name: str,
+    added: tuple[str, ...],
+    drop: tuple[str, ...],
+    ef_search: int | None,
+    wait: bool,
+) -> None:
+    """Declare filterable fields, drop declared ones, or set the default of ef_search.
 
     A field that is dropped and added gets another type. New fields are built in the background;
     until then a filter on them is refused. Doing it again changes nothing.
@@ -152,16 +161,21 @@ def update(name: str, added: tuple[str, ...], drop: tuple[str, ...], wait: bool)
     Example:
       fanlight collections update movies --add year=int --drop genre
       fanlight collections update movies --drop year --add year=time --wait
+      fanlight collections update movies --ef-search 150
     """
     fields = _parse_fields(added, "--add")
     with connect() as client:
-        info = client.update_collection(name, add_fields=fields, drop_fields=drop)
+        info = client.update_collection(
+            name, add_fields=fields, drop_fields=drop, ef_search=ef_search
+        )
         while wait and info.building_fields:
             time.sleep(_LOOK_S)
             info = client.get_collection(name)
     by, building = listed(info.spec.filterable), ", ".join(info.building_fields)
     note = f"; being built: {building}" if building else ""
-    out.print(f"Collection {name}: filterable by {by}{note}.", markup=False)
+    default = info.spec.ef_search
+    kept = "" if default is None else f"; ef_search {default}"
+    out.print(f"Collection {name}: filterable by {by}{note}{kept}.", markup=False)
 
 
 @collections.command()

@@ -4,34 +4,21 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import Progress
 
-import fanlight
+from fanlight.cli.matrix import read_matrix
+from fanlight.cli.recall import recall
 from fanlight.cli.session import address_option, connect
-from fanlight.cli.show import err, out, show_json, show_note, table
+from fanlight.cli.show import out, show_json, table
 from fanlight.errors import InvalidRequest
-from fanlight.evaluation import (
-    DEFAULT_EFS,
-    Curve,
-    Figures,
-    User,
-    measure_recall,
-    most_popular,
-    retrieve,
-    score_lists,
-)
-from fanlight.evaluation.recall import Search
+from fanlight.evaluation import Figures, User, most_popular, retrieve, score_lists
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-_OUTPUT = click.Path(dir_okay=False, path_type=Path)
-_ALL = "all items"
 
 
 @click.group("eval")
@@ -45,166 +32,7 @@ def evaluate() -> None:
     """
 
 
-def _numbers(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in value.split(","))
-    except ValueError:
-        raise click.BadParameter("expected numbers with commas between") from None
-
-
-# --- against exact search ---------------------------------------------------------------------
-
-
-@evaluate.command()
-@address_option
-@click.argument("name", metavar="COLLECTION")
-@click.option("--queries", type=_FILE, help="A .npy of query vectors. Default: stored items.")
-@click.option(
-    "--sample",
-    type=click.IntRange(1),
-    default=500,
-    show_default=True,
-    help="Queries asked: the first of the file, or so many stored items, each itself left out.",
-)
-@click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Hits wanted.")
-@click.option(
-    "--ef",
-    "efs",
-    callback=_numbers,
-    default=",".join(map(str, DEFAULT_EFS)),
-    show_default=True,
-    help="Values of ef_search to try; those below k are left out.",
-)
-@click.option(
-    "--filter",
-    "filters",
-    multiple=True,
-    metavar="JSON",
-    help="Measure searches with this filter too; repeatable.",
-)
-@click.option(
-    "--target",
-    type=click.FloatRange(0, 1),
-    default=0.99,
-    show_default=True,
-    help="Tell the cheapest ef_search that reaches this recall.",
-)
-@click.option("--plot", type=_OUTPUT, help="Draw recall against speed; .png or .svg.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def recall(
-    name: str,
-    queries: Path | None,
-    sample: int,
-    k: int,
-    efs: tuple[int, ...],
-    filters: tuple[str, ...],
-    target: float,
-    plot: Path | None,
-    as_json: bool,
-) -> None:
-    """Measure recall of the index against exact search, by ef_search.
-
-    The same queries are asked exactly and with each ef_search; a hit counts when it is as near as
-    the exact k-th.
-
-    \b
-    Examples:
-      fanlight eval recall movies --queries queries.npy -k 10 --target 0.99 --plot recall.png
-      fanlight eval recall movies --filter '{"genre": "drama"}' --filter '{"year": {"gte": 2020}}'
-    """
-    if plot is not None:
-        _check_plots()
-    demands = {_ALL: None} | {text: _parsed(text) for text in filters}
-    with connect() as client:
-        collection = client.collection(name)
-        search, asked = _queries(collection, queries, sample)
-        curves = {}
-        with Progress(console=err, transient=True, disable=not err.is_terminal) as progress:
-            for label, demand in demands.items():
-                rounds = len({ef for ef in efs if ef >= k}) + 1
-                task = progress.add_task(label, total=rounds)
-                curves[label] = measure_recall(
-                    search,
-                    asked,
-                    k=k,
-                    efs=efs,
-                    progress=partial(progress.advance, task),
-                    filter=demand,
-                )
-    if plot is not None:
-        from fanlight.evaluation.plots import draw_recall
-
-        draw_recall(curves, plot)
-    _show_curves(curves, target, as_json)
-
-
-def _check_plots() -> None:
-    try:
-        import matplotlib as _  # noqa: F401
-    except ModuleNotFoundError:
-        hint = "pip install 'fanlight[plots]'"
-        raise InvalidRequest.of_field("plot", f"matplotlib, from {hint}", "none") from None
-
-
-def _parsed(text: str) -> dict[str, Any]:
-    try:
-        conditions = json.loads(text)
-    except ValueError:
-        conditions = None
-    if not isinstance(conditions, dict):
-        raise InvalidRequest.of_field("filter", "a JSON object of conditions", repr(text))
-    return conditions
-
-
-def _queries(collection: fanlight.Collection, path: Path | None, sample: int) -> tuple[Search, Any]:
-    if path is not None:
-        return collection.search, _matrix(path)[:sample]
-    pages = collection.scroll(page_size=min(sample, 1_000), with_vectors=False, with_payloads=False)
-    ids: list[Any] = []
-    for page in pages:
-        ids += page.ids.tolist()
-        if len(ids) >= sample:
-            break
-    if not ids:
-        raise InvalidRequest.of_field("collection", "at least one item", "0 items")
-    return collection.search_by_id, ids[:sample]
-
-
-def _matrix(path: Path) -> NDArray[np.float32]:
-    try:
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, EOFError, ValueError):
-        raise InvalidRequest.of_field("file", "a readable .npy", str(path)) from None
-    if not isinstance(found, np.ndarray) or found.ndim != 2:
-        raise InvalidRequest.of_field("file", "a matrix, one vector a row", str(path))
-    return np.asarray(found, dtype=np.float32)
-
-
-def _show_curves(curves: dict[str, Curve], target: float, as_json: bool) -> None:
-    if as_json:
-        shown = {
-            name: asdict(curve) | {"cheapest_ef_search": curve.cheapest(target)}
-            for name, curve in curves.items()
-        }
-        show_json({"target": target, "curves": shown})
-        return
-    for name, curve in curves.items():
-        title = f"{name}: recall@{curve.k} of {curve.queries:,} queries"
-        made = table(
-            "ef_search", "recall", "queries/s", title=title, right=("ef_search", "queries/s")
-        )
-        for point in curve.points:
-            made.add_row(str(point.ef_search), f"{point.recall:.4f}", f"{point.queries_per_s:,.0f}")
-        made.add_row("exact", "1.0000", f"{curve.exact_queries_per_s:,.0f}")
-        out.print(made)
-        cheapest = curve.cheapest(target)
-        if cheapest is None:
-            show_note(f"No ef_search of those reaches {target}; the highest recall is above.\n")
-        else:
-            out.print(f"ef_search={cheapest} is the cheapest that reaches {target}.\n")
-
-
-# --- against what users did later -------------------------------------------------------------
+evaluate.add_command(recall)
 
 
 @evaluate.command()
@@ -238,7 +66,7 @@ def users(
       fanlight eval users shop users.jsonl --vectors users.npy -k 20 --exact
     """
     people, inline = _read_users(file)
-    queries = inline if vectors is None else _matrix(vectors)
+    queries = inline if vectors is None else read_matrix(vectors)
     if queries is None or len(queries) != len(people):
         got = "none" if queries is None else str(len(queries))
         raise InvalidRequest.of_field("vectors", f"{len(people)}, one a user", got)

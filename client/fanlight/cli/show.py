@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fanlight.cluster import ShardState
+from fanlight.errors import InvalidRequest
 from fanlight.model import CollectionInfo, Coverage
 
 # What is piped into another program is not folded to the 80 columns that rich assumes there.
@@ -37,6 +38,21 @@ def table(*columns: str, title: str | None = None, right: tuple[str, ...] = ()) 
         else:
             made.add_column(column, overflow="fold")
     return made
+
+
+def parse_filter(text: str) -> dict[str, Any]:
+    """Read the conditions of a filter, as docs/filters.md has them.
+
+    Raises:
+        InvalidRequest: no JSON object.
+    """
+    try:
+        conditions = json.loads(text)
+    except ValueError:
+        conditions = None
+    if not isinstance(conditions, dict):
+        raise InvalidRequest.of_field("filter", "a JSON object of conditions", repr(text))
+    return conditions
 
 
 def show_json(value: object) -> None:
@@ -69,6 +85,7 @@ def info_as_json(info: CollectionInfo) -> dict[str, Any]:
         "id_type": spec.id_type.value,
         "m": spec.m,
         "ef_construction": spec.ef_construction,
+        "ef_search": spec.ef_search,
         "filterable": dict(spec.filterable),
         "items": info.items,
         "unindexed_items": info.unindexed_items,

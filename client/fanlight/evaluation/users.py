@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fanlight.evaluation.recall import Search
+from fanlight.model import Hits
 
 # Queries of one call; each may ask for thousands of hits.
 _BATCH = 64
+# Calls at once: most are of one user, whose history is excluded, and wait more than they work.
+_CALLERS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,25 +109,31 @@ def retrieve(
     """Ask for each user's list.
 
     Args:
-        search: `Collection.search`.
+        search: `Collection.search`; it is called by several threads at once.
         vectors: (n, dim), one a user.
         users: n users.
         k: length of a list.
-        without_history: leave out what the user has: as many more are asked for, so that the
-            lists are as long and as exact as without.
+        without_history: exclude what the user has. Users with the same history are asked together.
         **parameters: of the search: exact, ef_search, filter, ...
     """
+    alike: defaultdict[frozenset[Any], list[int]] = defaultdict(list)
+    for row, user in enumerate(users):
+        alike[user.history if without_history else frozenset()].append(row)
+    batches = [
+        (history, rows[start : start + _BATCH])
+        for history, rows in alike.items()
+        for start in range(0, len(rows), _BATCH)
+    ]
+
+    def ask(batch: tuple[frozenset[Any], list[int]]) -> Hits:
+        history, rows = batch
+        return search(vectors[rows], k=k, exclude_ids=list(history) or None, **parameters)
+
     lists: list[list[Any]] = [[] for _ in users]
-    # Users with histories of one size are asked together.
-    order = sorted(range(len(users)), key=lambda row: len(users[row].history))
-    for start in range(0, len(order), _BATCH):
-        rows = order[start : start + _BATCH]
-        more = len(users[rows[-1]].history) if without_history else 0
-        hits = search(vectors[rows], k=k + more, **parameters)
-        for place, row in enumerate(rows):
-            found = hits.ids[place, : hits.counts[place]].tolist()
-            seen = users[row].history if without_history else frozenset()
-            lists[row] = [item for item in found if item not in seen][:k]
+    with ThreadPoolExecutor(_CALLERS) as callers:
+        for (_, rows), hits in zip(batches, callers.map(ask, batches), strict=True):
+            for place, row in enumerate(rows):
+                lists[row] = hits.ids[place, : hits.counts[place]].tolist()
     return lists
 
 

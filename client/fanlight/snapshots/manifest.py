@@ -114,6 +114,7 @@ class Snapshot:
 def dumps(manifest: Manifest) -> bytes:
     """Write a manifest: the one form that `parse` takes."""
     spec = manifest.spec
+    default = {} if spec.ef_search is None else {"ef_search": spec.ef_search}
     body = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -127,6 +128,7 @@ def dumps(manifest: Manifest) -> bytes:
             "m": spec.m,
             "ef_construction": spec.ef_construction,
             "filterable": {name: type_.value for name, type_ in spec.filterable.items()},
+            **default,
         },
         "collection_version": manifest.collection_version,
         "shards": [asdict(shard) for shard in manifest.shards],

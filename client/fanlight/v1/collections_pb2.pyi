@@ -16,7 +16,7 @@ DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 @typing.final
 class CollectionSpec(google.protobuf.message.Message):
     """What a collection is. Nothing of it can change later but its filterable
-    fields.
+    fields and `ef_search`.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -44,6 +44,7 @@ class CollectionSpec(google.protobuf.message.Message):
     M_FIELD_NUMBER: builtins.int
     EF_CONSTRUCTION_FIELD_NUMBER: builtins.int
     FILTERABLE_FIELD_NUMBER: builtins.int
+    EF_SEARCH_FIELD_NUMBER: builtins.int
     name: builtins.str
     """1 to 128 characters of [A-Za-z0-9_.-], the first a letter or a digit."""
     dim: builtins.int
@@ -58,6 +59,8 @@ class CollectionSpec(google.protobuf.message.Message):
     """
     ef_construction: builtins.int
     """Candidates kept while a graph is built. Default: 200."""
+    ef_search: builtins.int
+    """What searches keep that do not say it. Default: that of each server."""
     @property
     def filterable(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, fanlight.v1.types_pb2.FieldType.ValueType]:
         """The keys of payloads that searches may filter by. A payload whose value
@@ -74,11 +77,14 @@ class CollectionSpec(google.protobuf.message.Message):
         m: builtins.int | None = ...,
         ef_construction: builtins.int | None = ...,
         filterable: collections.abc.Mapping[builtins.str, fanlight.v1.types_pb2.FieldType.ValueType] | None = ...,
+        ef_search: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_ef_construction", b"_ef_construction", "_m", b"_m", "ef_construction", b"ef_construction", "m", b"m"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_ef_construction", b"_ef_construction", "_m", b"_m", "dim", b"dim", "ef_construction", b"ef_construction", "filterable", b"filterable", "id_type", b"id_type", "m", b"m", "metric", b"metric", "name", b"name"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_ef_construction", b"_ef_construction", "_ef_search", b"_ef_search", "_m", b"_m", "ef_construction", b"ef_construction", "ef_search", b"ef_search", "m", b"m"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_ef_construction", b"_ef_construction", "_ef_search", b"_ef_search", "_m", b"_m", "dim", b"dim", "ef_construction", b"ef_construction", "ef_search", b"ef_search", "filterable", b"filterable", "id_type", b"id_type", "m", b"m", "metric", b"metric", "name", b"name"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_ef_construction", b"_ef_construction"]) -> typing.Literal["ef_construction"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_ef_search", b"_ef_search"]) -> typing.Literal["ef_search"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_m", b"_m"]) -> typing.Literal["m"] | None: ...
 
@@ -114,7 +120,9 @@ class Collection(google.protobuf.message.Message):
     restoring: builtins.bool
     """True while it is filled from a snapshot: it takes writes, and refuses reads."""
     fields_version: builtins.int
-    """Grows with every change of the filterable fields; the highest wins."""
+    """Grows with every change of the filterable fields or of `ef_search`; the
+    highest wins.
+    """
     @property
     def spec(self) -> global___CollectionSpec: ...
     @property
@@ -294,7 +302,10 @@ class UpdateCollectionRequest(google.protobuf.message.Message):
     ADD_FIELDS_FIELD_NUMBER: builtins.int
     DROP_FIELDS_FIELD_NUMBER: builtins.int
     DECLARATION_FIELD_NUMBER: builtins.int
+    EF_SEARCH_FIELD_NUMBER: builtins.int
     name: builtins.str
+    ef_search: builtins.int
+    """The collection's default from now on; 0 for that of each server."""
     @property
     def add_fields(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, fanlight.v1.types_pb2.FieldType.ValueType]:
         """Fields to declare. One that is declared with the same type stays as it is;
@@ -309,7 +320,7 @@ class UpdateCollectionRequest(google.protobuf.message.Message):
 
     @property
     def declaration(self) -> global___FieldDeclaration:
-        """Set by routers in the place of the two."""
+        """Set by routers in the place of all else."""
 
     def __init__(
         self,
@@ -318,15 +329,17 @@ class UpdateCollectionRequest(google.protobuf.message.Message):
         add_fields: collections.abc.Mapping[builtins.str, fanlight.v1.types_pb2.FieldType.ValueType] | None = ...,
         drop_fields: collections.abc.Iterable[builtins.str] | None = ...,
         declaration: global___FieldDeclaration | None = ...,
+        ef_search: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["declaration", b"declaration"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["add_fields", b"add_fields", "declaration", b"declaration", "drop_fields", b"drop_fields", "name", b"name"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_ef_search", b"_ef_search", "declaration", b"declaration", "ef_search", b"ef_search"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_ef_search", b"_ef_search", "add_fields", b"add_fields", "declaration", b"declaration", "drop_fields", b"drop_fields", "ef_search", b"ef_search", "name", b"name"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_ef_search", b"_ef_search"]) -> typing.Literal["ef_search"] | None: ...
 
 global___UpdateCollectionRequest = UpdateCollectionRequest
 
 @typing.final
 class FieldDeclaration(google.protobuf.message.Message):
-    """All filterable fields of a collection, as of some change of them."""
+    """All that can change of a collection, as of some change of it."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -349,10 +362,13 @@ class FieldDeclaration(google.protobuf.message.Message):
     FILTERABLE_FIELD_NUMBER: builtins.int
     VERSION_FIELD_NUMBER: builtins.int
     FIELDS_VERSION_FIELD_NUMBER: builtins.int
+    EF_SEARCH_FIELD_NUMBER: builtins.int
     version: builtins.int
     """That of the collection whose fields they are."""
     fields_version: builtins.int
     """Of this declaration."""
+    ef_search: builtins.int
+    """Absent: that of each server."""
     @property
     def filterable(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, fanlight.v1.types_pb2.FieldType.ValueType]: ...
     def __init__(
@@ -361,8 +377,11 @@ class FieldDeclaration(google.protobuf.message.Message):
         filterable: collections.abc.Mapping[builtins.str, fanlight.v1.types_pb2.FieldType.ValueType] | None = ...,
         version: builtins.int = ...,
         fields_version: builtins.int = ...,
+        ef_search: builtins.int | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["fields_version", b"fields_version", "filterable", b"filterable", "version", b"version"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_ef_search", b"_ef_search", "ef_search", b"ef_search"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_ef_search", b"_ef_search", "ef_search", b"ef_search", "fields_version", b"fields_version", "filterable", b"filterable", "version", b"version"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_ef_search", b"_ef_search"]) -> typing.Literal["ef_search"] | None: ...
 
 global___FieldDeclaration = FieldDeclaration
 

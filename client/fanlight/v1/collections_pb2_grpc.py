@@ -96,8 +96,9 @@ class CollectionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UpdateCollection(self, request, context):
-        """Declare filterable fields, or drop declared ones. Idempotent. A new field
-        is built in the background; see `building_fields`.
+        """Declare filterable fields, or drop declared ones; set the default of
+        `ef_search`. Idempotent. A new field is built in the background; see
+        `building_fields`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

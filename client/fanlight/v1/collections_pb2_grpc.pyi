@@ -47,8 +47,9 @@ class CollectionServiceStub:
         fanlight.v1.collections_pb2.UpdateCollectionRequest,
         fanlight.v1.collections_pb2.UpdateCollectionResponse,
     ]
-    """Declare filterable fields, or drop declared ones. Idempotent. A new field
-    is built in the background; see `building_fields`.
+    """Declare filterable fields, or drop declared ones; set the default of
+    `ef_search`. Idempotent. A new field is built in the background; see
+    `building_fields`.
     """
 
     DeleteCollection: grpc.UnaryUnaryMultiCallable[
@@ -94,8 +95,9 @@ class CollectionServiceAsyncStub:
         fanlight.v1.collections_pb2.UpdateCollectionRequest,
         fanlight.v1.collections_pb2.UpdateCollectionResponse,
     ]
-    """Declare filterable fields, or drop declared ones. Idempotent. A new field
-    is built in the background; see `building_fields`.
+    """Declare filterable fields, or drop declared ones; set the default of
+    `ef_search`. Idempotent. A new field is built in the background; see
+    `building_fields`.
     """
 
     DeleteCollection: grpc.aio.UnaryUnaryMultiCallable[
@@ -149,8 +151,9 @@ class CollectionServiceServicer(metaclass=abc.ABCMeta):
         request: fanlight.v1.collections_pb2.UpdateCollectionRequest,
         context: _ServicerContext,
     ) -> typing.Union[fanlight.v1.collections_pb2.UpdateCollectionResponse, collections.abc.Awaitable[fanlight.v1.collections_pb2.UpdateCollectionResponse]]:
-        """Declare filterable fields, or drop declared ones. Idempotent. A new field
-        is built in the background; see `building_fields`.
+        """Declare filterable fields, or drop declared ones; set the default of
+        `ef_search`. Idempotent. A new field is built in the background; see
+        `building_fields`.
         """
 
     @abc.abstractmethod

@@ -92,6 +92,7 @@ def to_spec(spec: CollectionSpec) -> collections_pb2.CollectionSpec:
         m=spec.m,
         ef_construction=spec.ef_construction,
         filterable={name: _FIELD_TYPES[type_] for name, type_ in spec.filterable.items()},
+        ef_search=spec.ef_search,
     )
 
 
@@ -117,6 +118,7 @@ def from_spec(message: collections_pb2.CollectionSpec) -> CollectionSpec:
         if message.HasField("ef_construction")
         else DEFAULT_EF_CONSTRUCTION,
         filterable=_from_fields(message.filterable, "filterable"),
+        ef_search=message.ef_search if message.HasField("ef_search") else None,
     )
 
 
@@ -129,42 +131,47 @@ def _from_fields(message: Mapping[str, pb.FieldType.ValueType], where: str) -> d
 
 
 def to_update(
-    name: str, add: Mapping[str, FieldType], drop: Sequence[str]
+    name: str, add: Mapping[str, FieldType], drop: Sequence[str], ef_search: int | None = None
 ) -> collections_pb2.UpdateCollectionRequest:
-    """Put a change of the filterable fields on the wire."""
+    """Put a change of the filterable fields and of `ef_search` on the wire."""
     types = {field: _FIELD_TYPES[type_] for field, type_ in add.items()}
-    return collections_pb2.UpdateCollectionRequest(name=name, add_fields=types, drop_fields=drop)
+    return collections_pb2.UpdateCollectionRequest(
+        name=name, add_fields=types, drop_fields=drop, ef_search=ef_search
+    )
 
 
 def from_update(
     message: collections_pb2.UpdateCollectionRequest,
-) -> tuple[dict[str, FieldType], list[str]]:
-    """Read a change off the wire: the fields to add, and those to drop.
+) -> tuple[dict[str, FieldType], list[str], int | None]:
+    """Read a change off the wire: the fields to add, those to drop, and `ef_search`.
 
     Raises:
         InvalidRequest: a type is a number that this version does not know.
     """
-    return _from_fields(message.add_fields, "add_fields"), list(message.drop_fields)
+    ef_search = message.ef_search if message.HasField("ef_search") else None
+    return _from_fields(message.add_fields, "add_fields"), list(message.drop_fields), ef_search
 
 
 def to_declaration(name: str, declaration: Declaration) -> collections_pb2.UpdateCollectionRequest:
-    """Put all filterable fields on the wire, as routers do."""
+    """Put all that can change on the wire, as routers do."""
     fields = collections_pb2.FieldDeclaration(
         filterable={field: _FIELD_TYPES[type_] for field, type_ in declaration.filterable.items()},
         version=declaration.version,
         fields_version=declaration.fields_version,
+        ef_search=declaration.ef_search,
     )
     return collections_pb2.UpdateCollectionRequest(name=name, declaration=fields)
 
 
 def from_declaration(message: collections_pb2.FieldDeclaration) -> Declaration:
-    """Read all filterable fields off the wire.
+    """Read all that can change off the wire.
 
     Raises:
         InvalidRequest: a type is a number that this version does not know.
     """
     fields = _from_fields(message.filterable, "declaration.filterable")
-    return Declaration(fields, message.version, message.fields_version)
+    ef_search = message.ef_search if message.HasField("ef_search") else None
+    return Declaration(fields, message.version, message.fields_version, ef_search)
 
 
 def to_info(info: CollectionInfo) -> collections_pb2.Collection:

@@ -130,7 +130,7 @@ class Index:
         self._room = threading.Condition(self._lock)
         self._head = self._new_head()
         parts = (Part(self._head, self._head.block()),)
-        self._view = View(parts, spec.id_type, 0, spec.filterable, fields_version)
+        self._view = View(parts, spec.id_type, 0, spec.filterable, fields_version, spec.ef_search)
 
     def _rows_of(self, unindexed_bytes: int) -> int:
         return max(2 * self._head_rows, unindexed_bytes // self._row_bytes)
@@ -152,14 +152,21 @@ class Index:
         """Remember that a search came: writes give way to them, see `wait_for_room`."""
         self._last_search = self._now()
 
-    def declare(self, filterable: Mapping[str, FieldType], fields_version: int) -> None:
-        """Change the filterable fields of all rows to come; `changing` must be held.
+    def declare(
+        self,
+        filterable: Mapping[str, FieldType],
+        fields_version: int,
+        ef_search: int | None = None,
+    ) -> None:
+        """Change the filterable fields of all rows to come, and the default of searches.
+
+        `changing` must be held.
 
         The head is sealed, since its rows have no columns of new fields, and those to come have
         no values of dropped ones.
         """
         with self._lock:
-            view = replace(self._view, fields_version=fields_version)
+            view = replace(self._view, fields_version=fields_version, ef_search=ef_search)
             if filterable != view.filterable:
                 self.spec = replace(self.spec, filterable=filterable)
                 self._head = self._new_head()

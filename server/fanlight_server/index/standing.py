@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from fanlight.filter_text import text_of
 from fanlight.filters import AllOf, Filter
 from fanlight.ids import joined, sort_keys
 from fanlight.model import IdColumn, Outcome
@@ -71,7 +72,7 @@ def _outcomes(part: Part, row: int, filter: Filter | None) -> tuple[Outcome, ...
     conditions = filter.filters if isinstance(filter, AllOf) else (filter,)
     rows = len(part.block)
     return tuple(
-        Outcome(f"filter: {c}", bool(unpacked(part.block.fields.allowed(c), rows)[row]))
+        Outcome(f"filter: {text_of(c)}", bool(unpacked(part.block.fields.allowed(c), rows)[row]))
         for c in conditions
     )
 

@@ -164,6 +164,7 @@ class View:
         seq: every change up to this one is in the view.
         filterable: the declared fields. Columns of others may be there still.
         fields_version: of their declaration.
+        ef_search: declared with them; None for the server's default.
     """
 
     parts: tuple[Part, ...]
@@ -171,6 +172,7 @@ class View:
     seq: int
     filterable: Mapping[str, FieldType] = field(default_factory=dict)
     fields_version: int = 0
+    ef_search: int | None = None
 
     @cached_property
     def live(self) -> int:
