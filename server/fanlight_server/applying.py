@@ -11,7 +11,8 @@ from fanlight.model import IdColumn
 from fanlight_server.field_reader import values_of
 from fanlight_server.index.index import Index
 from fanlight_server.storage.sets import SetChange
-from fanlight_server.storage.store import Change, Store
+from fanlight_server.storage.store import Store
+from fanlight_server.storage.stored import Change
 from fanlight_server.writes import Answer, Write
 
 

@@ -60,7 +60,8 @@ from fanlight_server.storage.disk import Disk
 from fanlight_server.storage.files import make_directory
 from fanlight_server.storage.marks import Expected
 from fanlight_server.storage.sets import SetChange
-from fanlight_server.storage.store import Store, StoredItem
+from fanlight_server.storage.store import Store
+from fanlight_server.storage.stored import StoredItem
 from fanlight_server.storage.writer import GroupWriter
 from fanlight_server.writes import DELETED_ROWS, Answer, Write
 

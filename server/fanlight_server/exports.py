@@ -8,7 +8,7 @@ from fanlight.exports import ExportRequest, ExportRows
 from fanlight.ids import empty
 from fanlight.model import CollectionInfo
 from fanlight_server.storage.export import StoreExport
-from fanlight_server.storage.store import StoredItem
+from fanlight_server.storage.stored import StoredItem
 
 # Vectors and payloads of a message: as much as the SDK puts into one (see `fanlight.chunks`), so
 # that neither side holds more than a few MiB, and a message of one item still fits.

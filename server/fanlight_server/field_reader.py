@@ -10,7 +10,8 @@ from fanlight.fields import FieldValues, read_valid_fields
 from fanlight.filters import FieldType
 from fanlight.ids import empty, id_type_of
 from fanlight.model import IdColumn, Rows, parse_payload
-from fanlight_server.storage.store import Store, StoredItem
+from fanlight_server.storage.store import Store
+from fanlight_server.storage.stored import StoredItem
 
 _NO_VALUES: FieldValues = {}
 

@@ -27,7 +27,8 @@ from fanlight_server.index.segment import Segment
 from fanlight_server.index.segment_file import OutdatedSegment
 from fanlight_server.index.settings import IndexConfig
 from fanlight_server.storage.disk import Disk
-from fanlight_server.storage.store import Log, SegmentEntry, Store
+from fanlight_server.storage.store import Store
+from fanlight_server.storage.stored import Log, SegmentEntry
 
 _log = logging.getLogger(__name__)
 

@@ -13,7 +13,8 @@ from fanlight.errors import Overloaded
 from fanlight_server.__main__ import main
 from fanlight_server.keeper import SegmentKeeper
 from fanlight_server.storage.sets import SetChange
-from fanlight_server.storage.store import Change, Store
+from fanlight_server.storage.store import Store
+from fanlight_server.storage.stored import Change
 
 _write = Store.write
 

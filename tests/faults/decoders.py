@@ -52,7 +52,8 @@ from fanlight_server.config import ServerConfig
 from fanlight_server.index.segment import Segment
 from fanlight_server.paging import from_token, to_token
 from fanlight_server.storage import log_check
-from fanlight_server.storage.store import Change, Store
+from fanlight_server.storage.store import Store
+from fanlight_server.storage.stored import Change
 
 DIM = 4
 # No input of these sizes takes a hundredth of this, even on a busy machine.

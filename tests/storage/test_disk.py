@@ -20,7 +20,8 @@ from fanlight_server.storage.disk import Disk
 from fanlight_server.storage.files import publish
 from fanlight_server.storage.filesystem import Chunk, LocalFiles, Space
 from fanlight_server.storage.settings import StorageConfig
-from fanlight_server.storage.store import Change, Store
+from fanlight_server.storage.store import Store
+from fanlight_server.storage.stored import Change
 from fanlight_server.storage.wal import WalGauge
 
 GIB = 1 << 30

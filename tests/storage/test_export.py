@@ -15,7 +15,8 @@ from fanlight.errors import Corruption, DeadlineExceeded, InvalidRequest, NotRea
 from fanlight.exports import ExportRequest, ExportRows
 from fanlight.model import CollectionSpec, IdType, ItemBatch
 from fanlight_server.exports import CollectionExport
-from fanlight_server.storage.store import Change, Store
+from fanlight_server.storage.store import Store
+from fanlight_server.storage.stored import Change
 
 DIM = 4
 SPEC = CollectionSpec("items", DIM)

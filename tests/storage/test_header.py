@@ -13,7 +13,8 @@ from tests.pieces import floats
 from fanlight.errors import Corruption
 from fanlight.model import IdType
 from fanlight_server.storage import header
-from fanlight_server.storage.store import Change, Store
+from fanlight_server.storage.store import Store
+from fanlight_server.storage.stored import Change
 
 # What SQLite itself compares with the rest: format, page size, pages, free pages, its schema's
 # version and ours. The number of the SQLite that wrote last is anybody's guess.

@@ -15,7 +15,8 @@ from tests.pieces import floats, ids_of
 
 from fanlight.errors import Corruption, NotReady, Overloaded
 from fanlight.model import IdType
-from fanlight_server.storage.store import Change, SegmentEntry, Store, StoredItem
+from fanlight_server.storage.store import Store
+from fanlight_server.storage.stored import Change, SegmentEntry, StoredItem
 
 ID_TYPES = list(IdType)
 DIM = 6

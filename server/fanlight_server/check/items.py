@@ -16,7 +16,7 @@ from fanlight_server.check.report import Finding, Found
 from fanlight_server.storage import format2, header, log_check, marks, sets
 from fanlight_server.storage.marks import Expected, Owner, Pin, Tally
 from fanlight_server.storage.rows import is_sound
-from fanlight_server.storage.store import SegmentEntry
+from fanlight_server.storage.stored import SegmentEntry
 
 _COLUMNS = "id, seq, deleted, crc, vector, payload"
 # Whether what SQLite says of itself is about what derives from the rows.

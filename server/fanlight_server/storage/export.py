@@ -16,7 +16,7 @@ from fanlight.errors import DeadlineExceeded
 
 if TYPE_CHECKING:
     from fanlight_server.storage.rows import Row
-    from fanlight_server.storage.store import StoredItem
+    from fanlight_server.storage.stored import StoredItem
 
 
 class StoreExport:

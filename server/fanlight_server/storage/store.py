@@ -10,9 +10,8 @@ from __future__ import annotations
 import queue
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass
 from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from fanlight_server.storage.export import StoreExport
 from fanlight_server.storage.marks import Expected, Pin, Tally
 from fanlight_server.storage.rows import Row, crc_of, is_sound
 from fanlight_server.storage.sets import SetChange
+from fanlight_server.storage.stored import Change, Log, Reach, SegmentEntry, StoredItem
 from fanlight_server.storage.wal import Checkpoints
 
 FORMAT_VERSION = format2.VERSION
@@ -51,91 +51,6 @@ _PUTS = {n: _PUT.format(rows=places) for n, places in _PLACES.items()}
 _COLUMNS = "id, seq, deleted, crc, vector, payload"
 
 WrittenRow = tuple[Any, int, int, int, memoryview | None, bytes | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """Consecutive changes of one kind.
-
-    Attributes:
-        ids: (n,) the ids changed, each once.
-        first_seq: seq of the first; the next ones follow.
-        vectors: (n, dim) float32; None for deletions.
-        payload_blobs: n JSON texts, empty for none; None when no item has one.
-    """
-
-    ids: IdColumn
-    first_seq: int
-    vectors: Floats | None = None
-    payload_blobs: Sequence[bytes] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Log:
-    """What changed after some seq: the last change of each id, by seq.
-
-    Attributes:
-        ids: (n,) ids.
-        seqs: (n,) int64, ascending.
-        deleted: (n,) bool.
-    """
-
-    ids: IdColumn
-    seqs: Rows
-    deleted: np.ndarray[tuple[int], np.dtype[np.bool_]]
-
-
-class _Reach:
-    """Bounds what is read into memory at once."""
-
-    def __init__(self, bytes_max: int | None, with_vectors: bool) -> None:
-        self._most = bytes_max
-        self._left = bytes_max or 0
-        self._with_vectors = with_vectors
-
-    def within(self, items: Iterable[StoredItem]) -> Iterator[StoredItem]:
-        """Pass items on, with an empty vector if it is not wanted, until they are too many bytes."""
-        for item in items:
-            kept = item if self._with_vectors else StoredItem(item.id, item.seq, b"", item.payload)
-            self._left -= len(kept.vector) + len(kept.payload)
-            if self._most is not None and self._left < 0:
-                raise Overloaded(
-                    f"the items have more than {self._most} bytes together, which is the limit "
-                    "(message_bytes); ask for fewer at once"
-                )
-            yield kept
-
-
-@dataclass(frozen=True, slots=True)
-class StoredItem:
-    """One live item.
-
-    Attributes:
-        id: int or str.
-        seq: seq of its last change.
-        vector: dim x float32 as bytes.
-        payload: JSON text, empty for none.
-    """
-
-    id: Any
-    seq: int
-    vector: bytes
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentEntry:
-    """One row of the list of segments.
-
-    Attributes:
-        name: file name.
-        seq: see "Recovery" in docs/format.md.
-        crc: checksum of the file's header.
-    """
-
-    name: str
-    seq: int
-    crc: int
 
 
 class Store:
@@ -338,7 +253,7 @@ class Store:
             Overloaded: their vectors and payloads have more than `bytes_max` bytes.
         """
         values = ids.tolist()
-        reach = _Reach(bytes_max, with_vectors)
+        reach = Reach(bytes_max, with_vectors)
         found: list[StoredItem] = []
         with self._reader() as db:
             for start in range(0, len(values), _PARAMETERS_MAX):
@@ -377,7 +292,7 @@ class Store:
         condition, parameters = ("", []) if after is None else ("WHERE id > ?", [after])
         query = f"SELECT {_COLUMNS} FROM items {condition} ORDER BY id"
         with self._reader() as db, closing(db.execute(query, parameters)) as rows:
-            return list(_Reach(bytes_max, with_vectors).within(islice(self._live(rows), n)))
+            return list(Reach(bytes_max, with_vectors).within(islice(self._live(rows), n)))
 
     def export(self, after: Any = None) -> StoreExport:
         """Begin to read all live items as they are now; the caller closes it.
