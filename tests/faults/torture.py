@@ -13,7 +13,7 @@ import random
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.faults import report
@@ -39,8 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not present:
         parser.error("none of these faults is there")
     print(f"seed {seed}, commit {report.commit()}, {arguments.minutes:g} minutes", flush=True)
-    results = run_all(present, arguments.minutes * 60, seed)
-    _write(arguments, results, seed)
+    results = run_all(
+        present, arguments.minutes * 60, seed, lambda found: _write(arguments, found, seed)
+    )
+    print(f"\n{report.table(results)}\n\n{report.notes(results)}\n")
     failed = [result.name for result in results if result.failed]
     print("FAILED: " + ", ".join(failed) if failed else "Nothing failed.")
     return 1 if failed else 0
@@ -58,8 +60,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def run_all(faults: Sequence[Fault], seconds: float, seed: int) -> list[Result]:
-    """Give each fault its share of the time; what one leaves unused goes to the next."""
+def run_all(
+    faults: Sequence[Fault], seconds: float, seed: int, keep: Callable[[list[Result]], None]
+) -> list[Result]:
+    """Give each fault its share of the time; what one leaves unused goes to the next.
+
+    Args:
+        faults: in this order.
+        seconds: for all of them.
+        seed: of each.
+        keep: is told what there is after each, so that a run that is cut short leaves it.
+    """
     results: list[Result] = []
     ends = time.monotonic() + seconds
     for place, fault in enumerate(faults):
@@ -67,6 +78,7 @@ def run_all(faults: Sequence[Fault], seconds: float, seed: int) -> list[Result]:
         share = max(0.0, ends - time.monotonic()) * fault.weight / left
         _say(f"{place + 1}/{len(faults)} {fault.name}: up to {share:.0f} s")
         results.append(_run(fault, share, seed))
+        keep(results)
         _say(f"{place + 1}/{len(faults)} {fault.name}: {_verdict(results[-1])}")
     return results
 
@@ -91,8 +103,6 @@ def _verdict(result: Result) -> str:
 
 
 def _write(arguments: argparse.Namespace, results: Sequence[Result], seed: int) -> None:
-    found = report.table(results)
-    print(f"\n{found}\n\n{report.notes(results)}\n")
     if arguments.output is not None:
         run = {"seed": seed, "minutes": arguments.minutes, "only": arguments.only}
         report.write_json(arguments.output, results, run)
@@ -103,7 +113,9 @@ def _write(arguments: argparse.Namespace, results: Sequence[Result], seed: int) 
             f"Commit {report.commit()}, seed {seed}, {minutes:.0f} minutes, {what['cores']} cores "
             f"({what['cpu']}), Python {what['python']}."
         )
-        report.into_page(arguments.markdown, f"{caption}\n\n{found}\n\n{report.notes(results)}")
+        report.into_page(
+            arguments.markdown, f"{caption}\n\n{report.table(results)}\n\n{report.notes(results)}"
+        )
 
 
 def _say(text: str) -> None:
