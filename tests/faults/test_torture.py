@@ -109,6 +109,7 @@ def test_a_fault_that_breaks_fails_the_run_but_not_the_others(
 def test_the_time_is_shared_by_weight(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a fault leaves unused goes to those after it."""
     given: dict[str, float] = {}
+    kept: list[list[report.Result]] = []
 
     def load(fault: Fault) -> registry.Run:
         def take(seconds: float, seed: int) -> Outcome:
@@ -118,10 +119,11 @@ def test_the_time_is_shared_by_weight(monkeypatch: pytest.MonkeyPatch) -> None:
         return take
 
     monkeypatch.setattr(Fault, "load", load)
-    torture.run_all((Fault("a", 1), Fault("b", 2), Fault("c", 1)), 400.0, 7)
+    torture.run_all((Fault("a", 1), Fault("b", 2), Fault("c", 1)), 400.0, 7, kept.append)
     assert given["a"] == pytest.approx(100, abs=20)
     assert given["b"] == pytest.approx(266, abs=20)
     assert given["c"] == pytest.approx(400, abs=20)
+    assert len(kept) == 3, "what there is after each"
 
 
 def test_the_figures_are_written(tmp_path: Path, stand_in: list[Outcome]) -> None:
