@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from fanlight.errors import AlreadyExists, InvalidRequest, NotFound
 from fanlight.filter_rules import check_filterable
 from fanlight.filters import FieldType, listed
-from fanlight.limits import Limits
 from fanlight.model import CollectionInfo
 from fanlight.validation import check_range
+
+if TYPE_CHECKING:  # the SDK, which reads no configuration, checks here too
+    from fanlight.limits import Limits
 
 
 @dataclass(frozen=True, slots=True)

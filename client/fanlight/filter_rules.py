@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from fanlight.errors import InvalidRequest, NotReady
 from fanlight.filters import (
@@ -20,7 +21,9 @@ from fanlight.filters import (
     depth_of,
     parts_of,
 )
-from fanlight.limits import Limits
+
+if TYPE_CHECKING:  # the SDK, which reads no configuration, checks here too
+    from fanlight.limits import Limits
 
 _NAME_BYTES_MAX = 128
 # A collection of a million items takes some tens of seconds.

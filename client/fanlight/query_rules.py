@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence, Sized
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,9 +12,11 @@ from fanlight.errors import InvalidRequest
 from fanlight.filter_rules import check_filter, check_filter_fields
 from fanlight.filters import FieldType
 from fanlight.ids import id_type_of
-from fanlight.limits import Limits
 from fanlight.model import CollectionSpec, Floats, IdColumn, SearchRequest
 from fanlight.queries import Exclusions, Floor, Interest, Mmr, Query, Slate
+
+if TYPE_CHECKING:  # the SDK, which reads no configuration, checks here too
+    from fanlight.limits import Limits
 
 _SET_NAME_BYTES_MAX = 256
 _TTL_MAX_S = 3.2e10

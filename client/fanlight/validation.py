@@ -11,7 +11,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,7 +20,6 @@ from fanlight.fields import FieldValues, read_fields, read_valid_fields
 from fanlight.filter_rules import check_filter, check_filter_fields, check_filterable
 from fanlight.filters import FieldType, listed
 from fanlight.ids import id_type_of
-from fanlight.limits import Limits
 from fanlight.model import (
     CollectionSpec,
     Floats,
@@ -33,6 +32,9 @@ from fanlight.model import (
 from fanlight.query_rules import check_against_spec, check_query_parts
 from fanlight.stacking import size_of
 from fanlight.vectors import lengths_of
+
+if TYPE_CHECKING:  # the SDK, which reads no configuration, checks here too
+    from fanlight.limits import Limits
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 # hnswlib accepts any m; below 2 a graph cannot branch, and past 128 it outweighs its vectors.
