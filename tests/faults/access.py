@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 from google.protobuf import descriptor_pool, message_factory
@@ -33,6 +33,8 @@ OWN, SECRET = "shop-own", "secret"
 _CONTROL = "shop-control"
 CALL_S = 60.0
 _TRIES = 50
+# A code, and whether our own servers gave it.
+_Told: TypeAlias = tuple[grpc.StatusCode, bool]
 REFUSED = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 
 # The least role, and a request of which {} is the name of a collection.
@@ -170,18 +172,26 @@ async def passed(channel: grpc.aio.Channel, trial: Trial) -> str:
 
 
 async def _code(channel: grpc.aio.Channel, trial: Trial) -> grpc.StatusCode:
-    """Give the code of a call, as the server means it.
+    """Give the code of a call, as the server means it."""
+    return await _meant(lambda: _code_once(channel, trial))
 
-    gRPC says INTERNAL of its own when a stream is refused while a message is being written.
+
+async def _meant(ask: Callable[[], Awaitable[_Told]]) -> grpc.StatusCode:
+    """Ask until it is the server who answers.
+
+    gRPC says INTERNAL of its own, or nothing, when a stream is refused while a message is being written.
     """
     for _ in range(_TRIES):
-        code, detail = await _code_once(channel, trial)
+        try:
+            code, detail = await ask()
+        except asyncio.InvalidStateError:
+            continue
         if code is not grpc.StatusCode.INTERNAL or detail:
             return code
     return grpc.StatusCode.INTERNAL
 
 
-async def _code_once(channel: grpc.aio.Channel, trial: Trial) -> tuple[grpc.StatusCode, bool]:
+async def _code_once(channel: grpc.aio.Channel, trial: Trial) -> _Told:
     try:
         if trial.method.endswith(_STREAMS):
             return await _code_of_stream(channel, trial), True
@@ -193,8 +203,12 @@ async def _code_once(channel: grpc.aio.Channel, trial: Trial) -> tuple[grpc.Stat
         call: Any = channel.unary_unary(trial.method)
         await call(trial.request, metadata=trial.metadata, timeout=CALL_S)
     except grpc.aio.AioRpcError as error:
-        return error.code(), any(key == ERROR_KEY for key, _ in error.trailing_metadata() or ())
+        return _told(error)
     return grpc.StatusCode.OK, True
+
+
+def _told(error: grpc.aio.AioRpcError) -> _Told:
+    return error.code(), any(key == ERROR_KEY for key, _ in error.trailing_metadata() or ())
 
 
 async def _code_of_stream(channel: grpc.aio.Channel, trial: Trial) -> grpc.StatusCode:
@@ -216,17 +230,20 @@ async def _code_of_stream(channel: grpc.aio.Channel, trial: Trial) -> grpc.Statu
 async def reflection_code(channel: grpc.aio.Channel, metadata: Any) -> grpc.StatusCode:
     """Ask for the list of services."""
     path = next(path for path in POLICY if "ServerReflection" in path)
-    stream: Any = channel.stream_stream(path)(metadata=metadata, timeout=CALL_S)
-    asked = reflection_pb2.ServerReflectionRequest(list_services="*")
-    try:
-        await stream.write(asked.SerializeToString())
-        await stream.done_writing()
-        async for _ in stream:
-            return grpc.StatusCode.OK
-    except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-        pass
-    code: grpc.StatusCode = await stream.code()
-    return code
+    asked = reflection_pb2.ServerReflectionRequest(list_services="*").SerializeToString()
+
+    async def ask() -> _Told:
+        stream: Any = channel.stream_stream(path)(metadata=metadata, timeout=CALL_S)
+        try:
+            await stream.write(asked)
+            await stream.done_writing()
+            async for _ in stream:
+                return grpc.StatusCode.OK, True
+        except grpc.aio.AioRpcError as error:
+            return _told(error)
+        return await stream.code(), True
+
+    return await _meant(ask)
 
 
 @asynccontextmanager
