@@ -4,104 +4,34 @@ from __future__ import annotations
 
 import inspect
 import io
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pytest
 from google.protobuf.descriptor_pool import Default
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
+from tests.unit.operation_pieces import (
+    WHOLE,
+    Network,
+    in_turn,
+    upsert,
+    written,
+)
 
 import fanlight
 from fanlight import calls
-from fanlight.calls import Call, Open, Operation, Pause, Rpc, Search, Step, Window
+from fanlight.calls import Rpc
 from fanlight.errors import (
-    DeadlineExceeded,
     FanlightError,
     InvalidRequest,
-    NotFound,
     NotReady,
-    Overloaded,
     PartialResult,
-    RowError,
 )
-from fanlight.model import Coverage, Hits, SearchRequest
+from fanlight.model import Hits, SearchRequest
 from fanlight.operations import Operations, search_parameters
 from fanlight.v1 import items_pb2
 from fanlight.wire.codec import from_search, from_upsert, to_hits
-from fanlight.wire.status import to_row_errors
-
-T = TypeVar("T")
-Answer = Callable[[Any], Message | FanlightError]
-WHOLE = Coverage(shards_total=1, shards_answered=1, items_total=9, items_covered=9)
-
-
-class Network:
-    """Gives the steps of operations what `answer` says, and remembers them."""
-
-    def __init__(self, answer: Answer) -> None:
-        self.answer = answer
-        self.calls: list[Call] = []
-        self.pauses: list[float] = []
-        self.widths: list[int] = []
-
-    @property
-    def requests(self) -> list[Any]:
-        return [call.request for call in self.calls]
-
-    def run(self, operation: Operation[T]) -> T:
-        try:
-            step = next(operation)
-            while True:
-                given = self._give(step)
-                failed = isinstance(given, FanlightError)
-                step = operation.throw(given) if failed else operation.send(given)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
-
-    def _give(self, step: Step) -> Any:
-        if isinstance(step, Pause):
-            return self.pauses.append(step.seconds)
-        if isinstance(step, Window):
-            self.widths.append(step.width)
-            return [self.run(operation) for operation in step.operations]
-        call = step.call if isinstance(step, (Search, Open)) else step
-        self.calls.append(call)
-        answer = self.answer(call.request)
-        if isinstance(step, Search) and not isinstance(answer, FanlightError):
-            return step.hits(answer)
-        return answer
-
-
-def in_turn(answers: Iterable[Message | FanlightError]) -> Answer:
-    """Answer one call after the other."""
-    iterator = iter(answers)
-    return lambda request: next(iterator)
-
-
-def written(request: items_pb2.UpsertItemsRequest) -> items_pb2.UpsertItemsResponse:
-    return items_pb2.UpsertItemsResponse(written=len(from_upsert(request).ids))
-
-
-def refusing(*errors: tuple[int, FanlightError], rows: int) -> items_pb2.UpsertItemsResponse:
-    rows_refused = to_row_errors(tuple(RowError(row, error) for row, error in errors))
-    return items_pb2.UpsertItemsResponse(written=rows - len(errors), errors=rows_refused)
-
-
-def upsert(
-    ids: Any,
-    vectors: Any,
-    payloads: Any = None,
-    errors: Any = "raise",
-    progress: bool | None = False,
-    timeout: Any = None,
-) -> Operation[fanlight.UpsertResult]:
-    operations = Operations(timeout=None, max_attempts=4)
-    return operations.upsert(
-        "movies", ids, vectors, payloads, progress=progress, errors=errors, timeout=timeout
-    )
 
 
 def parameters(k: int = 3, **others: Any) -> SearchRequest:
@@ -243,118 +173,6 @@ def test_large_batches_are_cut_by_bytes_and_sent_side_by_side() -> None:
     assert len(sizes) == 13
     assert max(sizes) < 1.1 * 2**20
     assert network.widths == [4]
-
-
-def test_errors_are_numbered_as_the_callers_rows() -> None:
-    """A refused row of a later chunk, after superseded rows, has the number the caller knows."""
-    bad = InvalidRequest.of_field("vectors", "finite numbers", "nan at position 0")
-
-    def answer(request: items_pb2.UpsertItemsRequest) -> Message:
-        ids = from_upsert(request).ids.tolist()
-        return (
-            refusing((ids.index(9_000), bad), rows=len(ids)) if 9_000 in ids else written(request)
-        )
-
-    ids = np.concatenate([[1, 1], np.arange(1, 9_999)])
-    with pytest.raises(InvalidRequest) as caught:
-        Network(answer).run(upsert(ids, np.ones((10_000, 1))))
-    assert [(row.row, row.error.field) for row in caught.value.rows] == [(9_001, "vectors")]
-    assert str(caught.value) == (
-        "1 of 10000 rows refused, the others were written; first: row 9001: "
-        "vectors: expected finite numbers, got nan at position 0"
-    )
-    assert isinstance(caught.value.result, fanlight.UpsertResult)
-    assert caught.value.result.written == 9_997
-    assert caught.value.result.superseded_rows.tolist() == [0, 1]
-
-
-def test_refused_rows_can_be_returned_instead() -> None:
-    """With errors="return" nothing is raised for rows."""
-    answer = refusing((1, InvalidRequest("no")), rows=2)
-    result = Network(in_turn([answer])).run(upsert([1, 2], [[1.0], [2.0]], errors="return"))
-    assert (result.written, [row.row for row in result.errors]) == (1, [1])
-
-
-def test_a_single_refused_row_says_its_own_error() -> None:
-    """A batch of one row fails with the words of that row's error."""
-    bad = InvalidRequest.of_field("vectors", "finite numbers", "nan at position 0")
-    with pytest.raises(InvalidRequest, match=r"^vectors: expected finite") as caught:
-        Network(in_turn([refusing((0, bad), rows=1)])).run(upsert([1], [[1.0]]))
-    assert caught.value.field == "vectors"
-
-
-def test_the_gravest_class_is_raised() -> None:
-    """When not all refused rows are the caller's mistake, the first other error gives the class."""
-    answer = refusing((0, InvalidRequest("bad")), (1, DeadlineExceeded("late")), rows=3)
-    with pytest.raises(DeadlineExceeded, match="2 of 3 rows refused") as caught:
-        Network(in_turn([answer])).run(upsert([1, 2, 3], np.ones((3, 1))))
-    assert [row.row for row in caught.value.rows] == [0, 1]
-
-
-def test_a_batch_refused_whole_says_so() -> None:
-    """When no row stands, the error does not speak of others."""
-    answer = refusing((0, InvalidRequest("bad")), (1, InvalidRequest("worse")), rows=2)
-    with pytest.raises(InvalidRequest, match=r"^all 2 rows refused; first: row 0: bad$"):
-        Network(in_turn([answer])).run(upsert([1, 2], [[1.0], [2.0]]))
-
-
-def test_what_rows_say_is_not_lost() -> None:
-    """The error of a batch has what the first row's has: here, what was reached of the shards."""
-    lost = PartialResult("shard-1 is gone", coverage=WHOLE)
-    answer = refusing((0, lost), (1, Overloaded("full", retry_after_s=2.0)), rows=3)
-    with pytest.raises(PartialResult, match=r"2 of 3 rows .* row 0: shard-1 is gone") as caught:
-        Network(in_turn([answer])).run(upsert([1, 2, 3], np.ones((3, 1)), timeout=1.0))
-    assert caught.value.coverage == WHOLE
-    assert caught.value.retry_after_s == 2.0
-    assert lost.rows == ()
-
-
-def test_only_rows_that_may_pass_are_sent_again() -> None:
-    """After a pause the transient failures travel again, alone; others keep their error."""
-    first = refusing((0, InvalidRequest("bad")), (2, NotReady("shard-1 restarts")), rows=4)
-    network = Network(in_turn([first, refusing(rows=1)]))
-    result = network.run(upsert([10, 11, 12, 13], np.ones((4, 1)), errors="return"))
-    assert (result.written, [row.row for row in result.errors]) == (3, [0])
-    assert from_upsert(network.requests[1]).ids.tolist() == [12]
-    assert len(network.pauses) == 1
-
-
-def test_rows_that_never_pass_are_given_up() -> None:
-    """A row is sent four times at the most, and its request's attempts count with its own."""
-    refused = refusing((0, Overloaded("full", retry_after_s=0.0)), rows=1)
-    answers: list[Message | FanlightError] = [
-        refused,
-        NotReady("restarts"),
-        refused,
-        refused,
-        refused,
-    ]
-    network = Network(in_turn(answers))
-    with pytest.raises(Overloaded):
-        network.run(upsert([1], [[1.0]]))
-    assert len(network.calls) == 4
-
-
-def test_a_request_that_fails_ends_the_upload_with_an_account() -> None:
-    """When a later request fails as a whole, every row not written has an error."""
-    network = Network(in_turn([items_pb2.UpsertItemsResponse(written=8_192), NotFound("gone")]))
-    with pytest.raises(NotFound) as caught:
-        network.run(upsert(np.arange(30_000), np.ones((30_000, 1))))
-    assert len(network.calls) == 2
-    assert [row.row for row in caught.value.rows] == list(range(8_192, 30_000))
-    assert "not sent" in str(caught.value.rows[-1].error)
-    assert isinstance(caught.value.result, fanlight.UpsertResult)
-    assert caught.value.result.written == 8_192
-
-
-@pytest.mark.parametrize("errors", ["raise", "return"])
-def test_an_upload_of_which_nothing_was_answered_fails_plainly(errors: str) -> None:
-    """When the first request fails as a whole, its own error is raised."""
-    network = Network(lambda request: NotFound("no collection is named movies"))
-    with pytest.raises(NotFound, match=r"^no collection is named movies$") as caught:
-        network.run(upsert(np.arange(30_000), np.ones((30_000, 1)), errors=errors))
-    assert len(network.calls) == 1
-    assert caught.value.result is None
 
 
 # --- what never leaves ------------------------------------------------------------------------
