@@ -8,26 +8,17 @@ from collections.abc import Awaitable, Callable
 
 import hypothesis
 import pytest
+from tests import waiting
 
 # Machines of very different speed run these tests, so no example has a deadline.
 hypothesis.settings.register_profile("fanlight", deadline=None, max_examples=50)
 hypothesis.settings.load_profile("fanlight")
 
-# Polling steps: short beside a test, long beside a condition.
-_STEP_S = 0.005
-
 
 @pytest.fixture
 def wait_until() -> Callable[..., None]:
     """Give `wait_until(condition, timeout_s=10)`, which fails when the condition stays false."""
-
-    def wait(condition: Callable[[], object], timeout_s: float = 10.0) -> None:
-        deadline = time.monotonic() + timeout_s
-        while not condition():
-            assert time.monotonic() < deadline, f"not so within {timeout_s} s"
-            time.sleep(_STEP_S)
-
-    return wait
+    return waiting.wait_until
 
 
 @pytest.fixture
@@ -38,6 +29,6 @@ def wait_until_async() -> Callable[..., Awaitable[None]]:
         deadline = time.monotonic() + timeout_s
         while not condition():
             assert time.monotonic() < deadline, f"not so within {timeout_s} s"
-            await asyncio.sleep(_STEP_S)
+            await asyncio.sleep(waiting.STEP_S)
 
     return wait

@@ -22,6 +22,7 @@ import numpy as np
 from tests.faults.clusters import BUSY, running
 from tests.faults.outcome import Outcome
 from tests.matching import accepts
+from tests.waiting import wait_until
 
 import fanlight
 from fanlight import field as condition
@@ -178,7 +179,11 @@ class Trial:
             self._await_built(wanted)
             if wanted:  # under writes, with columns that were just built
                 answered = self.tally.right + self.tally.wrong
-                _await(lambda: self.tally.right + self.tally.wrong > answered + 3 * len(FILTERS))
+                wait_until(
+                    lambda: self.tally.right + self.tally.wrong > answered + 3 * len(FILTERS),
+                    SERVING_S,
+                    step_s=0.02,
+                )
             stopped.set()
             for future in beside:
                 future.result(SERVING_S)
@@ -197,7 +202,7 @@ class Trial:
                     return False
                 return True
 
-            _await(is_acknowledged)
+            wait_until(is_acknowledged, SERVING_S, step_s=0.02)
 
     def _kill(self, changing: Future[None]) -> None:
         name = self._choice.choice(EVERY_SHARD)
@@ -210,7 +215,7 @@ class Trial:
     def _compare_declarations(self, wanted: dict[str, str]) -> None:
         """What was acknowledged holds on every shard, also on one that was killed since."""
         with fanlight.Client(self._cluster.address) as client:
-            _await(lambda: client.status(timeout=CALL_S).complete)
+            wait_until(lambda: client.status(timeout=CALL_S).complete, SERVING_S, step_s=0.02)
             for shard in client.status(timeout=CALL_S).shards:
                 (info,) = [i for i in shard.collections if i.spec.name == NAME]
                 if info.spec.filterable != {"word": "keyword", **wanted}:
@@ -220,7 +225,11 @@ class Trial:
     def _await_built(self, wanted: dict[str, str]) -> None:
         started = time.monotonic()
         with fanlight.Client(self._cluster.address) as client:
-            _await(lambda: not client.get_collection(NAME, timeout=CALL_S).building_fields)
+            wait_until(
+                lambda: not client.get_collection(NAME, timeout=CALL_S).building_fields,
+                SERVING_S,
+                step_s=0.02,
+            )
         if wanted:
             self.tally.built_s.append(time.monotonic() - started)
 
@@ -248,19 +257,6 @@ class Trial:
 
 
 _DECLARATIONS: list[dict[str, str]] = [{}, {"n": "int"}, {"n": "float"}]
-
-
-def _await(reached: Callable[[], bool]) -> None:
-    """Wait for a condition.
-
-    Raises:
-        TimeoutError: it stays false for as long as no recovery takes.
-    """
-    deadline = time.monotonic() + SERVING_S
-    while not reached():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not so after {SERVING_S:g} s")
-        time.sleep(0.02)
 
 
 def run(seconds: float, seed: int) -> Outcome:

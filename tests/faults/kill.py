@@ -21,6 +21,7 @@ import numpy as np
 from tests.faults.clusters import BUSY, running
 from tests.faults.outcome import Outcome
 from tests.faults.record import DIM, Faults, Record, Scan, payloads_of, vectors_of
+from tests.waiting import wait_until
 
 import fanlight
 from fanlight.cli.local_cluster import ROUTER, LocalCluster
@@ -142,7 +143,11 @@ class Trial:
                 for writer, client in zip(self._writers, clients, strict=True)
             ]
             # However slow the machine is, there is something to lose.
-            _await(lambda: all(writer.has_written.is_set() for writer in self._writers))
+            wait_until(
+                lambda: all(writer.has_written.is_set() for writer in self._writers),
+                SERVING_S,
+                step_s=0.02,
+            )
             stopped.wait(self._choice.uniform(0.01, 1.2))
             names = self._kill(names)
             stopped.set()
@@ -198,7 +203,7 @@ class Trial:
         for name in names:
             self._cluster.restart(name)
         with fanlight.Client(self._cluster.address) as client:
-            _await(lambda: client.status(timeout=CALL_S).complete)
+            wait_until(lambda: client.status(timeout=CALL_S).complete, SERVING_S, step_s=0.02)
             client.collection(NAME).count(timeout=CALL_S)
             self.tally.recoveries_s.append(time.monotonic() - started)
             # A shard that lived on may still hold a write that a dead router sent. Deletions of
@@ -231,19 +236,6 @@ class Trial:
 
     def _scan(self, items: fanlight.Collection) -> Scan:
         return Scan.of(items.scroll(page_size=5_000, timeout=CALL_S))
-
-
-def _await(reached: Callable[[], bool]) -> None:
-    """Wait for a condition.
-
-    Raises:
-        TimeoutError: it stays false for as long as no recovery takes.
-    """
-    deadline = time.monotonic() + SERVING_S
-    while not reached():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"the cluster is not whole after {SERVING_S:g} s")
-        time.sleep(0.02)
 
 
 def _queries(seed: int, n: int) -> Floats:

@@ -12,6 +12,7 @@ from types import TracebackType
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tests.waiting import wait_until
 
 _START_S = 120.0
 _END_S = 120.0
@@ -62,10 +63,7 @@ class OneShard:
         return port_file.read_text()
 
     def _await_serving(self) -> None:
-        deadline = time.monotonic() + _START_S
-        while not self.is_healthy(""):
-            assert time.monotonic() < deadline, "it was not serving in time"
-            time.sleep(_STEP_S)
+        wait_until(lambda: self.is_healthy(""), _START_S, "it serves", step_s=_STEP_S)
 
     def is_healthy(self, service: str) -> bool:
         """Ask the health service for one service; "" for the server as a whole."""

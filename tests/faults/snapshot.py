@@ -25,6 +25,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from tests.faults.outcome import Outcome
 from tests.faults.snapshot_record import DIM, Record, Verdict, Writer, write
+from tests.waiting import wait_until
 
 import fanlight
 from fanlight.cli.local_cluster import ROUTER, LocalCluster
@@ -164,14 +165,14 @@ def _restart(cluster: LocalCluster, name: str) -> None:
 
 def _await_all(cluster: LocalCluster) -> None:
     """Wait until the router has found every shard."""
-    deadline = time.monotonic() + 60
     with fanlight.Client(cluster.address) as client:
-        while time.monotonic() < deadline:
+
+        def is_whole() -> bool:
             with suppress(FanlightError):
-                if client.status().complete:
-                    return
-            time.sleep(0.05)
-    raise AssertionError("the cluster did not come back")
+                return client.status().complete
+            return False
+
+        wait_until(is_whole, 60, "the cluster is whole", step_s=0.05)
 
 
 def _kill_taker(address: str, dest: Path, lines: int) -> None:

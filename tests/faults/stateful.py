@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from tests.faults.clusters import BUSY, running
 from tests.faults.outcome import Outcome
+from tests.waiting import wait_until
 
 import fanlight
 from fanlight.cli.local_cluster import ROUTER, LocalCluster
@@ -244,10 +245,9 @@ class Steps(RuleBasedStateMachine):
 
 
 def _await_whole(client: fanlight.Client) -> None:
-    deadline = time.monotonic() + CALL_S
-    while not client.status(timeout=CALL_S).complete:
-        assert time.monotonic() < deadline, "the cluster is not whole after a restart"
-        time.sleep(0.02)
+    wait_until(
+        lambda: client.status(timeout=CALL_S).complete, CALL_S, "the cluster is whole", step_s=0.02
+    )
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from tests.faults.secure_cluster import (
     issued,
     secure_cluster,
 )
+from tests.waiting import wait_until
 
 import fanlight
 from fanlight.access.tls import Tls
@@ -219,12 +220,8 @@ def first_in(path: Path) -> bytes:
 _PEM_END = "-----END CERTIFICATE-----\n"
 
 
-def wait_until(condition: Callable[[], object], what: str) -> None:
-    """Wait for something that a program does within seconds."""
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline, f"never so: {what}"
-        time.sleep(0.02)
+def _within_seconds(condition: Callable[[], object], what: str) -> None:
+    wait_until(condition, WAIT_S, what, step_s=0.02)
 
 
 def rotate(cluster: SecureCluster) -> None:
@@ -263,11 +260,13 @@ def _await_verdict(cluster: SecureCluster, probe: Identity, *, accepted: bool) -
     """Wait until both programs judge callers by the new authorities."""
     for process in cluster.processes:
         judged = partial(_is_accepted, process.address, probe, accepted)
-        wait_until(judged, f"{process.name} has the new authorities")
+        _within_seconds(judged, f"{process.name} has the new authorities")
 
 
 def _await_served(address: str, certificate: bytes) -> None:
-    wait_until(lambda: served_certificate(address) == certificate, "the new certificate is served")
+    _within_seconds(
+        lambda: served_certificate(address) == certificate, "the new certificate is served"
+    )
 
 
 @contextmanager
@@ -275,7 +274,7 @@ def _renewal(cluster: SecureCluster) -> Iterator[None]:
     """Wait at the end until the router has a new connection to the shard."""
     before = _count(cluster, cluster.router, "renewed the connection")
     yield
-    wait_until(
+    _within_seconds(
         lambda: _count(cluster, cluster.router, "renewed the connection") > before,
         "the router renewed its connection",
     )
@@ -299,7 +298,7 @@ def break_files(cluster: SecureCluster) -> list[str]:
             path.chmod(mode)
         for process, count in zip(cluster.processes, before, strict=True):
             try:
-                wait_until(partial(_complains, cluster, process, count), "a complaint")
+                _within_seconds(partial(_complains, cluster, process, count), "a complaint")
             except AssertionError:
                 silent.append(f"{process.name}: nothing said of {name}")
         for path, blob in zip(files, whole, strict=True):
