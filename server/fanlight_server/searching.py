@@ -88,7 +88,10 @@ class Searching:
         if score is None:
             plan = explain(request, id_, self._limits)
             return perform(plan, lambda step: self._perform(step, None))
-        check_score(score)
+        check_score(score, request)
+        assert request.vectors is not None, "as was checked"
+        for error in bad_vector_rows("vectors", request.vectors, self._index.spec.metric).values():
+            raise error
         return explained(self._standing(request, id_, score))
 
     def _standing(self, request: SearchRequest, id_: IdColumn, score: float | None) -> Standing:

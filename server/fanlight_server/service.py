@@ -333,8 +333,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         """Tell why an item is, or is not, in the answer to a search."""
 
         def work() -> search.ExplainResponse:
-            asked, id_ = from_explain(request)
-            score = request.score if request.HasField("score") else None
+            asked, id_, score = from_explain(request)
             catalog = self._catalog()
             explanation = catalog.get(asked.collection).explain(asked, id_, score)
             return to_explanation(replace(explanation, shard=catalog.identity.name))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +11,25 @@ import numpy as np
 import pytest
 from tests import oracle
 from tests.pieces import floats
-from tests.query.cores import NAME, WAIT_S, Cores, cores
+from tests.query.cores import NAME, WAIT_S, Cores, CoreShard, cores
 
 from fanlight import field
+from fanlight.errors import InvalidRequest
 from fanlight.examples import examples
 from fanlight.filters import FieldType
-from fanlight.model import Explanation, Metric, SearchRequest
+from fanlight.inputs import as_payload_blobs
+from fanlight.limits import Limits
+from fanlight.model import Explanation, Hits, IdColumn, ItemBatch, Metric, SearchRequest
 from fanlight.placement import shard_name, shards_of
 from fanlight.queries import Cap, Exclusions, Slate
+from fanlight_router.coverage import KnownItems
+from fanlight_router.deadline import Deadline
+from fanlight_router.fanout import Fanout
+from fanlight_router.items import PlacedItems
+from fanlight_server.collection import Collection
 
 DIM, N, K = 6, 150, 10
+LIMITS = Limits()
 IDS, VECTORS, QUERY = np.arange(N, dtype=np.int64), floats(4, N, DIM), floats(5, 1, DIM)
 PAYLOADS: list[dict[str, Any]] = [{"n": i, "seller": f"s{i % 4}"} for i in range(N)]
 SCORES = oracle.scores(Metric.COSINE, QUERY[0], VECTORS)
@@ -92,3 +103,77 @@ def _check_parts(opened: Cores) -> None:
 
 def _first_of(seller: str) -> int:
     return next(i for i in RANKED if PAYLOADS[i]["seller"] == seller)
+
+
+class RouterShard(CoreShard):
+    """A router as the fan-out of a router over it sees a shard."""
+
+    def __init__(self, leaves: Sequence[Collection]) -> None:
+        super().__init__(leaves[0])
+        known, shards = KnownItems(), [CoreShard(leaf) for leaf in leaves]
+        self._fanout = Fanout(shards, PlacedItems(shards, known, LIMITS), known, LIMITS)
+
+    async def search(self, request: SearchRequest, timeout_s: float) -> Hits:
+        return await self._fanout.search(request, Deadline.of_call(timeout_s, timeout_s))
+
+    async def explain(
+        self, request: SearchRequest, id_: IdColumn, score: float | None, timeout_s: float
+    ) -> Explanation:
+        deadline = Deadline.of_call(timeout_s, timeout_s)
+        return await self._fanout.explain(request, id_, deadline, score)
+
+
+def test_ranks_are_true_through_routers_over_routers(tmp_path: Path) -> None:
+    """An item of one router is ranked among those of all others, filter and all."""
+    outer, inner = 2, 3
+    filter = field("n") >= N // 2
+    with cores(tmp_path, outer * inner, dim=DIM, filterable={"n": FieldType.INT}) as opened:
+        leaves = opened.collections
+        leaf_of = shards_of(IDS, outer) * inner + shards_of(IDS, inner)
+        batch = ItemBatch(IDS, VECTORS, as_payload_blobs(PAYLOADS))
+        for leaf in set(leaf_of.tolist()):
+            leaves[leaf].upsert(batch.take(np.flatnonzero(leaf_of == leaf))).result(WAIT_S)
+        assert all(any(leaf.count() for leaf in leaves[i : i + inner]) for i in (0, inner))
+        routers = [RouterShard(leaves[i : i + inner]) for i in (0, inner)]
+        known = KnownItems()
+        fanout = Fanout(routers, PlacedItems(routers, known, LIMITS), known, LIMITS)
+        request = SearchRequest(NAME, QUERY, K, exact=True, filter=filter)
+        for place in (0, K, N // 2, N - 1):
+            id_ = IDS[RANKED[place] : RANKED[place] + 1]
+            deadline = Deadline.of_call(None, WAIT_S)
+            got = asyncio.run(fanout.explain(request, id_, deadline))
+            allowed = sum(item >= N // 2 for item in RANKED[:place])
+            assert (got.exists, got.rank, got.rank_allowed) == (True, place + 1, allowed + 1)
+            assert np.float32(got.score) == SCORES[RANKED[place]]
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_a_score_is_ranked_for_one_vector_only(tmp_path: Path, shards: int) -> None:
+    """What is no such question is the caller's mistake, and says which part of it."""
+    by_id = SearchRequest(NAME, None, K, ids=IDS[:1])
+    composed = SearchRequest(NAME, None, K, composed=(examples([1]),))
+    several = SearchRequest(NAME, VECTORS[:2], K)
+    with cores(tmp_path, shards, dim=DIM) as opened:
+        opened.put(IDS, VECTORS)
+        for request in (by_id, composed, several):
+            with pytest.raises(InvalidRequest) as refused:
+                scored(opened, request, 0.5)
+            assert refused.value.field == "queries"
+        with pytest.raises(InvalidRequest) as refused:
+            scored(opened, SearchRequest(NAME, QUERY, K), float("nan"))
+        assert refused.value.field == "score"
+        with pytest.raises(InvalidRequest) as refused:
+            scored(opened, SearchRequest(NAME, np.full_like(QUERY, np.nan), K), 0.5)
+        assert refused.value.field == "vectors"
+        middle = float(SCORES[RANKED[70]])
+        got = scored(opened, SearchRequest(NAME, QUERY, K), middle)
+        assert (got.exists, got.rank, got.rank_allowed) == (False, 72, 72)
+
+
+def scored(cores: Cores, request: SearchRequest, score: float) -> Explanation:
+    """Ask how an item that is elsewhere, and comes after all others of its score, stands here."""
+    id_ = np.array([N + 1], dtype=np.int64)
+    if len(cores.collections) == 1:
+        return cores.collections[0].explain(request, id_, score)
+    answer: Explanation = cores.fan(lambda f, d: f.explain(request, id_, d, score))
+    return answer
