@@ -63,7 +63,7 @@ from fanlight_server.storage.sets import SetChange
 from fanlight_server.storage.store import Store
 from fanlight_server.storage.stored import StoredItem
 from fanlight_server.storage.writer import GroupWriter
-from fanlight_server.writes import DELETED_ROWS, Answer, Write
+from fanlight_server.writes import DELETED_ROWS, Answer, Matched, Write
 
 
 class Collection:
@@ -408,25 +408,36 @@ class Collection:
         write = Write(unique, None, None, (), lambda killed: DeleteResult(killed, errors))
         return cast(Future[DeleteResult], self._submit(write, timeout_s))
 
-    def delete_matching(self, filter: Filter) -> int:
-        """Delete the items that satisfy a filter now; one that is written meanwhile stays.
-
-        Waits until the deletions are on disk and visible; not all of them become so at once.
-
-        Returns:
-            Items that are gone.
+    def matching(self, filter: Filter) -> list[Matched]:
+        """List the items that satisfy a filter now, in parts; see `delete_matched`.
 
         Raises:
-            InvalidRequest, Overloaded, NotReady: as for `upsert`; items may be gone by then.
+            InvalidRequest: the filter cannot be.
+            NotReady: a field of it is being built.
         """
         check_filter(filter, self._limits)
         ids, seqs = self._index.view.matching(filter)
-        deleted = 0
-        for start in range(0, len(ids), DELETED_ROWS):
-            part = slice(start, start + DELETED_ROWS)
-            write = Write(ids[part], None, None, (), DeleteResult, seqs[part])
-            deleted += cast(Future[DeleteResult], self._submit(write, None)).result().deleted
-        return deleted
+        starts = range(0, len(ids), DELETED_ROWS)
+        parts = [slice(start, start + DELETED_ROWS) for start in starts]
+        return [Matched(ids[part], seqs[part]) for part in parts]
+
+    def delete_matched(
+        self, items: Matched, *, timeout_s: float | None = None
+    ) -> Future[DeleteResult]:
+        """Delete items as they were found; one that was written since stays.
+
+        Args:
+            items: a part of what `matching` gave.
+            timeout_s: as for `upsert`.
+
+        Returns:
+            A future that completes when the deletions are on disk and visible.
+
+        Raises:
+            Overloaded, NotReady: as for `upsert`.
+        """
+        write = Write(items.ids, None, None, (), DeleteResult, items.seqs)
+        return cast(Future[DeleteResult], self._submit(write, timeout_s))
 
     # --- how writes are applied ---------------------------------------------------------------
 

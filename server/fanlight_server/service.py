@@ -35,6 +35,7 @@ from fanlight.wire.export_codec import from_export_request, to_export
 from fanlight.wire.program import VERSION
 from fanlight.wire.status import to_coverage, to_row_errors
 from fanlight_server.core import CatalogCore
+from fanlight_server.deleting import delete_matching
 from fanlight_server.executor import SearchExecutor
 from fanlight_server.export_stream import ExportStreams
 from fanlight_server.workers import Workers
@@ -189,7 +190,9 @@ class ItemServicer(items_pb2_grpc.ItemServiceServicer):
         collection = self._catalog().get(request.collection)
         if request.HasField("filter"):
             filter = codec.filter_of_deletion(request)
-            deleted = await self._workers.run(lambda: collection.delete_matching(filter))
+            deleted = await delete_matching(
+                collection, filter, self._workers, context.time_remaining()
+            )
             coverage = _own_coverage(collection.count())
             return items.DeleteItemsResponse(deleted=deleted, coverage=coverage)
         result = await self._workers.write(
