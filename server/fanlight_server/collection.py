@@ -223,21 +223,32 @@ class Collection:
         )
         return attach(hits, winners)
 
-    def explain(self, request: SearchRequest, id_: IdColumn, score: float | None) -> Explanation:
+    def explain(
+        self,
+        request: SearchRequest,
+        id_: IdColumn,
+        score: float | None,
+        *,
+        timeout_s: float | None = None,
+    ) -> Explanation:
         """Tell why an item is, or is not, in the answer to a search; see `fanlight.explaining`.
 
         Args:
             request: a search with one query.
             id_: (1,) the item.
             score: of an item that another shard holds, to be ranked here; or None.
+            timeout_s: seconds after which it is given up; None for never.
 
         Raises:
             InvalidRequest: the request cannot be.
+            NotReady: a field that it filters by is being built.
+            DeadlineExceeded: it was given up.
         """
         self._check_readable()
         check_search(request, self.spec, self._limits)
         check_id_type(id_, self.spec)
-        return self._searching.explain(request, id_, score)
+        ends = None if timeout_s is None else self._now() + timeout_s
+        return self._searching.explain(request, id_, score, ends)
 
     def get(self, ids: IdColumn, *, with_vectors: bool = True, with_payloads: bool = True) -> Items:
         """Read items by id, in the order asked; an id asked for twice is answered twice.

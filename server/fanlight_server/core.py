@@ -109,7 +109,14 @@ class CollectionCore(Protocol):
         """Delete such a part, but what was written since; completes when on disk and visible."""
         ...
 
-    def explain(self, request: SearchRequest, id_: IdColumn, score: float | None) -> Explanation:
+    def explain(
+        self,
+        request: SearchRequest,
+        id_: IdColumn,
+        score: float | None,
+        *,
+        timeout_s: float | None = None,
+    ) -> Explanation:
         """Tell why an item is, or is not, in the answer to a search."""
         ...
 

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import grpc
 
 from fanlight.cluster import ClusterStatus, ShardState, ShardStatus
-from fanlight.model import Coverage
+from fanlight.model import Coverage, Explanation
 from fanlight.v1 import (
     cluster_pb2,
     cluster_pb2_grpc,
@@ -302,16 +302,11 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
     """Search over this shard's items."""
 
     def __init__(
-        self,
-        executor: SearchExecutor,
-        answers: AnswerRoom,
-        catalog: CatalogGetter,
-        workers: Workers,
+        self, executor: SearchExecutor, answers: AnswerRoom, catalog: CatalogGetter
     ) -> None:
         self._executor = executor
         self._answers = answers
         self._catalog = catalog
-        self._workers = workers
 
     async def Search(
         self, request: search.SearchRequest, context: _Context
@@ -335,13 +330,15 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
     ) -> search.ExplainResponse:
         """Tell why an item is, or is not, in the answer to a search."""
 
-        def work() -> search.ExplainResponse:
-            asked, id_, score = from_explain(request)
-            catalog = self._catalog()
-            explanation = catalog.get(asked.collection).explain(asked, id_, score)
-            return to_explanation(replace(explanation, shard=catalog.identity.name))
+        asked, id_, score = from_explain(request)
+        catalog = self._catalog()
 
-        return await self._workers.run(work)
+        def work(timeout_s: float | None) -> Explanation:
+            collection = catalog.get(asked.collection)
+            return collection.explain(asked, id_, score, timeout_s=timeout_s)
+
+        explanation = await self._executor.run(asked, work, context.time_remaining())
+        return to_explanation(replace(explanation, shard=catalog.identity.name))
 
 
 class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):

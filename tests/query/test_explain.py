@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,12 @@ from tests.pieces import floats
 from tests.query.cores import NAME, WAIT_S, Cores, CoreShard, cores
 
 from fanlight import field
-from fanlight.errors import InvalidRequest
+from fanlight.errors import DeadlineExceeded, InvalidRequest
 from fanlight.examples import examples
 from fanlight.filters import FieldType
 from fanlight.inputs import as_payload_blobs
 from fanlight.limits import Limits
-from fanlight.model import Explanation, Hits, IdColumn, ItemBatch, Metric, SearchRequest
+from fanlight.model import Explanation, Hits, IdColumn, IdType, ItemBatch, Metric, SearchRequest
 from fanlight.placement import shard_name, shards_of
 from fanlight.queries import Cap, Exclusions, Slate
 from fanlight_router.coverage import KnownItems
@@ -27,6 +28,7 @@ from fanlight_router.deadline import Deadline
 from fanlight_router.fanout import Fanout
 from fanlight_router.items import PlacedItems
 from fanlight_server.collection import Collection
+from fanlight_server.index import standing
 
 DIM, N, K = 6, 150, 10
 LIMITS = Limits()
@@ -177,3 +179,47 @@ def scored(cores: Cores, request: SearchRequest, score: float) -> Explanation:
         return cores.collections[0].explain(request, id_, score)
     answer: Explanation = cores.fan(lambda f, d: f.explain(request, id_, d, score))
     return answer
+
+
+@pytest.mark.parametrize("id_type", IdType)
+def test_ranks_are_those_of_brute_force_however_deep(
+    tmp_path: Path, id_type: IdType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Among equal scores, dead rows and several parts, and wherever a piece of rows ends."""
+    monkeypatch.setattr(standing, "_ROWS", 16)
+    ids = IDS if id_type is IdType.INT64 else np.array([f"item-{i}" for i in range(N)], object)
+    vectors = np.random.default_rng(6).integers(1, 3, (N, DIM)).astype(np.float32)
+    scores = oracle.scores(Metric.COSINE, QUERY[0], vectors)
+    names = ids.tolist()
+    left = [i for i in range(N) if i % 7]
+    ranked = sorted(left, key=lambda i: (-scores[i], names[i]))
+    filter = field("n") >= N // 2
+    with cores(tmp_path, 1, dim=DIM, id_type=id_type, filterable={"n": FieldType.INT}) as opened:
+        collection = opened.collections[0]
+        opened.put(ids[: N // 3], vectors[: N // 3], PAYLOADS[: N // 3])
+        collection._index.seal(1)
+        opened.put(ids[N // 3 :], vectors[N // 3 :], PAYLOADS[N // 3 :])
+        collection.delete(ids[::7]).result(WAIT_S)
+        excluded = Exclusions(ids[1::9])
+        request = SearchRequest(NAME, QUERY, K, exact=True, filter=filter, exclude=excluded)
+        for place, item in enumerate(ranked):
+            got = collection.explain(request, ids[item : item + 1], None)
+            allowed = sum(i >= N // 2 and i % 9 != 1 for i in ranked[:place])
+            assert (got.rank, got.rank_allowed) == (place + 1, allowed + 1)
+            assert np.float32(got.score) == scores[item]
+
+
+def test_an_explanation_ends_with_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it began and in the middle of it; with time enough it is given."""
+    monkeypatch.setattr(standing, "_ROWS", 16)
+    clock = itertools.count()  # a second at each look
+    with cores(tmp_path, 1, dim=DIM, now=lambda: float(next(clock))) as opened:
+        opened.put(IDS, VECTORS)
+        collection, request = opened.collections[0], SearchRequest(NAME, QUERY, K, exact=True)
+        for seconds in (0.0, 5.0):
+            with pytest.raises(DeadlineExceeded):
+                collection.explain(request, IDS[RANKED[-1] :][:1], None, timeout_s=seconds)
+            with pytest.raises(DeadlineExceeded):
+                collection.explain(request, IDS[:1] + N, 0.5, timeout_s=seconds)
+        got = collection.explain(request, IDS[RANKED[-1] :][:1], None, timeout_s=1e6)
+        assert got.rank == N

@@ -76,7 +76,8 @@ class FakeCollection:
 
     Attributes:
         fault: raised by every method when set.
-        gate: searches wait for it; open at first.
+        gate: searches and explanations wait for it; open at first.
+        explained: explanations that were begun.
         searched: the searches that reached it.
         flags: the columns that the last read asked for.
         upserted: the batches that reached it.
@@ -92,6 +93,7 @@ class FakeCollection:
         self.gate = threading.Event()
         self.gate.set()
         self.searched: list[SearchRequest] = []
+        self.explained = 0
         self.flags: dict[str, bool] = {}
         self.upserted: list[ItemBatch] = []
         self.sets = FakeSets()
@@ -129,7 +131,16 @@ class FakeCollection:
             self.deletions[-1].set_result(DeleteResult(1))
         return self.deletions[-1]
 
-    def explain(self, request: SearchRequest, id_: IdColumn, score: float | None) -> Explanation:
+    def explain(
+        self,
+        request: SearchRequest,
+        id_: IdColumn,
+        score: float | None,
+        *,
+        timeout_s: float | None = None,
+    ) -> Explanation:
+        self.explained += 1
+        assert self.gate.wait(30)
         self._fail()
         coverage, outcomes = Coverage(1, 1, ITEMS, ITEMS), (Outcome("cap", True),)
         return Explanation(True, 0.5, 2, 1, None, 0.25, 0, "", "1.seg", 9, outcomes, coverage)

@@ -287,6 +287,45 @@ async def test_an_explanation_names_the_shard(shard: ServingShard) -> None:
     assert (explanation.shard, explanation.segment, explanation.rank) == ("shard-1", "1.seg", 2)
 
 
+def explain_message() -> search.ExplainRequest:
+    return search.ExplainRequest(search=search_message(), id=codec.to_ids(np.array([3])))
+
+
+async def test_explanations_hold_no_thread_of_reads(
+    serve: Callable[..., Awaitable[ServingShard]],
+    wait_until_async: Callable[..., Awaitable[None]],
+) -> None:
+    """They run where searches do: so many at once, and reads and writes go on beside them."""
+    shard = await serve(Limits(), threads=2)
+    shard.movies.gate.clear()
+    calls = [shard.searches.Explain(explain_message()) for _ in range(20)]
+    await wait_until_async(lambda: shard.executor.n_waiting == 18)
+    read = await shard.items.GetItems(items.GetItemsRequest(collection="movies", ids=IDS))
+    assert codec.from_ids(read.ids, "ids").tolist() == [3, 1]
+    assert shard.movies.explained == 2
+    shard.movies.gate.set()
+    assert [(await call).rank for call in calls] == [2] * 20
+
+
+async def test_an_explanation_is_not_begun_when_nobody_waits(
+    serve: Callable[..., Awaitable[ServingShard]],
+    wait_until_async: Callable[..., Awaitable[None]],
+) -> None:
+    """Who has gone by the time a thread is free is not worked for."""
+    shard = await serve(Limits(), threads=1)
+    shard.movies.gate.clear()
+    running = shard.searches.Explain(explain_message())
+    await wait_until_async(lambda: shard.movies.explained == 1)
+    leaving = shard.searches.Explain(explain_message(), timeout=0.2)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await leaving
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    await wait_until_async(lambda: shard.shell.calls_under_way == 1)
+    shard.movies.gate.set()
+    assert (await running).rank == (await shard.searches.Explain(explain_message())).rank == 2
+    assert shard.movies.explained == 2
+
+
 async def test_changes_of_sets_reach_the_core(shard: ServingShard) -> None:
     """Each change is passed on as it came, and answered with the number of members."""
     stub = cast("sets_pb2_grpc.SetServiceAsyncStub", sets_pb2_grpc.SetServiceStub(shard.channel))
