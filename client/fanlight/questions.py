@@ -6,15 +6,16 @@ The two faces of `fanlight.client` and `fanlight.aio` have these methods by inhe
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from typing import TypeAlias, TypeVar
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import TypeAlias, TypeVar, cast
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from fanlight.conditions import FilterLike
 from fanlight.driver import Driver
+from fanlight.examples import as_composed, is_composed
 from fanlight.ids import IdsLike, joined
+from fanlight.inputs import as_ids
 from fanlight.model import Explanation, Facets, Hits, IdColumn
 from fanlight.operations import Operations
 from fanlight.queries import Query
@@ -109,13 +110,20 @@ class Questions:
     ) -> Iterator[Hits]:
         """Find all items page by page: each has the k best that no page before had.
 
-        No item comes twice, and none is skipped that stays, whatever is written meanwhile.
+        No item comes twice, and none is skipped that stays, whatever is written meanwhile. A walk
+        of the graph may leave items out; with `exact=True` all come. A page may be short where
+        rules or missing shards make it so; an empty one is not given, and is the end.
 
         Args:
             query: one query, as `search` takes it.
             k: hits a page.
             exclude_ids: see `search`.
             search: what else the search asks for, as `search` takes it.
+
+        Raises:
+            InvalidRequest: more ids were seen than a search may exclude (1,000,000 by default,
+                `limits.exclude_ids` of the servers), so that there is no next page.
+            FanlightError: as `search` does.
         """
         seen = exclude_ids
         while True:
@@ -123,7 +131,7 @@ class Questions:
             if not hits.counts[0]:
                 return
             yield hits
-            if hits.counts[0] < k:
+            if _is_last(hits, query, k, search):
                 return
             seen = _and(seen, hits)
 
@@ -253,13 +261,20 @@ class AsyncQuestions:
     ) -> AsyncIterator[Hits]:
         """Find all items page by page: each has the k best that no page before had.
 
-        No item comes twice, and none is skipped that stays, whatever is written meanwhile.
+        No item comes twice, and none is skipped that stays, whatever is written meanwhile. A walk
+        of the graph may leave items out; with `exact=True` all come. A page may be short where
+        rules or missing shards make it so; an empty one is not given, and is the end.
 
         Args:
             query: one query, as `search` takes it.
             k: hits a page.
             exclude_ids: see `search`.
             search: what else the search asks for, as `search` takes it.
+
+        Raises:
+            InvalidRequest: more ids were seen than a search may exclude (1,000,000 by default,
+                `limits.exclude_ids` of the servers), so that there is no next page.
+            FanlightError: as `search` does.
         """
         seen = exclude_ids
         while True:
@@ -267,7 +282,7 @@ class AsyncQuestions:
             if not hits.counts[0]:
                 return
             yield hits
-            if hits.counts[0] < k:
+            if _is_last(hits, query, k, search):
                 return
             seen = _and(seen, hits)
 
@@ -313,7 +328,17 @@ class AsyncSets:
         await self._transport.run(self._make.delete_set(name, timeout))
 
 
+def _is_last(hits: Hits, query: Queries, k: int, search: Mapping[str, object]) -> bool:
+    """Tell whether a page is short for no other reason than that nothing is left."""
+    if hits.counts[0] >= k or not hits.coverage.complete or search.get("slate") is not None:
+        return False
+    if not is_composed(query):
+        return True
+    asked = as_composed(cast("Query", query))
+    return all(part.max_share >= 1 for one in asked for part in one.interests)
+
+
 def _and(seen: IdsLike | None, hits: Hits) -> IdColumn:
     """Add the hits of a page to what was seen."""
     page = hits.ids[0, : hits.counts[0]]
-    return page if seen is None or not len(seen) else joined([np.asarray(seen), page])
+    return page if seen is None or not len(seen) else joined([as_ids(seen), page])

@@ -159,8 +159,12 @@ def _has_parts(request: SearchRequest) -> bool:
     return not (request.composed is None and request.exclude is None and request.slate is None)
 
 
-def check_score(score: float) -> None:
-    """Refuse what is no score."""
+def check_score(score: float, request: SearchRequest) -> None:
+    """Refuse what is no score, or comes without the one vector that it is a score for."""
+    if request.vectors is None or len(request.vectors) != 1:
+        kind = "ids" if request.ids is not None else "composed"
+        got = f"{size_of(request)} ({kind if request.vectors is None else 'vectors'})"
+        raise InvalidRequest.of_field("queries", "1 vector, for there is a score", got)
     if not np.isfinite(score):
         raise InvalidRequest.of_field("score", "a finite number", str(score))
 

@@ -152,6 +152,11 @@ class ClusterCatalog:
             if best is None or best.deleted:
                 raise NotFound(f"name: there is no collection {name!r}", field="name")
             declaration = change(declaration_of(best))
+            if declaration.fields_version == best.fields_version and self._topology.is_disputed(
+                name
+            ):
+                # Repeating what one shard holds must reach those that hold another of this version.
+                declaration = replace(declaration, fields_version=best.fields_version + 1)
             infos = await self._change(
                 "update",
                 lambda shard, left_s: shard.declare_fields(name, declaration, left_s),

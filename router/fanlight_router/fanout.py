@@ -17,7 +17,7 @@ import numpy as np
 
 from fanlight.answering import answer
 from fanlight.errors import FanlightError
-from fanlight.explaining import explain
+from fanlight.explaining import explain, explained
 from fanlight.facets import merged
 from fanlight.filters import Filter
 from fanlight.hits import attach, first, real_ids
@@ -48,7 +48,7 @@ from fanlight.plans import (
     Step,
 )
 from fanlight.topk import TopK, merge
-from fanlight.validation import check_min_coverage, check_search_parameters
+from fanlight.validation import check_min_coverage, check_score, check_search_parameters
 from fanlight_router.coverage import KnownItems
 from fanlight_router.deadline import Deadline
 from fanlight_router.exclusions import ExclusionSplitter
@@ -173,12 +173,24 @@ class Fanout:
         return sum(gathered.answers.values()), self._known.unite(collection, covered, {})
 
     async def explain(
-        self, request: SearchRequest, id_: IdColumn, deadline: Deadline
+        self, request: SearchRequest, id_: IdColumn, deadline: Deadline, score: float | None = None
     ) -> Explanation:
-        """Tell why an item is, or is not, in the answer to a search; raises as `search` does."""
+        """Tell why an item is, or is not, in the answer to a search; raises as `search` does.
+
+        Args:
+            request: a search with one query.
+            id_: (1,) the item.
+            deadline: for all shards.
+            score: of an item that is elsewhere, to be ranked among the items here: for a router
+                over this one; or None.
+        """
         check_search_parameters(request, self._limits)
-        plan = explain(request, id_, self._limits)
-        return await self._carry_out(plan, request, deadline)
+        if score is None:
+            plan = explain(request, id_, self._limits)
+            return await self._carry_out(plan, request, deadline)
+        check_score(score, request)
+        nothing = Standing(exists=False, score=score)
+        return explained(await self._ranked(nothing, request, id_, deadline, None))
 
     async def _standing(
         self, request: SearchRequest, id_: IdColumn, deadline: Deadline
@@ -200,14 +212,28 @@ class Fanout:
             own.seq,
             own.outcomes,
         )
+        if not own.exists:
+            return standing
+        return await self._ranked(standing, request, id_, deadline, owner)
+
+    async def _ranked(
+        self,
+        standing: Standing,
+        request: SearchRequest,
+        id_: IdColumn,
+        deadline: Deadline,
+        owner: int | None,
+    ) -> Standing:
+        """Add what is better on all shards, but the owner's, which is counted."""
+        left_s = deadline.left_s()
         others = {
-            i: shard.explain(request, id_, own.score, left_s)
+            i: shard.explain(request, id_, standing.score, left_s)
             for i, shard in enumerate(self._shards)
-            if own.exists and i != owner
+            if i != owner
         }
         if not others:
             return standing
-        gathered = await gather(others, deadline.left_s())
+        gathered = await gather(others, left_s)
         demand_all(gathered)
         ranks = gathered.answers.values()
         return replace(

@@ -83,9 +83,9 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         self, request: search.ExplainRequest, context: _Context
     ) -> search.ExplainResponse:
         """Tell why an item is, or is not, in the answer to a search."""
-        asked, id_ = from_explain(request)
+        asked, id_, score = from_explain(request)
         deadline = self._deadlines.of_read(context)
-        return to_explanation(await self._fanout.explain(asked, id_, deadline))
+        return to_explanation(await self._fanout.explain(asked, id_, deadline, score))
 
     async def Search(
         self, request: search.SearchRequest, context: _Context

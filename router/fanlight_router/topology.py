@@ -28,6 +28,8 @@ from fanlight_router.coverage import KnownItems
 _LOOK_S = 1.0
 # After a loss a shard is looked at again at once, but no more often than this, whatever it does.
 _AGAIN_S = 0.05
+# What settles declarations of one version that differ: a new one gets a higher version.
+_DECLARE = "declare its fields again"
 
 _log = structlog.get_logger("fanlight.router")
 
@@ -155,6 +157,14 @@ class Topology:
         """Give the highest version of a collection that any shard is known to hold."""
         return _newest(self._statuses).get(name)
 
+    def is_disputed(self, name: str) -> bool:
+        """Tell whether shards hold declarations of the same version that differ."""
+        best = self.newest(name)
+        held = (i for s in self._statuses for i in s.collections if i.spec.name == name)
+        return best is not None and any(
+            _age(info) == _age(best) and _remedy(info, best) == _DECLARE for info in held
+        )
+
     # --- watching -------------------------------------------------------------------------
 
     def _is_gone(self, index: int) -> bool:
@@ -204,8 +214,8 @@ class Topology:
             own = held.get(name)
             if own is None or _age(own) < _age(best):
                 await self._hand_over(shard, best, own)
-            elif own.deleted != best.deleted or not (own.deleted or own.spec == best.spec):
-                _log.error("shards disagree on a collection; delete it", collection=name)
+            elif remedy := _remedy(own, best):
+                _log.error(f"shards disagree on a collection; {remedy}", collection=name)
 
     async def _hand_over(
         self, shard: WatchedShard, info: CollectionInfo, own: CollectionInfo | None
@@ -248,6 +258,16 @@ def _newest(statuses: Iterable[ShardStatus]) -> dict[str, CollectionInfo]:
 def _age(info: CollectionInfo) -> tuple[int, int]:
     """Order what is known of a collection; the fields are younger than the rest."""
     return info.version, info.fields_version
+
+
+def _remedy(own: CollectionInfo, best: CollectionInfo) -> str:
+    """Tell how to settle what two shards of the same age disagree on; "" where they agree."""
+    if own.deleted and best.deleted:
+        return ""
+    like_best = replace(own.spec, filterable=best.spec.filterable, ef_search=best.spec.ef_search)
+    if own.deleted != best.deleted or like_best != best.spec:
+        return "delete it"
+    return "" if own.spec == best.spec else _DECLARE
 
 
 def _judged(shard: WatchedShard, status: ShardStatus, before: ShardStatus) -> ShardStatus:

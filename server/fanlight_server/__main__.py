@@ -61,7 +61,7 @@ class ShardServer:
         add_CollectionServiceServicer_to_server(CollectionServicer(catalog, workers), server)
         add_ItemServiceServicer_to_server(ItemServicer(catalog, workers, answers), server)
         add_SearchServiceServicer_to_server(
-            SearchServicer(self._executor, answers, catalog, workers), server
+            SearchServicer(self._executor, answers, catalog), server
         )
         add_SetServiceServicer_to_server(SetServicer(catalog, workers), server)
         add_ClusterServiceServicer_to_server(

@@ -63,7 +63,7 @@ from fanlight_server.storage.sets import SetChange
 from fanlight_server.storage.store import Store
 from fanlight_server.storage.stored import StoredItem
 from fanlight_server.storage.writer import GroupWriter
-from fanlight_server.writes import DELETED_ROWS, Answer, Write
+from fanlight_server.writes import DELETED_ROWS, Answer, Matched, Write
 
 
 class Collection:
@@ -223,21 +223,32 @@ class Collection:
         )
         return attach(hits, winners)
 
-    def explain(self, request: SearchRequest, id_: IdColumn, score: float | None) -> Explanation:
+    def explain(
+        self,
+        request: SearchRequest,
+        id_: IdColumn,
+        score: float | None,
+        *,
+        timeout_s: float | None = None,
+    ) -> Explanation:
         """Tell why an item is, or is not, in the answer to a search; see `fanlight.explaining`.
 
         Args:
             request: a search with one query.
             id_: (1,) the item.
             score: of an item that another shard holds, to be ranked here; or None.
+            timeout_s: seconds after which it is given up; None for never.
 
         Raises:
             InvalidRequest: the request cannot be.
+            NotReady: a field that it filters by is being built.
+            DeadlineExceeded: it was given up.
         """
         self._check_readable()
         check_search(request, self.spec, self._limits)
         check_id_type(id_, self.spec)
-        return self._searching.explain(request, id_, score)
+        ends = None if timeout_s is None else self._now() + timeout_s
+        return self._searching.explain(request, id_, score, ends)
 
     def get(self, ids: IdColumn, *, with_vectors: bool = True, with_payloads: bool = True) -> Items:
         """Read items by id, in the order asked; an id asked for twice is answered twice.
@@ -408,25 +419,36 @@ class Collection:
         write = Write(unique, None, None, (), lambda killed: DeleteResult(killed, errors))
         return cast(Future[DeleteResult], self._submit(write, timeout_s))
 
-    def delete_matching(self, filter: Filter) -> int:
-        """Delete the items that satisfy a filter now; one that is written meanwhile stays.
-
-        Waits until the deletions are on disk and visible; not all of them become so at once.
-
-        Returns:
-            Items that are gone.
+    def matching(self, filter: Filter) -> list[Matched]:
+        """List the items that satisfy a filter now, in parts; see `delete_matched`.
 
         Raises:
-            InvalidRequest, Overloaded, NotReady: as for `upsert`; items may be gone by then.
+            InvalidRequest: the filter cannot be.
+            NotReady: a field of it is being built.
         """
         check_filter(filter, self._limits)
         ids, seqs = self._index.view.matching(filter)
-        deleted = 0
-        for start in range(0, len(ids), DELETED_ROWS):
-            part = slice(start, start + DELETED_ROWS)
-            write = Write(ids[part], None, None, (), DeleteResult, seqs[part])
-            deleted += cast(Future[DeleteResult], self._submit(write, None)).result().deleted
-        return deleted
+        starts = range(0, len(ids), DELETED_ROWS)
+        parts = [slice(start, start + DELETED_ROWS) for start in starts]
+        return [Matched(ids[part], seqs[part]) for part in parts]
+
+    def delete_matched(
+        self, items: Matched, *, timeout_s: float | None = None
+    ) -> Future[DeleteResult]:
+        """Delete items as they were found; one that was written since stays.
+
+        Args:
+            items: a part of what `matching` gave.
+            timeout_s: as for `upsert`.
+
+        Returns:
+            A future that completes when the deletions are on disk and visible.
+
+        Raises:
+            Overloaded, NotReady: as for `upsert`.
+        """
+        write = Write(items.ids, None, None, (), DeleteResult, items.seqs)
+        return cast(Future[DeleteResult], self._submit(write, timeout_s))
 
     # --- how writes are applied ---------------------------------------------------------------
 

@@ -25,6 +25,7 @@ from fanlight.model import (
     UpsertResult,
 )
 from fanlight.placement import ShardIdentity
+from fanlight_server.writes import Matched
 
 
 class SetsCore(Protocol):
@@ -98,11 +99,24 @@ class CollectionCore(Protocol):
         """Count live items by the values of a field."""
         ...
 
-    def delete_matching(self, filter: Filter) -> int:
-        """Delete the items that satisfy a filter, and wait until they are gone."""
+    def matching(self, filter: Filter) -> list[Matched]:
+        """List the items that satisfy a filter now, in parts of one write each."""
         ...
 
-    def explain(self, request: SearchRequest, id_: IdColumn, score: float | None) -> Explanation:
+    def delete_matched(
+        self, items: Matched, *, timeout_s: float | None = None
+    ) -> Future[DeleteResult]:
+        """Delete such a part, but what was written since; completes when on disk and visible."""
+        ...
+
+    def explain(
+        self,
+        request: SearchRequest,
+        id_: IdColumn,
+        score: float | None,
+        *,
+        timeout_s: float | None = None,
+    ) -> Explanation:
         """Tell why an item is, or is not, in the answer to a search."""
         ...
 

@@ -1,6 +1,6 @@
 """The one place where searches wait and run: a bounded pool that takes equal searches together.
 
-Laws: searches that arrive while all threads are busy wait by kind (same collection, same
+Laws: everything that compares vectors runs here. Searches that arrive while all threads are busy wait by kind (same collection, same
 parameters, same shape of query), as long as `limits.queue_s` allows; a free thread takes the longest-waiting kind and runs it as
 one search over the stacked queries, and when a stack fails its members run alone. What nobody
 waits for any more is not started. Work waits here, bounded, and nowhere else. A search that is
@@ -15,7 +15,7 @@ from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from fanlight.admission import RETRY_MIN_S, Pace, Queue, work_of
 from fanlight.errors import DeadlineExceeded, Overloaded
@@ -23,7 +23,10 @@ from fanlight.limits import Limits
 from fanlight.model import Hits, Searcher, SearchRequest
 from fanlight.stacking import Alone, kind_of, room_for, size_of, stacked, taken_apart
 
+T = TypeVar("T")
 Outcome: TypeAlias = Hits | Exception
+# Work is given the seconds that remain; None for any number.
+Work: TypeAlias = Callable[[float | None], T]
 
 # What a search may take on the event loop. To hand it to a thread and back takes two wake-ups,
 # 60 to 80 microseconds on 2 virtual cores, and a search of one query of 128 dimensions about 100.
@@ -38,13 +41,15 @@ class _Waiting:
         deadline: in the event loop's time, or None.
         seconds: what it is likely to take; 0 once it was given up.
         answer: resolved on the event loop; cancelled when the caller is gone.
+        work: what is done in place of the search; None for the search itself.
         is_taken: whether a thread has it.
     """
 
     request: SearchRequest
     deadline: float | None
     seconds: float
-    answer: asyncio.Future[Hits]
+    answer: asyncio.Future[Any]
+    work: Work[Any] | None = None
     is_taken: bool = False
 
     def is_late(self, now: float) -> bool:
@@ -75,6 +80,8 @@ class SearchExecutor:
         self._waiting: dict[Hashable, deque[_Waiting]] = {}
         self.n_waiting = 0
         self._pace = Pace()
+        # By collection; apart, since it tells nothing of searches.
+        self._pace_of_work = Pace()
         self._queue = Queue(limits.queue_s, threads)
         self._dispatch_is_due = False
 
@@ -91,15 +98,39 @@ class SearchExecutor:
         Raises:
             Overloaded: too many searches wait, or it would wait too long.
         """
+        kind = kind_of(request)
+        seconds = self._pace.seconds(kind, work_of(request, size_of(request)))
+        return self._enter(kind, request, seconds, timeout_s)
+
+    def run(
+        self, request: SearchRequest, work: Work[T], timeout_s: float | None
+    ) -> asyncio.Future[T]:
+        """Queue other work about a search: always alone, and in a thread; else as `submit`.
+
+        Args:
+            request: the search.
+            work: called with the seconds that remain; it is likely to take as long as the last
+                one on that collection.
+            timeout_s: seconds after which it is not started any more, or None.
+        """
+        seconds = self._pace_of_work.seconds(request.collection, 1)
+        return self._enter(Alone(), request, seconds, timeout_s, work)
+
+    def _enter(
+        self,
+        kind: Hashable,
+        request: SearchRequest,
+        seconds: float,
+        timeout_s: float | None,
+        work: Work[Any] | None = None,
+    ) -> asyncio.Future[Any]:
         if self.n_waiting >= self._limits.in_flight:
             raise Overloaded(
                 f"{self.n_waiting} searches wait, which is the limit (in_flight)",
                 retry_after_s=RETRY_MIN_S,
             )
-        kind = kind_of(request)
-        seconds = self._pace.seconds(kind, work_of(request, size_of(request)))
         deadline = None if timeout_s is None else self._loop.time() + timeout_s
-        waiting = _Waiting(request, deadline, seconds, self._loop.create_future())
+        waiting = _Waiting(request, deadline, seconds, self._loop.create_future(), work)
         if waiting.is_late(self._loop.time()) or (
             self._idle and not self._waiting and self._is_quick(kind, waiting)
         ):
@@ -160,35 +191,39 @@ class SearchExecutor:
     def _work(self, kind: Hashable, taken: Sequence[_Waiting]) -> None:
         self._loop.call_soon_threadsafe(self._finish, self._outcomes(kind, taken))
 
-    def _outcomes(
-        self, kind: Hashable, taken: Sequence[_Waiting]
-    ) -> list[tuple[_Waiting, Outcome]]:
+    def _outcomes(self, kind: Hashable, taken: Sequence[_Waiting]) -> list[tuple[_Waiting, Any]]:
         started = self._loop.time()
         wanted = [waiting for waiting in taken if not waiting.answer.cancelled()]
         live = [waiting for waiting in wanted if not waiting.is_late(started)]
-        late: list[tuple[_Waiting, Outcome]] = [
+        late: list[tuple[_Waiting, Any]] = [
             (waiting, DeadlineExceeded("the deadline passed before the search could start"))
             for waiting in wanted
             if waiting.is_late(started)
         ]
         if not live:
             return late
-        outcomes = _run_stack(
-            self._find, [waiting.request for waiting in live], _longest_s(live, started)
-        )
-        if isinstance(kind, Alone):
-            return [*zip(live, outcomes, strict=True), *late]
-        work = sum(work_of(waiting.request, size_of(waiting.request)) for waiting in live)
-        self._pace.learn(kind, work, self._loop.time() - started)
+        longest_s = _longest_s(live, started)
+        if live[0].work is not None:  # and so alone
+            outcomes: list[Any] = [_outcome_of(live[0].work, longest_s)]
+        else:
+            outcomes = [*_run_stack(self._find, [waiting.request for waiting in live], longest_s)]
+        self._learn(kind, live, self._loop.time() - started)
         return [*zip(live, outcomes, strict=True), *late]
 
-    def _finish(self, answers: Sequence[tuple[_Waiting, Outcome]]) -> None:
+    def _learn(self, kind: Hashable, done: Sequence[_Waiting], seconds: float) -> None:
+        if done[0].work is not None:
+            self._pace_of_work.learn(done[0].request.collection, 1, seconds)
+        elif not isinstance(kind, Alone):
+            work = sum(work_of(waiting.request, size_of(waiting.request)) for waiting in done)
+            self._pace.learn(kind, work, seconds)
+
+    def _finish(self, answers: Sequence[tuple[_Waiting, Any]]) -> None:
         self._idle += 1
         _settle(answers)
         self._dispatch()
 
 
-def _settle(answers: Sequence[tuple[_Waiting, Outcome]]) -> None:
+def _settle(answers: Sequence[tuple[_Waiting, Any]]) -> None:
     for waiting, outcome in answers:
         if waiting.answer.done():
             continue
@@ -202,6 +237,14 @@ def _longest_s(live: Sequence[_Waiting], now: float) -> float | None:
     """Tell for how long anybody waits for a stack; None: for any time."""
     deadlines = [waiting.deadline for waiting in live if waiting.deadline is not None]
     return max(deadlines) - now if len(deadlines) == len(live) else None
+
+
+def _outcome_of(work: Work[Any], timeout_s: float | None) -> Any:
+    """Do work; give what it returns or raises."""
+    try:
+        return work(timeout_s)
+    except Exception as error:
+        return error
 
 
 def _run_stack(

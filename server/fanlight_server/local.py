@@ -151,7 +151,7 @@ class LocalTransport(Driver):
         return {
             "CollectionService": CollectionServicer(catalog, self._workers),
             "ItemService": ItemServicer(catalog, self._workers, answers),
-            "SearchService": SearchServicer(self._executor, answers, catalog, self._workers),
+            "SearchService": SearchServicer(self._executor, answers, catalog),
             "SetService": SetServicer(catalog, self._workers),
             "ClusterService": ClusterServicer(catalog, self._workers, lambda: _ADDRESS),
         }

@@ -83,19 +83,26 @@ class Searching:
             return self.nearest(request, ends)
         return perform(answer(request, self._limits), lambda step: self._perform(step, ends))
 
-    def explain(self, request: SearchRequest, id_: IdColumn, score: float | None) -> Explanation:
-        """Tell why an item is, or is not, in an answer; see `Collection.explain`."""
+    def explain(
+        self, request: SearchRequest, id_: IdColumn, score: float | None, ends: float | None
+    ) -> Explanation:
+        """Tell why an item is, or is not, in an answer; see `Collection.explain` and `hits`."""
         if score is None:
             plan = explain(request, id_, self._limits)
-            return perform(plan, lambda step: self._perform(step, None))
-        check_score(score)
-        return explained(self._standing(request, id_, score))
+            return perform(plan, lambda step: self._perform(step, ends))
+        check_score(score, request)
+        assert request.vectors is not None, "as was checked"
+        for error in bad_vector_rows("vectors", request.vectors, self._index.spec.metric).values():
+            raise error
+        return explained(self._standing(request, id_, score, ends))
 
-    def _standing(self, request: SearchRequest, id_: IdColumn, score: float | None) -> Standing:
+    def _standing(
+        self, request: SearchRequest, id_: IdColumn, score: float | None, ends: float | None
+    ) -> Standing:
         assert request.vectors is not None
         exclude = request.exclude
         excluded = None if exclude is None else self._excluded(exclude)
-        queries = self._queries(replace(request, exact=True), request.vectors, excluded, None)
+        queries = self._queries(replace(request, exact=True), request.vectors, excluded, ends)
         standing = standing_of(self._index.view, queries, id_, score)
         outcomes = exclusion_outcomes(exclude, self._members, id_)
         return replace(standing, outcomes=(*standing.outcomes, *outcomes))
@@ -113,7 +120,7 @@ class Searching:
                 )
                 return Described(spec, view.building)
             case Stand(request, id_):
-                return self._standing(request, id_, None)
+                return self._standing(request, id_, None, ends)
 
     def nearest(self, request: SearchRequest, ends: float | None) -> Hits:
         """Find the nearest of vectors, of which a bad one fails alone."""

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import grpc
 
 from fanlight.cluster import ClusterStatus, ShardState, ShardStatus
-from fanlight.model import Coverage
+from fanlight.model import Coverage, Explanation
 from fanlight.v1 import (
     cluster_pb2,
     cluster_pb2_grpc,
@@ -35,6 +35,7 @@ from fanlight.wire.export_codec import from_export_request, to_export
 from fanlight.wire.program import VERSION
 from fanlight.wire.status import to_coverage, to_row_errors
 from fanlight_server.core import CatalogCore
+from fanlight_server.deleting import delete_matching
 from fanlight_server.executor import SearchExecutor
 from fanlight_server.export_stream import ExportStreams
 from fanlight_server.workers import Workers
@@ -189,7 +190,9 @@ class ItemServicer(items_pb2_grpc.ItemServiceServicer):
         collection = self._catalog().get(request.collection)
         if request.HasField("filter"):
             filter = codec.filter_of_deletion(request)
-            deleted = await self._workers.run(lambda: collection.delete_matching(filter))
+            deleted = await delete_matching(
+                collection, filter, self._workers, context.time_remaining()
+            )
             coverage = _own_coverage(collection.count())
             return items.DeleteItemsResponse(deleted=deleted, coverage=coverage)
         result = await self._workers.write(
@@ -299,16 +302,11 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
     """Search over this shard's items."""
 
     def __init__(
-        self,
-        executor: SearchExecutor,
-        answers: AnswerRoom,
-        catalog: CatalogGetter,
-        workers: Workers,
+        self, executor: SearchExecutor, answers: AnswerRoom, catalog: CatalogGetter
     ) -> None:
         self._executor = executor
         self._answers = answers
         self._catalog = catalog
-        self._workers = workers
 
     async def Search(
         self, request: search.SearchRequest, context: _Context
@@ -332,14 +330,15 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
     ) -> search.ExplainResponse:
         """Tell why an item is, or is not, in the answer to a search."""
 
-        def work() -> search.ExplainResponse:
-            asked, id_ = from_explain(request)
-            score = request.score if request.HasField("score") else None
-            catalog = self._catalog()
-            explanation = catalog.get(asked.collection).explain(asked, id_, score)
-            return to_explanation(replace(explanation, shard=catalog.identity.name))
+        asked, id_, score = from_explain(request)
+        catalog = self._catalog()
 
-        return await self._workers.run(work)
+        def work(timeout_s: float | None) -> Explanation:
+            collection = catalog.get(asked.collection)
+            return collection.explain(asked, id_, score, timeout_s=timeout_s)
+
+        explanation = await self._executor.run(asked, work, context.time_remaining())
+        return to_explanation(replace(explanation, shard=catalog.identity.name))
 
 
 class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):

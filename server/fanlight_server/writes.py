@@ -15,6 +15,19 @@ DELETED_ROWS = 8_192
 
 
 @dataclass(frozen=True, slots=True)
+class Matched:
+    """Items that satisfied a filter, as they were then.
+
+    Attributes:
+        ids: (n,) ids, each once; at most DELETED_ROWS.
+        seqs: (n,) int64, of their last changes.
+    """
+
+    ids: IdColumn
+    seqs: Rows
+
+
+@dataclass(frozen=True, slots=True)
 class Write:
     """Valid rows to upsert (with vectors) or ids to delete (without).
 

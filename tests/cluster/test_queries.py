@@ -180,3 +180,18 @@ def test_a_lone_shard_offers_the_same(cluster: LocalCluster, things: fanlight.Co
         mine = {i: ITEMS[i] for i in ids.ids[0, : ids.counts[0]].tolist()}
         hits = own.search(QUERY, k=K, exact=True, slate=SLATE)
     assert_listed(hits, [Want(QUERY)], SLATE, mine)
+
+
+def test_pages_of_rules_go_on_until_nothing_is_left(things: fanlight.Collection) -> None:
+    """A list that rules cut short is not the last one; all items come, and none twice."""
+    capped = things.pages(QUERY, k=30, exact=True, slate=Slate(caps=[Cap("seller", 2)]))
+    two = interests(interest(QUERY, max_share=0.5), interest(-QUERY, max_share=0.25))
+    for pages in (capped, things.pages(two, k=40, exact=True)):
+        lists = [page.ids[0, : page.counts[0]].tolist() for page in pages]
+        assert len(lists[0]) <= 30
+        assert sorted(i for one in lists for i in one) == list(range(N))
+    strict = Slate(caps=[Cap("seller", 2)])
+    for page in things.pages(QUERY, k=30, exact=True, slate=strict, exclude_ids=[1, 2]):
+        found = page.ids[0, : page.counts[0]].tolist()
+        assert np.bincount(OF[found]).max() <= 2
+        assert not {1, 2} & set(found)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 from google.protobuf.message import Message
 from tests.faults import bad_columns as columns
 from tests.faults.bad_columns import good_ids, good_vectors
 from tests.faults.bad_table import NAMED, NUMBERED, Bad, bad_row, bad_texts
 
 from fanlight.v1 import filters_pb2, items_pb2, queries_pb2, search_pb2, sets_pb2, types_pb2
+from fanlight.wire import codec
 
 _NAN, _INF = float("nan"), float("inf")
 _UNKNOWN = filters_pb2.Filter(exists=filters_pb2.Exists(field="colour"))
@@ -136,7 +138,18 @@ def _explanations() -> Iterator[Bad]:
     yield bad_row(rpc, "id", "several", request(search=alone, id=good_ids()), "id")
     for score in (_NAN, _INF):
         made = request(search=alone, id=one, score=score)
-        yield bad_row(rpc, "score", str(score), made, "score", shard_only=True)
+        yield bad_row(rpc, "score", str(score), made, "score")
+    by_id = search_pb2.SearchRequest(collection=NUMBERED, ids=one, k=3)
+    nowhere = np.full((1, columns.DIM), _NAN, dtype=np.float32)
+    for what, asked, named in (
+        ("beside an id", by_id, "queries"),
+        ("beside examples", _composed(_interest()), "queries"),
+        ("beside several vectors", _search(), "queries"),
+        ("beside no query", search_pb2.SearchRequest(collection=NUMBERED, k=3), "queries"),
+        ("beside NaN", _search(vectors=codec.to_matrix(nowhere)), "vectors"),
+    ):
+        made = request(search=asked, id=one, score=0.5)
+        yield bad_row(rpc, "score", what, made, named)
 
 
 def _counts() -> Iterator[Bad]:

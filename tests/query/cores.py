@@ -47,6 +47,12 @@ _INDEX = IndexConfig()
 WAIT_S = 60.0
 
 
+def delete_matching(collection: Collection, filter: Filter) -> int:
+    """Delete the items that satisfy a filter."""
+    writes = [collection.delete_matched(part) for part in collection.matching(filter)]
+    return sum(write.result(WAIT_S).deleted for write in writes)
+
+
 class CoreShard:
     """A collection as the fan-out sees a shard."""
 
@@ -70,7 +76,7 @@ class CoreShard:
         return self.collection.facets(field, filter), Coverage(1, 1, 0, 0)
 
     async def delete_matching(self, collection: str, filter: Filter, timeout_s: float) -> int:
-        return self.collection.delete_matching(filter)
+        return delete_matching(self.collection, filter)
 
     async def explain(
         self, request: SearchRequest, id_: IdColumn, score: float | None, timeout_s: float

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +12,26 @@ import numpy as np
 import pytest
 from tests import oracle
 from tests.pieces import floats
-from tests.query.cores import NAME, WAIT_S, Cores, cores
+from tests.query.cores import NAME, WAIT_S, Cores, CoreShard, cores
 
 from fanlight import field
+from fanlight.errors import DeadlineExceeded, InvalidRequest
 from fanlight.examples import examples
 from fanlight.filters import FieldType
-from fanlight.model import Explanation, Metric, SearchRequest
+from fanlight.inputs import as_payload_blobs
+from fanlight.limits import Limits
+from fanlight.model import Explanation, Hits, IdColumn, IdType, ItemBatch, Metric, SearchRequest
 from fanlight.placement import shard_name, shards_of
 from fanlight.queries import Cap, Exclusions, Slate
+from fanlight_router.coverage import KnownItems
+from fanlight_router.deadline import Deadline
+from fanlight_router.fanout import Fanout
+from fanlight_router.items import PlacedItems
+from fanlight_server.collection import Collection
+from fanlight_server.index import standing
 
 DIM, N, K = 6, 150, 10
+LIMITS = Limits()
 IDS, VECTORS, QUERY = np.arange(N, dtype=np.int64), floats(4, N, DIM), floats(5, 1, DIM)
 PAYLOADS: list[dict[str, Any]] = [{"n": i, "seller": f"s{i % 4}"} for i in range(N)]
 SCORES = oracle.scores(Metric.COSINE, QUERY[0], VECTORS)
@@ -161,3 +174,121 @@ def _check_parts_of(opened: Cores, ranked: list[int]) -> None:
     got = explained(opened, first, exclude=exclude)
     assert [o.passes for o in got.outcomes] == [False]
     assert (got.rank, got.rank_allowed, got.place) == (1, 1, None)
+
+
+class RouterShard(CoreShard):
+    """A router as the fan-out of a router over it sees a shard."""
+
+    def __init__(self, leaves: Sequence[Collection]) -> None:
+        super().__init__(leaves[0])
+        known, shards = KnownItems(), [CoreShard(leaf) for leaf in leaves]
+        self._fanout = Fanout(shards, PlacedItems(shards, known, LIMITS), known, LIMITS)
+
+    async def search(self, request: SearchRequest, timeout_s: float) -> Hits:
+        return await self._fanout.search(request, Deadline.of_call(timeout_s, timeout_s))
+
+    async def explain(
+        self, request: SearchRequest, id_: IdColumn, score: float | None, timeout_s: float
+    ) -> Explanation:
+        deadline = Deadline.of_call(timeout_s, timeout_s)
+        return await self._fanout.explain(request, id_, deadline, score)
+
+
+def test_ranks_are_true_through_routers_over_routers(tmp_path: Path) -> None:
+    """An item of one router is ranked among those of all others, filter and all."""
+    outer, inner = 2, 3
+    filter = field("n") >= N // 2
+    with cores(tmp_path, outer * inner, dim=DIM, filterable={"n": FieldType.INT}) as opened:
+        leaves = opened.collections
+        leaf_of = shards_of(IDS, outer) * inner + shards_of(IDS, inner)
+        batch = ItemBatch(IDS, VECTORS, as_payload_blobs(PAYLOADS))
+        for leaf in set(leaf_of.tolist()):
+            leaves[leaf].upsert(batch.take(np.flatnonzero(leaf_of == leaf))).result(WAIT_S)
+        assert all(any(leaf.count() for leaf in leaves[i : i + inner]) for i in (0, inner))
+        routers = [RouterShard(leaves[i : i + inner]) for i in (0, inner)]
+        known = KnownItems()
+        fanout = Fanout(routers, PlacedItems(routers, known, LIMITS), known, LIMITS)
+        request = SearchRequest(NAME, QUERY, K, exact=True, filter=filter)
+        for place in (0, K, N // 2, N - 1):
+            id_ = IDS[RANKED[place] : RANKED[place] + 1]
+            deadline = Deadline.of_call(None, WAIT_S)
+            got = asyncio.run(fanout.explain(request, id_, deadline))
+            allowed = sum(item >= N // 2 for item in RANKED[:place])
+            assert (got.exists, got.rank, got.rank_allowed) == (True, place + 1, allowed + 1)
+            assert np.float32(got.score) == SCORES[RANKED[place]]
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_a_score_is_ranked_for_one_vector_only(tmp_path: Path, shards: int) -> None:
+    """What is no such question is the caller's mistake, and says which part of it."""
+    by_id = SearchRequest(NAME, None, K, ids=IDS[:1])
+    composed = SearchRequest(NAME, None, K, composed=(examples([1]),))
+    several = SearchRequest(NAME, VECTORS[:2], K)
+    with cores(tmp_path, shards, dim=DIM) as opened:
+        opened.put(IDS, VECTORS)
+        for request in (by_id, composed, several):
+            with pytest.raises(InvalidRequest) as refused:
+                scored(opened, request, 0.5)
+            assert refused.value.field == "queries"
+        with pytest.raises(InvalidRequest) as refused:
+            scored(opened, SearchRequest(NAME, QUERY, K), float("nan"))
+        assert refused.value.field == "score"
+        with pytest.raises(InvalidRequest) as refused:
+            scored(opened, SearchRequest(NAME, np.full_like(QUERY, np.nan), K), 0.5)
+        assert refused.value.field == "vectors"
+        middle = float(SCORES[RANKED[70]])
+        got = scored(opened, SearchRequest(NAME, QUERY, K), middle)
+        assert (got.exists, got.rank, got.rank_allowed) == (False, 72, 72)
+
+
+def scored(cores: Cores, request: SearchRequest, score: float) -> Explanation:
+    """Ask how an item that is elsewhere, and comes after all others of its score, stands here."""
+    id_ = np.array([N + 1], dtype=np.int64)
+    if len(cores.collections) == 1:
+        return cores.collections[0].explain(request, id_, score)
+    answer: Explanation = cores.fan(lambda f, d: f.explain(request, id_, d, score))
+    return answer
+
+
+@pytest.mark.parametrize("id_type", IdType)
+def test_ranks_are_those_of_brute_force_however_deep(
+    tmp_path: Path, id_type: IdType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Among equal scores, dead rows and several parts, and wherever a piece of rows ends."""
+    monkeypatch.setattr(standing, "_ROWS", 16)
+    ids = IDS if id_type is IdType.INT64 else np.array([f"item-{i}" for i in range(N)], object)
+    vectors = np.random.default_rng(6).integers(1, 3, (N, DIM)).astype(np.float32)
+    scores = oracle.scores(Metric.COSINE, QUERY[0], vectors)
+    names = ids.tolist()
+    left = [i for i in range(N) if i % 7]
+    ranked = sorted(left, key=lambda i: (-scores[i], names[i]))
+    filter = field("n") >= N // 2
+    with cores(tmp_path, 1, dim=DIM, id_type=id_type, filterable={"n": FieldType.INT}) as opened:
+        collection = opened.collections[0]
+        opened.put(ids[: N // 3], vectors[: N // 3], PAYLOADS[: N // 3])
+        collection._index.seal(1)
+        opened.put(ids[N // 3 :], vectors[N // 3 :], PAYLOADS[N // 3 :])
+        collection.delete(ids[::7]).result(WAIT_S)
+        excluded = Exclusions(ids[1::9])
+        request = SearchRequest(NAME, QUERY, K, exact=True, filter=filter, exclude=excluded)
+        for place, item in enumerate(ranked):
+            got = collection.explain(request, ids[item : item + 1], None)
+            allowed = sum(i >= N // 2 and i % 9 != 1 for i in ranked[:place])
+            assert (got.rank, got.rank_allowed) == (place + 1, allowed + 1)
+            assert np.float32(got.score) == scores[item]
+
+
+def test_an_explanation_ends_with_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it began and in the middle of it; with time enough it is given."""
+    monkeypatch.setattr(standing, "_ROWS", 16)
+    clock = itertools.count()  # a second at each look
+    with cores(tmp_path, 1, dim=DIM, now=lambda: float(next(clock))) as opened:
+        opened.put(IDS, VECTORS)
+        collection, request = opened.collections[0], SearchRequest(NAME, QUERY, K, exact=True)
+        for seconds in (0.0, 5.0):
+            with pytest.raises(DeadlineExceeded):
+                collection.explain(request, IDS[RANKED[-1] :][:1], None, timeout_s=seconds)
+            with pytest.raises(DeadlineExceeded):
+                collection.explain(request, IDS[:1] + N, 0.5, timeout_s=seconds)
+        got = collection.explain(request, IDS[RANKED[-1] :][:1], None, timeout_s=1e6)
+        assert got.rank == N

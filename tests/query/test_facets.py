@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 from tests.matching import accepts
 from tests.pieces import floats
-from tests.query.cores import NAME, WAIT_S, Cores, cores
+from tests.query.cores import NAME, WAIT_S, Cores, cores, delete_matching
 
 from fanlight import field
 from fanlight.errors import InvalidRequest
 from fanlight.filters import FieldType, Filter
 from fanlight.limits import Limits
 from fanlight.model import DeleteResult, Facets, ItemBatch
-from fanlight_server.writes import Write
 
 DIM, N = 4, 300
 FIELDS = {
@@ -103,7 +102,7 @@ def test_a_deletion_by_filter_deletes_just_that(tmp_path: Path, shards: int) -> 
         opened.seal()
         opened.merge()
         if shards == 1:
-            deleted = opened.collections[0].delete_matching(filter)
+            deleted = delete_matching(opened.collections[0], filter)
         else:
             deleted = opened.fan(lambda f, d: f.delete_matching(NAME, filter, d))[0]
         assert deleted == N - len(left)
@@ -118,10 +117,10 @@ def test_what_is_written_meanwhile_stays(tmp_path: Path) -> None:
     with cores(tmp_path, 1, dim=DIM, filterable=FIELDS) as opened:
         collection = opened.collections[0]
         opened.put(IDS[:3], VECTORS[:3], [{"year": 1990}] * 3)
-        ids, seqs = collection._index.view.matching(field("year") == 1990)
+        (found,) = collection.matching(field("year") == 1990)
         batch = ItemBatch(IDS[1:2], VECTORS[1:2], [b'{"year":1990}'])
         before = collection.upsert(batch)
-        stale = collection._submit(Write(ids, None, None, (), DeleteResult, seqs), None)
+        stale = collection.delete_matched(found)
         before.result(WAIT_S)
         assert stale.result(WAIT_S) == DeleteResult(2)
         assert collection.get(IDS[:3]).ids.tolist() == [1]
@@ -139,4 +138,4 @@ def test_what_cannot_be_counted_is_refused(tmp_path: Path) -> None:
         with pytest.raises(InvalidRequest, match="filterable"):
             collection.count(field("colour") == "red")
         with pytest.raises(InvalidRequest, match="filterable"):
-            collection.delete_matching(field("colour") == "red")
+            collection.matching(field("colour") == "red")

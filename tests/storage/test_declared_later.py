@@ -218,7 +218,7 @@ def test_a_dropped_field_is_refused_at_once_and_may_come_back_otherwise(
     with pytest.raises(NotReady, match="'n' is being built"):
         collection.facets("n")
     with pytest.raises(NotReady, match="'n' is being built"):
-        collection.delete_matching(field("n") == "one")
+        collection.matching(field("n") == "one")
     build_all(collection)
     assert collection.count(field("n") == "one") == 150
     assert collection.count(~field("n").exists()) == 150

@@ -125,7 +125,11 @@ class FakeWatched:
         declaration.check_follows(present, name)
         if declaration != present:
             self.changes.append(("declare", name, declaration.fields_version))
-            spec = replace(known.spec, filterable=declaration.filterable)
+            spec = replace(
+                known.spec,
+                filterable=declaration.filterable,
+                ef_search=declaration.ef_search,
+            )
             self.hold(replace(known, spec=spec, fields_version=declaration.fields_version))
         return self.held[name]
 

@@ -333,3 +333,91 @@ async def test_free_threads_work_side_by_side(
         assert executor.n_waiting == 1
         echo.gate.set()
         await asyncio.gather(*answers)
+
+
+async def test_other_work_is_queued_as_searches_are(
+    wait_until_async: Callable[..., Awaitable[None]],
+) -> None:
+    """It has a thread of the pool, the time of its caller, and its own answer or error."""
+    given: list[float | None] = []
+
+    def work(timeout_s: float | None) -> str:
+        given.append(timeout_s)
+        return threading.current_thread().name
+
+    def fail(timeout_s: float | None) -> str:
+        raise NotFound("item")
+
+    async with busy(wait_until_async) as (echo, executor):
+        timed, timeless = executor.run(query(1), work, FAR_S), executor.run(query(1), work, None)
+        failing = executor.run(query(1), fail, None)
+        search = executor.submit(query(5), None)
+        assert (executor.n_waiting, given) == (4, [])
+        echo.gate.set()
+        assert (await timed).startswith("search")
+        assert (await timeless).startswith("search")
+        with pytest.raises(NotFound):
+            await failing
+        assert (await search).ids[0, 0] == 5
+    assert given[0] is not None
+    assert 0 < given[0] <= FAR_S
+    assert given[1] is None
+
+
+async def test_other_work_that_is_late_or_unwanted_or_too_much_is_not_started(
+    wait_until_async: Callable[..., Awaitable[None]],
+) -> None:
+    """The bounds of the queue are one for searches and for all other work."""
+    done: list[str] = []
+
+    def work(name: str) -> Callable[[float | None], None]:
+        return lambda timeout_s: done.append(name)
+
+    async with busy(wait_until_async, Limits(in_flight=3)) as (echo, executor):
+        late = executor.run(query(1), work("late"), 0.0)
+        unwanted = executor.run(query(1), work("unwanted"), None)
+        wanted = executor.run(query(1), work("wanted"), None)
+        search = executor.submit(query(3), None)
+        for much in (
+            lambda: executor.run(query(1), work("much"), None),
+            lambda: executor.submit(query(1), None),
+        ):
+            with pytest.raises(Overloaded, match="in_flight"):
+                await much()
+        unwanted.cancel()
+        echo.gate.set()
+        await wanted
+        with pytest.raises(DeadlineExceeded):
+            await late
+        await search
+    assert done == ["wanted"]
+
+
+async def test_other_work_counts_by_what_it_took(
+    wait_until_async: Callable[..., Awaitable[None]],
+) -> None:
+    """Behind work that took long a caller in a hurry is told at once to come back."""
+    started, end = threading.Event(), threading.Event()
+
+    def long(timeout_s: float | None) -> None:
+        started.set()
+        assert end.wait(30)
+
+    echo = Echo()
+    echo.gate.set()
+    async with executing(echo) as executor:
+        first = executor.run(query(1), long, None)
+        assert await asyncio.to_thread(started.wait, 30)
+        enough = asyncio.get_running_loop().time() + 0.2  # what it takes at the least
+        await wait_until_async(lambda: asyncio.get_running_loop().time() > enough)
+        end.set()
+        await first
+        started.clear()
+        end.clear()
+        running = executor.run(query(1), long, None)
+        assert await asyncio.to_thread(started.wait, 30)
+        waiting = executor.run(query(1), long, None)
+        with pytest.raises(Overloaded, match="timeout"):
+            executor.submit(query(1), 0.1)
+        end.set()
+        await asyncio.gather(running, waiting)

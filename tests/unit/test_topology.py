@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
-from tests.unit.fake_watched import UNREACHABLE, FakeWatched, WatchedCluster
+from tests.unit.fake_watched import UNREACHABLE, FakeWatched, WatchedCluster, soon
 
 from fanlight.cluster import ShardState
 from fanlight.errors import NotReady, Overloaded, WrongShard
+from fanlight.filters import FieldType
 from fanlight.model import CollectionInfo, CollectionSpec
 from fanlight.placement import ShardIdentity
 
@@ -260,3 +263,25 @@ async def test_shards_that_disagree_are_reported_not_changed(
         await wait_until_async(lambda: cluster.shards[1].looks >= 3)
     assert [shard.changes for shard in cluster.shards[:2]] == [[], []]
     assert any(log["log_level"] == "error" and log["collection"] == "things" for log in logs)
+    assert {log["event"] for log in logs if log["log_level"] == "error"} == {
+        "shards disagree on a collection; delete it"
+    }
+
+
+@pytest.mark.parametrize("declared", [{"filterable": {"year": FieldType.INT}}, {"ef_search": 70}])
+async def test_who_disagrees_on_a_declaration_need_not_delete(
+    cluster: WatchedCluster, wait_until_async: WaitUntil, declared: dict[str, Any]
+) -> None:
+    """Items are at stake, so the log names the least that settles it; and it does settle it."""
+    spec = replace(SPEC, **declared)
+    for shard, own in zip(cluster.shards, (spec, SPEC, spec), strict=True):
+        shard.hold(CollectionInfo(own, version=1, items=5, fields_version=1))
+    with capture_logs() as logs:
+        await cluster.topology.start()
+        await wait_until_async(lambda: cluster.shards[1].looks >= 3)
+    assert {log["event"] for log in logs if log["log_level"] == "error"} == {
+        "shards disagree on a collection; declare its fields again"
+    }
+    await cluster.catalog.update("things", spec.filterable, [], soon(), declared.get("ef_search"))
+    held = [shard.held["things"] for shard in cluster.shards]
+    assert [(info.spec, info.items) for info in held] == [(spec, 5)] * 3

@@ -29,9 +29,12 @@ from fanlight.model import (
     UpsertResult,
 )
 from fanlight.placement import ShardIdentity
+from fanlight_server.writes import Matched
 
 DIM = 4
 ITEMS = 7
+# Of what a deletion by filter finds.
+PARTS = 3
 
 
 class FakeSets:
@@ -73,12 +76,15 @@ class FakeCollection:
 
     Attributes:
         fault: raised by every method when set.
-        gate: searches wait for it; open at first.
+        gate: searches and explanations wait for it; open at first.
+        explained: explanations that were begun.
         searched: the searches that reached it.
         flags: the columns that the last read asked for.
         upserted: the batches that reached it.
         exports: those that were begun.
         row_bytes: of the payload of each row that is exported.
+        deletions: the writes of deletions by filter, each of one item.
+        deletions_are_held: leave them for the test to complete.
     """
 
     def __init__(self) -> None:
@@ -87,11 +93,14 @@ class FakeCollection:
         self.gate = threading.Event()
         self.gate.set()
         self.searched: list[SearchRequest] = []
+        self.explained = 0
         self.flags: dict[str, bool] = {}
         self.upserted: list[ItemBatch] = []
         self.sets = FakeSets()
         self.exports: list[FakeExport] = []
         self.row_bytes = 0
+        self.deletions: list[Future[DeleteResult]] = []
+        self.deletions_are_held = False
         self._held_write: Future[UpsertResult] | None = None
 
     def _fail(self) -> None:
@@ -110,11 +119,28 @@ class FakeCollection:
         self._fail()
         return Facets((field,), np.array([ITEMS]), 1, ITEMS)
 
-    def delete_matching(self, filter: Filter) -> int:
+    def matching(self, filter: Filter) -> list[Matched]:
         self._fail()
-        return 1
+        return [Matched(np.array([i]), np.array([i])) for i in range(PARTS)]
 
-    def explain(self, request: SearchRequest, id_: IdColumn, score: float | None) -> Explanation:
+    def delete_matched(
+        self, items: Matched, *, timeout_s: float | None = None
+    ) -> Future[DeleteResult]:
+        self.deletions.append(Future())
+        if not self.deletions_are_held:
+            self.deletions[-1].set_result(DeleteResult(1))
+        return self.deletions[-1]
+
+    def explain(
+        self,
+        request: SearchRequest,
+        id_: IdColumn,
+        score: float | None,
+        *,
+        timeout_s: float | None = None,
+    ) -> Explanation:
+        self.explained += 1
+        assert self.gate.wait(30)
         self._fail()
         coverage, outcomes = Coverage(1, 1, ITEMS, ITEMS), (Outcome("cap", True),)
         return Explanation(True, 0.5, 2, 1, None, 0.25, 0, "", "1.seg", 9, outcomes, coverage)

@@ -118,7 +118,7 @@ def register(
         ItemServicer(lambda: catalog, workers, answers), server
     )
     search_pb2_grpc.add_SearchServiceServicer_to_server(
-        SearchServicer(executor, answers, lambda: catalog, workers), server
+        SearchServicer(executor, answers, lambda: catalog), server
     )
     sets_pb2_grpc.add_SetServiceServicer_to_server(SetServicer(lambda: catalog, workers), server)
     cluster_pb2_grpc.add_ClusterServiceServicer_to_server(

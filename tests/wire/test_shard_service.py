@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import grpc
 import numpy as np
 import pytest
-from tests.wire.fakes import ITEMS
+from tests.wire.fakes import ITEMS, PARTS, FakeCollection
 from tests.wire.serving_shard import ServingShard, detail_of, search_message
 
 from fanlight import field
 from fanlight.cluster import ShardState
 from fanlight.declarations import Declaration
-from fanlight.errors import NotReady
+from fanlight.errors import DeadlineExceeded, NotReady, Overloaded
 from fanlight.filters import FieldType
 from fanlight.limits import Limits
-from fanlight.model import CollectionSpec, Coverage, IdType, ItemBatch, Metric
+from fanlight.model import CollectionSpec, Coverage, DeleteResult, IdType, ItemBatch, Metric
 from fanlight.v1 import cluster_pb2, sets_pb2_grpc
 from fanlight.v1 import collections_pb2 as collections
 from fanlight.v1 import items_pb2 as items
@@ -28,6 +29,8 @@ from fanlight.wire.answer_codec import from_explanation, from_facets
 from fanlight.wire.cluster_codec import from_cluster_status
 from fanlight.wire.filter_codec import to_filter
 from fanlight.wire.status import from_coverage
+from fanlight_server.deleting import delete_matching
+from fanlight_server.workers import Workers
 
 OWN = Coverage(1, 1, ITEMS, ITEMS)
 IDS = codec.to_ids(np.array([3, 1]))
@@ -193,11 +196,80 @@ async def test_filters_reach_counts_and_deletions(shard: ServingShard) -> None:
     assert counted.count == 1
     assert from_coverage(counted.coverage) == OWN
     request = items.DeleteItemsRequest(collection="movies", filter=filter)
-    assert (await shard.items.DeleteItems(request)).deleted == 1
+    assert (await shard.items.DeleteItems(request)).deleted == PARTS
     request.ids.CopyFrom(IDS)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await shard.items.DeleteItems(request)
     assert detail_of(caught.value).field == "filter"
+
+
+BY_FILTER = items.DeleteItemsRequest(collection="movies", filter=to_filter(field("year") >= 1990))
+
+
+async def test_deletions_by_filter_hold_no_thread(
+    shard: ServingShard, wait_until_async: Callable[..., Awaitable[None]]
+) -> None:
+    """However many wait for the disk, others are served; each part waits for the one before."""
+    shard.movies.deletions_are_held = True
+    calls = [shard.items.DeleteItems(BY_FILTER) for _ in range(20)]
+    await wait_until_async(lambda: len(shard.movies.deletions) == 20)
+    read = await shard.items.GetItems(items.GetItemsRequest(collection="movies", ids=IDS))
+    assert codec.from_ids(read.ids, "ids").tolist() == [3, 1]
+    assert len(shard.movies.deletions) == 20
+    shard.movies.deletions_are_held = False
+    for write in shard.movies.deletions[:20]:
+        write.set_result(DeleteResult(1))
+    assert [(await call).deleted for call in calls] == [PARTS] * 20
+
+
+async def test_a_deletion_by_filter_ends_with_its_caller(
+    shard: ServingShard, wait_until_async: Callable[..., Awaitable[None]]
+) -> None:
+    """The part under way is finished, and no further one is begun."""
+    shard.movies.deletions_are_held = True
+    call = shard.items.DeleteItems(BY_FILTER)
+    await wait_until_async(lambda: len(shard.movies.deletions) == 1)
+    call.cancel()
+    await wait_until_async(lambda: shard.shell.calls_under_way == 0)
+    assert not shard.movies.deletions[0].cancelled()
+    shard.movies.deletions[0].set_result(DeleteResult(1))
+    await shard.items.GetItems(items.GetItemsRequest(collection="movies", ids=IDS))
+    assert len(shard.movies.deletions) == 1
+
+
+async def test_a_deletion_by_filter_ends_with_its_time(
+    wait_until_async: Callable[..., Awaitable[None]],
+) -> None:
+    """No part is waited for past the deadline, and the error says what was deleted."""
+    movies, workers, filter = FakeCollection(), Workers(1), field("year") >= 1990
+    movies.deletions_are_held = True
+    deletion = asyncio.create_task(delete_matching(movies, filter, workers, 1.0))
+    await wait_until_async(lambda: movies.deletions)
+    movies.deletions[0].set_result(DeleteResult(1))
+    with pytest.raises(DeadlineExceeded, match="items deleted by then: 1"):
+        await deletion
+    assert len(movies.deletions) == 2
+    with pytest.raises(DeadlineExceeded, match="items deleted by then: 0"):
+        await delete_matching(movies, filter, workers, 0.0)
+    workers.close()
+
+
+async def test_a_deletion_by_filter_that_fails_says_what_it_did(
+    shard: ServingShard, wait_until_async: Callable[..., Awaitable[None]]
+) -> None:
+    """What was deleted is gone, whatever became of the rest."""
+    shard.movies.deletions_are_held = True
+    call = shard.items.DeleteItems(BY_FILTER)
+    await wait_until_async(lambda: len(shard.movies.deletions) == 1)
+    shard.movies.deletions[0].set_result(DeleteResult(1))
+    await wait_until_async(lambda: len(shard.movies.deletions) == 2)
+    full = Overloaded("the disk is full", field="disk", retry_after_s=7.0)
+    shard.movies.deletions[1].set_exception(full)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    detail = detail_of(caught.value)
+    assert detail.message.endswith("the disk is full; items deleted by then: 1")
+    assert (detail.field, detail.retry_after_s) == ("disk", 7.0)
 
 
 async def test_facets_are_answered_with_coverage(shard: ServingShard) -> None:
@@ -213,6 +285,45 @@ async def test_an_explanation_names_the_shard(shard: ServingShard) -> None:
     request = search.ExplainRequest(search=search_message(), id=codec.to_ids(np.array([3])))
     explanation = from_explanation(await shard.searches.Explain(request))
     assert (explanation.shard, explanation.segment, explanation.rank) == ("shard-1", "1.seg", 2)
+
+
+def explain_message() -> search.ExplainRequest:
+    return search.ExplainRequest(search=search_message(), id=codec.to_ids(np.array([3])))
+
+
+async def test_explanations_hold_no_thread_of_reads(
+    serve: Callable[..., Awaitable[ServingShard]],
+    wait_until_async: Callable[..., Awaitable[None]],
+) -> None:
+    """They run where searches do: so many at once, and reads and writes go on beside them."""
+    shard = await serve(Limits(), threads=2)
+    shard.movies.gate.clear()
+    calls = [shard.searches.Explain(explain_message()) for _ in range(20)]
+    await wait_until_async(lambda: shard.executor.n_waiting == 18)
+    read = await shard.items.GetItems(items.GetItemsRequest(collection="movies", ids=IDS))
+    assert codec.from_ids(read.ids, "ids").tolist() == [3, 1]
+    assert shard.movies.explained == 2
+    shard.movies.gate.set()
+    assert [(await call).rank for call in calls] == [2] * 20
+
+
+async def test_an_explanation_is_not_begun_when_nobody_waits(
+    serve: Callable[..., Awaitable[ServingShard]],
+    wait_until_async: Callable[..., Awaitable[None]],
+) -> None:
+    """Who has gone by the time a thread is free is not worked for."""
+    shard = await serve(Limits(), threads=1)
+    shard.movies.gate.clear()
+    running = shard.searches.Explain(explain_message())
+    await wait_until_async(lambda: shard.movies.explained == 1)
+    leaving = shard.searches.Explain(explain_message(), timeout=0.2)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await leaving
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    await wait_until_async(lambda: shard.shell.calls_under_way == 1)
+    shard.movies.gate.set()
+    assert (await running).rank == (await shard.searches.Explain(explain_message())).rank == 2
+    assert shard.movies.explained == 2
 
 
 async def test_changes_of_sets_reach_the_core(shard: ServingShard) -> None:

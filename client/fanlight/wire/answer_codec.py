@@ -39,8 +39,10 @@ def from_facets(message: items_pb2.FacetItemsResponse) -> tuple[Facets, Coverage
     return facets, from_coverage(message.coverage)
 
 
-def from_explain(message: search_pb2.ExplainRequest) -> tuple[SearchRequest, IdColumn]:
-    """Read what is to be explained off the wire: a search and (1,) an item.
+def from_explain(
+    message: search_pb2.ExplainRequest,
+) -> tuple[SearchRequest, IdColumn, float | None]:
+    """Read what is to be explained off the wire: a search, (1,) an item, and perhaps its score.
 
     Raises:
         InvalidRequest: the search is malformed, or there is not one id.
@@ -48,7 +50,8 @@ def from_explain(message: search_pb2.ExplainRequest) -> tuple[SearchRequest, IdC
     id_ = from_ids(message.id, "id")
     if len(id_) != 1:
         raise InvalidRequest.of_field("id", "1 id", str(len(id_)))
-    return from_search(message.search), id_
+    score = message.score if message.HasField("score") else None
+    return from_search(message.search), id_, score
 
 
 def to_explanation(explanation: Explanation) -> search_pb2.ExplainResponse:
