@@ -45,17 +45,12 @@ def answer(request: SearchRequest, limits: Limits) -> Plan[Hits]:
         NotReady: a floor is on a field that is being built.
     """
     resolved, described = yield from resolved_of(request)
-    lists = request.slate is not None or _has_interests(request)
-    if described is None or not lists:
+    if described is None or not request.makes_lists:
         hits = yield from _nearest(request, resolved, limits)
     else:
         hits = yield from slates(request, resolved, described, limits)
     errors = {**hits.errors, **resolved.errors}
     return replace(hits, errors=errors, missing_ids=resolved.missing_ids)
-
-
-def _has_interests(request: SearchRequest) -> bool:
-    return any(len(query.interests) > 1 for query in request.composed or ())
 
 
 def resolved_of(request: SearchRequest) -> Plan[tuple[Resolved, Described | None]]:
@@ -66,8 +61,7 @@ def resolved_of(request: SearchRequest) -> Plan[tuple[Resolved, Described | None
     """
     queries = None if request.vectors is not None else queries_of(request)
     described: Described | None = None
-    lists = request.slate is not None or _has_interests(request)
-    if lists or (queries is not None and needs_metric(queries)):
+    if request.makes_lists or (queries is not None and needs_metric(queries)):
         known: Described = yield Describe()
         check_against_spec(request, known.spec)
         _check_built(request, known.building)

@@ -285,7 +285,7 @@ class Fanout:
 
     async def _carry_out(self, plan: Plan[T], request: SearchRequest, deadline: Deadline) -> T:
         """Carry a plan out on all shards; making lists may take long, so it is done in a thread."""
-        in_thread, result = request.slate is not None, None
+        in_thread, result = request.makes_lists, None
         while True:
             advance = partial(_advance, plan, result)
             step = await asyncio.to_thread(advance) if in_thread else advance()

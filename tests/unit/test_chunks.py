@@ -16,9 +16,11 @@ from fanlight.chunks import (
     spans_of_rows,
 )
 from fanlight.errors import InvalidRequest, NotReady
+from fanlight.examples import interest, interests
 from fanlight.ids import to_column
 from fanlight.items import join_items
 from fanlight.model import Coverage, Hits, Items, SearchRequest, ShardFailure
+from fanlight.queries import Slate
 from fanlight.wire.channels import MESSAGE_BYTES
 
 WHOLE = Coverage(shards_total=1, shards_answered=1, items_total=9, items_covered=9)
@@ -70,6 +72,16 @@ def test_answers_of_a_search_fit_a_message() -> None:
         queries = queries_of_chunk(asked)
         assert queries >= 1
         assert queries == 1 or queries * k * (12 + with_vectors * 3_072) < MESSAGE_BYTES
+
+
+def test_a_request_whose_lists_are_made_holds_fewer_queries() -> None:
+    """By rules or of several interests: either takes long, and reads the items of candidates."""
+    one, other = interest([1.0, 0.0]), interest([0.0, 1.0])
+    by_rules = SearchRequest("movies", np.ones((100, 2), dtype=np.float32), 10, slate=Slate())
+    by_interests = SearchRequest("movies", None, 10, composed=(interests(one, other),) * 100)
+    by_one = SearchRequest("movies", None, 10, composed=(interests(one),) * 100)
+    assert queries_of_chunk(by_rules) == queries_of_chunk(by_interests) == 32
+    assert queries_of_chunk(by_one) == 256
 
 
 def test_the_coverage_of_several_requests_is_the_worst() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -33,8 +34,11 @@ from fanlight.errors import (
     PartialResult,
     WrongShard,
 )
+from fanlight.examples import interest, interests
 from fanlight.limits import Limits
-from fanlight.model import Coverage, Hits, IdType, Metric, SearchRequest, ShardFailure
+from fanlight.model import Coverage, Hits, IdType, Metric, Rows, SearchRequest, ShardFailure
+from fanlight.queries import Cap, Slate
+from fanlight.slate.shortlist import Shortlist
 from fanlight.topk import TopK
 from fanlight_router import fanout as fanout_module
 from fanlight_router.gather import named
@@ -443,3 +447,28 @@ async def test_one_full_shard_ends_the_search_and_holds_back_the_next(
     with pytest.raises(Overloaded, match="shard-1"):
         await cluster.fanout.search(request(), soon())
     assert cluster.asked("search") == [1, 1, 1], "nothing was sent"
+
+
+# --- lists that are made ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by", ["rules", "interests"])
+async def test_the_loop_turns_while_a_list_is_made(
+    monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    """Whatever a list is made for, others are served meanwhile: no place is given on the loop."""
+    cluster, choose, threads = await filled(), Shortlist.choose, set[int]()
+
+    def watched(shortlist: Shortlist, window: Rows) -> None:
+        threads.add(threading.get_ident())
+        choose(shortlist, window)
+
+    monkeypatch.setattr(Shortlist, "choose", watched)
+    one, other = coarse_vectors(2, 2)
+    search = request(n=1, slate=Slate(caps=[Cap("n", 1)]))
+    if by == "interests":
+        search = request(vectors=None, composed=(interests(interest(one), interest(other)),))
+    hits = await cluster.fanout.search(search, soon())
+    assert hits.counts.tolist() == [7]
+    assert threads
+    assert threading.get_ident() not in threads
