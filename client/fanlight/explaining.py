@@ -15,7 +15,8 @@ from fanlight.limits import Limits
 from fanlight.model import Coverage, Explanation, Hits, IdColumn, Items, Outcome, SearchRequest
 from fanlight.plans import Fetch, Fetched, Plan, Stand, Standing, plain
 from fanlight.queries import Slate
-from fanlight.slate.pool import listed, units_of, values_of
+from fanlight.slate.pool import values_of
+from fanlight.slate.reading import listed, units_of
 from fanlight.stacking import size_of
 
 _NO_COVERAGE = Coverage(1, 1, None, 0)

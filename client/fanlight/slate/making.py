@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 
@@ -35,6 +36,7 @@ from fanlight.queries import Interest, Slate
 from fanlight.resolving import Resolved
 from fanlight.slate.narrowing import Narrowing, narrowed, narrowing_of
 from fanlight.slate.pool import Pool, values_of
+from fanlight.slate.reading import Reading
 from fanlight.slate.shortlist import Shortlist
 
 
@@ -80,7 +82,7 @@ class Making:
         of_row = [Interest()] if parts is None else [parts[v] for v in self.vectors.tolist()]
         self._weights = [interest.weight for interest in of_row]
         self._left_out = set(resolved.left_out[row].tolist()) if resolved.left_out else set()
-        self.pool = Pool(spec.id_type, slate, spec.filterable)
+        self.pool = Pool(spec.id_type)
         self.shortlist = Shortlist(self.pool, slate, of_row, request.k)
         self.views: list[list[View]] = [[] for _ in of_row]
         self.rounds = 0
@@ -96,7 +98,10 @@ class Making:
         return ids, scores
 
     def note(self, interest: int, hits: Hits, row: int, depth: int, narrowing: Narrowing) -> None:
-        """Take one row of hits as candidates of an interest; their items are in the table."""
+        """Take one row of hits as candidates of an interest; their items are in the table.
+
+        The pool is to be ranked when all are taken.
+        """
         ids, scores = self.found(hits, row)
         self.pool.add(interest, ids, scores, values_of(scores, self._weights[interest]))
         last = self.pool.item(ids[-1]) if len(ids) else None
@@ -185,15 +190,18 @@ def _take(
     narrowing: Narrowing,
 ) -> Plan[None]:
     """Put rows of hits into the pools, each of an interest of a list, after reading the items."""
-    yield from _learn(rules.slate, taken, hits)
+    yield from _learn(rules, taken, hits)
     for making, interest, row in taken:
         if row in hits.errors and making.vectors[interest] not in rules.resolved.absent:
             making.error = making.error or hits.errors[row]
         making.note(interest, hits, row, depth, narrowing)
+    for making in dict.fromkeys(making for making, _, _ in taken):
+        making.pool.rank()
 
 
-def _learn(slate: Slate, taken: Sequence[tuple[Making, int, int]], hits: Hits) -> Plan[None]:
+def _learn(rules: Rules, taken: Sequence[tuple[Making, int, int]], hits: Hits) -> Plan[None]:
     """Put the items of new candidates into the tables, with what the rules read of them."""
+    slate = rules.slate
     vectors = slate.mmr is not None or slate.near_duplicate is not None
     payloads = bool(slate.caps or slate.floors)
     new: list[tuple[Making, IdColumn]] = []
@@ -206,9 +214,10 @@ def _learn(slate: Slate, taken: Sequence[tuple[Making, int, int]], hits: Hits) -
     if new:
         ids = joined([column for _, column in new])
         fetched: Fetched = yield Fetch(ids[last_occurrences(ids)[0]], vectors, payloads)
+        reading = Reading(fetched.items, slate, rules.spec.filterable)
         for making, column in new:
             # two interests of a query may have found an item
-            making.pool.learn(making.pool.unknown(column), fetched.items)
+            making.pool.learn(making.pool.unknown(column), reading)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +237,7 @@ def _next(rules: Rules, making: Making) -> Wanted | None:
     """
     shortlist = making.shortlist
     while not shortlist.is_full:
-        eligible, states = shortlist.eligible(), _states(rules, making)
+        eligible, states = shortlist.eligible(), _states(making)
         known = min((_known(making, i, s) for i, s in states.items()), default=math.inf)
         if making.limited:
             known = math.inf
@@ -239,33 +248,36 @@ def _next(rules: Rules, making: Making) -> Wanted | None:
                 return wanted
             making.limited = True
         elif len(certain):
-            shortlist.choose(certain[: shortlist.window])
+            shortlist.choose(certain)
         elif not (shortlist.helping and shortlist.give_up()):
             break
     return None
 
 
-def _states(rules: Rules, making: Making) -> dict[int, Narrowing]:
-    """Tell for each interest that may bring in the next hit what can be left out."""
-    shortlist, states = making.shortlist, {}
-    floors = frozenset(shortlist.open_floors)
+# Only items that help one of these floors matter; None for all items.
+Mattering: TypeAlias = frozenset[int] | None
+
+
+def _states(making: Making) -> dict[int, Mattering]:
+    """Tell for each interest that may bring in the next hit which items matter."""
+    shortlist, states = making.shortlist, dict[int, Mattering]()
+    helping, shares = shortlist.helping, shortlist.open_shares
+    floors = shortlist.open_floors
     for interest in range(len(making.views)):
         if not shortlist.has_room(interest):
             continue
-        only: frozenset[int] | None = None
-        if shortlist.helping and interest not in shortlist.open_shares:
-            if not floors:
-                continue
-            only = floors
-        states[interest] = narrowing_of(shortlist, rules.slate, only, rules.filterable)
+        if not helping or interest in shares:
+            states[interest] = None
+        elif floors:
+            states[interest] = floors
     return states
 
 
-def _known(making: Making, interest: int, state: Narrowing) -> float:
+def _known(making: Making, interest: int, floors: Mattering) -> float:
     """Tell how many places of the pool no unknown candidate of an interest can come before."""
     known = 0.0
     for view in making.views[interest]:
-        if view.narrowing.shows(state):
+        if view.narrowing.shows(floors):
             if view.whole:
                 return math.inf
             if view.last is not None:
@@ -274,12 +286,13 @@ def _known(making: Making, interest: int, state: Narrowing) -> float:
 
 
 def _wanted(
-    rules: Rules, making: Making, states: Mapping[int, Narrowing], known: float
+    rules: Rules, making: Making, states: Mapping[int, Mattering], known: float
 ) -> Wanted | None:
     """Tell what to ask for to know more than the first places; None when a limit forbids it."""
-    short = [i for i, state in states.items() if _known(making, i, state) == known]
-    narrowing = states[short[0]]
-    interests = tuple(i for i in short if states[i] == narrowing)
+    short = [i for i, floors in states.items() if _known(making, i, floors) == known]
+    floors = states[short[0]]
+    interests = tuple(i for i in short if states[i] == floors)
+    narrowing = narrowing_of(making.shortlist, rules.slate, floors, rules.filterable)
     last = max(making.views[i][-1].depth for i in interests)
     depth = rules.at_most(2 * last, len(interests))
     asked = [
