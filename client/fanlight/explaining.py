@@ -13,7 +13,7 @@ from fanlight.hits import first
 from fanlight.ids import joined
 from fanlight.limits import Limits
 from fanlight.model import Coverage, Explanation, Hits, IdColumn, Items, Outcome, SearchRequest
-from fanlight.plans import Fetch, Fetched, Plan, Stand, Standing, plain
+from fanlight.plans import Fetch, Fetched, Late, Plan, Stand, Standing, never, plain
 from fanlight.queries import Slate
 from fanlight.slate.pool import values_of
 from fanlight.slate.reading import listed, units_of
@@ -22,20 +22,23 @@ from fanlight.stacking import size_of
 _NO_COVERAGE = Coverage(1, 1, None, 0)
 
 
-def explain(request: SearchRequest, id_: IdColumn, limits: Limits) -> Plan[Explanation]:
+def explain(
+    request: SearchRequest, id_: IdColumn, limits: Limits, late: Late = never
+) -> Plan[Explanation]:
     """Explain one item.
 
     Args:
         request: a search with one query.
         id_: (1,) the item.
         limits: of whoever answers.
+        late: see `answer`.
 
     Raises:
         InvalidRequest: there are several queries, or as `answer` says.
     """
     if size_of(request) != 1:
         raise InvalidRequest.of_field("queries", "1 query", str(size_of(request)))
-    hits: Hits = first((yield from answer(request, limits)), request.width)
+    hits: Hits = first((yield from answer(request, limits, late)), request.width)
     for error in hits.errors.values():
         raise error
     resolved, _ = yield from resolved_of(request)

@@ -41,6 +41,7 @@ from fanlight.plans import (
     Described,
     Fetch,
     Fetched,
+    Late,
     Nearest,
     Plan,
     Stand,
@@ -97,7 +98,7 @@ class Fanout:
         if bare.is_nearest:
             hits = await self._nearest(bare, deadline)
         else:
-            hits = await self._carry_out(answer(bare, self._limits), bare, deadline)
+            hits = await self._carry_out(partial(answer, bare, self._limits), bare, deadline)
         hits = first(hits, request.width)
         if request.with_vectors or request.with_payloads:
             hits = attach(hits, await self._winners(request, hits, deadline))
@@ -177,8 +178,8 @@ class Fanout:
     ) -> Explanation:
         """Tell why an item is, or is not, in the answer to a search; raises as `search` does."""
         check_search_parameters(request, self._limits)
-        plan = explain(request, id_, self._limits)
-        return await self._carry_out(plan, request, deadline)
+        make = partial(explain, request, id_, self._limits)
+        return await self._carry_out(make, request, deadline)
 
     async def _standing(
         self, request: SearchRequest, id_: IdColumn, deadline: Deadline
@@ -283,16 +284,27 @@ class Fanout:
             return _merged(parts, request.k, coverage)
         return await asyncio.to_thread(_merged, parts, request.k, coverage)
 
-    async def _carry_out(self, plan: Plan[T], request: SearchRequest, deadline: Deadline) -> T:
-        """Carry a plan out on all shards; making lists may take long, so it is done in a thread."""
+    async def _carry_out(
+        self, make: Callable[[Late], Plan[T]], request: SearchRequest, deadline: Deadline
+    ) -> T:
+        """Carry a plan out on all shards; making lists may take long, so it is done in a thread.
+
+        The thread ends with its caller: a list is not made on after the deadline, nor when the
+        call was cancelled.
+        """
+        gone = False
+        plan = make(lambda: gone or deadline.passed)
         in_thread, result = request.makes_lists, None
-        while True:
-            advance = partial(_advance, plan, result)
-            step = await asyncio.to_thread(advance) if in_thread else advance()
-            if isinstance(step, _End):
-                answer: T = step.value
-                return answer
-            result = await self._perform(step, request, deadline)
+        try:
+            while True:
+                advance = partial(_advance, plan, result)
+                step = await asyncio.to_thread(advance) if in_thread else advance()
+                if isinstance(step, _End):
+                    answer: T = step.value
+                    return answer
+                result = await self._perform(step, request, deadline)
+        finally:
+            gone = True
 
     async def _perform(
         self, step: Step, request: SearchRequest, deadline: Deadline

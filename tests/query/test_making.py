@@ -1,21 +1,23 @@
-"""How long lists take to make: no longer than they have to, whatever they are made for."""
+"""How long lists take to make: no longer than they have to, nor than somebody waits for them."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from tests.pieces import floats
 from tests.query.tables import NAME, Table
 
 from fanlight.answering import answer
 from fanlight.conditions import field
+from fanlight.errors import DeadlineExceeded
 from fanlight.examples import interest, interests
 from fanlight.filters import FieldType
 from fanlight.limits import Limits
-from fanlight.model import SearchRequest
-from fanlight.plans import Step, perform
+from fanlight.model import Hits, SearchRequest
+from fanlight.plans import Late, Step, never, perform
 from fanlight.queries import Cap, Floor, Slate
 
 DIM, N = 4, 10_000
@@ -64,3 +66,37 @@ def test_a_place_costs_no_more_in_a_long_list(make: Callable[[int], SearchReques
     short = min(seconds_of_making(make(500)) for _ in range(3))
     long = min(seconds_of_making(make(4_000)) for _ in range(3))
     assert long < 24 * short, f"{short:.3f} s for 500 places, {long:.3f} s for 4,000"
+
+
+def made(queries: int, k: int, late: Late) -> Hits:
+    """Make capped lists until it is late."""
+    request = SearchRequest(NAME, VECTORS[:queries], k, slate=Slate(caps=[Cap("seller", 1)]))
+    return perform(answer(request, Limits(), late), TABLE.give)
+
+
+def test_what_is_made_when_it_gets_late_stands() -> None:
+    """The lists that are done are as ever, each of the others fails, and none is half made."""
+    queries, k, looks = 4, 50, 0
+    whole = made(queries, k, never)
+
+    def late_after(most: int) -> Late:
+        def late() -> bool:
+            nonlocal looks
+            looks += 1
+            return looks > most
+
+        return late
+
+    assert not made(queries, k, late_after(10**9)).errors
+    assert looks >= queries * k, "somebody looks before every place"
+    last = looks
+    for most in (0, last // 2, last - 1):
+        looks = 0
+        hits = made(queries, k, late_after(most))
+        late = sorted(hits.errors)
+        assert all(isinstance(error, DeadlineExceeded) for error in hits.errors.values())
+        assert hits.counts.tolist() == [0 if row in late else k for row in range(queries)]
+        done = [row for row in range(queries) if row not in late]
+        np.testing.assert_array_equal(hits.ids[done], whole.ids[done])
+        assert (len(late) == queries) == (most == 0)
+        assert late

@@ -472,3 +472,43 @@ async def test_the_loop_turns_while_a_list_is_made(
     assert hits.counts.tolist() == [7]
     assert threads
     assert threading.get_ident() not in threads
+
+
+async def test_a_list_is_not_made_on_after_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread ends with the time of its caller, whose query fails alone."""
+    cluster, choose, deadline, chosen = await filled(), Shortlist.choose, soon(), list[Rows]()
+
+    def last(shortlist: Shortlist, window: Rows) -> None:
+        chosen.append(window)
+        object.__setattr__(deadline, "at", 0.0)  # the time is over while a place is given
+        choose(shortlist, window)
+
+    monkeypatch.setattr(Shortlist, "choose", last)
+    hits = await cluster.fanout.search(request(n=2, slate=Slate(caps=[Cap("n", 1)])), deadline)
+    assert [type(error) for error in hits.errors.values()] == [DeadlineExceeded] * 2
+    assert hits.counts.tolist() == [0, 0]
+    assert len(chosen) == 1
+
+
+async def test_a_list_is_not_made_on_for_a_caller_who_has_gone(
+    monkeypatch: pytest.MonkeyPatch, wait_until_async: WaitUntil
+) -> None:
+    """Nor does the thread outlast a call that is cancelled."""
+    cluster, choose, chosen = await filled(), Shortlist.choose, list[Rows]()
+    gone = threading.Event()
+
+    def slow(shortlist: Shortlist, window: Rows) -> None:
+        chosen.append(window)
+        assert gone.wait(60)
+        choose(shortlist, window)
+
+    monkeypatch.setattr(Shortlist, "choose", slow)
+    search = request(slate=Slate(caps=[Cap("n", 1)]))
+    asking = asyncio.create_task(cluster.fanout.search(search, soon(600)))
+    await wait_until_async(lambda: chosen)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    gone.set()
+    await asyncio.get_running_loop().shutdown_default_executor()
+    assert len(chosen) == 1

@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from fanlight.errors import FanlightError
+from fanlight.errors import DeadlineExceeded, FanlightError
 from fanlight.filters import FieldType
 from fanlight.hits import worse_coverage
 from fanlight.ids import empty, joined, last_occurrences
@@ -31,7 +31,7 @@ from fanlight.model import (
     Rows,
     SearchRequest,
 )
-from fanlight.plans import Described, Fetch, Fetched, Nearest, Plan, plain
+from fanlight.plans import Described, Fetch, Fetched, Late, Nearest, Plan, plain
 from fanlight.queries import Interest, Slate
 from fanlight.resolving import Resolved
 from fanlight.slate.narrowing import Narrowing, narrowed, narrowing_of
@@ -89,6 +89,12 @@ class Making:
         self.limited = False
         self.error: FanlightError | None = resolved.errors.get(row)
 
+    def ends(self, late: Late) -> bool:
+        """Tell whether the list has failed, as it does when nobody waits for it any more."""
+        if self.error is None and late():
+            self.error = DeadlineExceeded("the deadline passed before the list was made")
+        return self.error is not None
+
     def found(self, hits: Hits, row: int) -> tuple[IdColumn, Floats]:
         """Give the candidates in one row of hits: ids and scores."""
         ids, scores = hits.ids[row, : hits.counts[row]], hits.scores[row, : hits.counts[row]]
@@ -118,6 +124,7 @@ class Rules:
     spec: CollectionSpec
     filterable: Mapping[str, FieldType]
     limits: Limits
+    late: Late
 
     @property
     def slate(self) -> Slate:
@@ -149,15 +156,15 @@ class Rules:
 
 
 def slates(
-    request: SearchRequest, resolved: Resolved, described: Described, limits: Limits
+    request: SearchRequest, resolved: Resolved, described: Described, limits: Limits, late: Late
 ) -> Plan[Hits]:
-    """Make the list of each query.
+    """Make the list of each query; those that are not done when it is late fail.
 
     Returns:
         Hits of width k.
     """
     spec = described.spec
-    rules = Rules(request, resolved, spec, described.built, limits)
+    rules = Rules(request, resolved, spec, described.built, limits, late)
     makings = [Making(row, request, resolved, spec) for row in range(resolved.queries[-1] + 1)]
     depth, none = rules.first_depth, Narrowing()
     hits: Hits = yield Nearest(plain(request, resolved.vectors, depth))
@@ -194,7 +201,8 @@ def _take(
     for making, interest, row in taken:
         if row in hits.errors and making.vectors[interest] not in rules.resolved.absent:
             making.error = making.error or hits.errors[row]
-        making.note(interest, hits, row, depth, narrowing)
+        if making.error is None:
+            making.note(interest, hits, row, depth, narrowing)
     for making in dict.fromkeys(making for making, _, _ in taken):
         making.pool.rank()
 
@@ -216,8 +224,9 @@ def _learn(rules: Rules, taken: Sequence[tuple[Making, int, int]], hits: Hits) -
         fetched: Fetched = yield Fetch(ids[last_occurrences(ids)[0]], vectors, payloads)
         reading = Reading(fetched.items, slate, rules.spec.filterable)
         for making, column in new:
-            # two interests of a query may have found an item
-            making.pool.learn(making.pool.unknown(column), reading)
+            if not making.ends(rules.late):
+                # two interests of a query may have found an item
+                making.pool.learn(making.pool.unknown(column), reading)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +245,7 @@ def _next(rules: Rules, making: Making) -> Wanted | None:
         What has to be known before the next choice; None when the list is done.
     """
     shortlist = making.shortlist
-    while not shortlist.is_full:
+    while not (shortlist.is_full or making.ends(rules.late)):
         eligible, states = shortlist.eligible(), _states(making)
         known = min((_known(making, i, s) for i, s in states.items()), default=math.inf)
         if making.limited:
