@@ -45,6 +45,11 @@ class Deadline:
         """Whether no time is left."""
         return time.monotonic() >= self.at
 
+    def half(self) -> Deadline:
+        """Give half of what is left to a step, so that a shard that hangs leaves time for the next."""
+        now = time.monotonic()
+        return Deadline(now + (self.at - now) / 2)
+
     def left_s(self) -> float:
         """Tell the seconds that are left.
 

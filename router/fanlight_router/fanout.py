@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from fanlight.answering import answer
-from fanlight.errors import FanlightError
+from fanlight.declarations import united
 from fanlight.explaining import explain
 from fanlight.facets import merged
 from fanlight.filters import Filter
@@ -309,6 +309,8 @@ class Fanout:
     async def _perform(
         self, step: Step, request: SearchRequest, deadline: Deadline
     ) -> Hits | Fetched | Described | Standing:
+        if request.min_coverage < 1:  # others may answer in the place of a shard that hangs
+            deadline = deadline.half()
         match step:
             case Nearest(search):
                 return await self._nearest(search, deadline)
@@ -319,23 +321,21 @@ class Fanout:
                 )
                 return Fetched(items, {ids[row]: error for row, error in failed.items()})
             case Describe():
-                return await self._described(request.collection, deadline)
+                return await self._described(request, deadline)
             case Stand(search, id_):
                 return await self._standing(search, id_, deadline)
 
-    async def _described(self, collection: str, deadline: Deadline) -> Described:
-        """Ask any shard what a collection is."""
-        failures: dict[int, FanlightError] = {}
-        for index, shard in enumerate(self._shards):
-            left_s = deadline.left_s()
-            gathered = await gather({index: shard.get_collection(collection, left_s)}, left_s)
-            if index in gathered.answers:
-                info, _ = gathered.answers[index]
-                return Described(info.spec, frozenset(info.building_fields))
-            failures |= gathered.failures
-        nobody: Gathered[Hits] = Gathered({}, failures)
-        demand(nobody, 0, self._known.unite(collection, {}, failures))
-        raise AssertionError("at least one shard must answer")
+    async def _described(self, request: SearchRequest, deadline: Deadline) -> Described:
+        """Ask all shards what a collection is: each builds fields at its own pace."""
+        name = request.collection
+        infos, _ = await self._each(
+            name,
+            request.min_coverage,
+            deadline,
+            lambda shard, left_s: shard.get_collection(name, left_s),
+        )
+        whole = united(infos)
+        return Described(whole.spec, frozenset(whole.building_fields))
 
     async def _winners(self, request: SearchRequest, hits: Hits, deadline: Deadline) -> Items:
         """Read the columns asked for, of the hits that are returned only."""

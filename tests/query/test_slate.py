@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.query.cores import NAME, Cores, cores
 from tests.query.oracle_slate import Want
 
 from fanlight import field
+from fanlight.errors import NotReady
 from fanlight.examples import interest, interests
 from fanlight.filters import FieldType
 from fanlight.limits import Limits
@@ -164,6 +166,31 @@ def test_a_limit_is_said(tmp_path: Path) -> None:
         hits = opened.search(SearchRequest(NAME, vectors[:1], 10, exact=True, slate=slate))
     assert hits.counts[0] >= 1
     assert hits.unmet[0][-1] == "limit"
+
+
+def test_a_cap_needs_no_field_that_is_built_everywhere(tmp_path: Path) -> None:
+    """While one of the shards builds the field of a cap, the list is what it ever is."""
+    crowd = CENTRES[:1] + RNG.standard_normal((300, DIM)) * 0.1
+    vectors = np.concatenate((crowd, RNG.standard_normal((40, DIM)))).astype(np.float32)
+    payloads = [{"seller": f"s{i % 4 if i < 300 else i}"} for i in range(340)]
+    items = {i: (vectors[i], payloads[i]) for i in range(340)}
+    slate, query = Slate(caps=[Cap("seller", 2)]), CENTRES[0].astype(np.float32)
+    with cores(tmp_path, 2, dim=DIM) as opened:
+        opened.put(np.arange(340, dtype=np.int64), vectors, payloads)
+        for collection in opened.collections:
+            declared = collection.declaration.replaced({"seller": FieldType.KEYWORD}, None)
+            collection.declare(declared)
+        built, building = opened.collections
+        while built.info().building_fields:
+            assert built.keeper.build_next(1)
+        assert building.info().building_fields == ("seller",)
+        request = SearchRequest(NAME, query[None], 20, exact=True, slate=slate)
+        hits = opened.search(request)
+        assert hits.coverage.complete
+        assert_made(hits, 0, [Want(query)], slate, 20, items)
+        needing = Slate(floors=[Floor(field("seller") == "s1", count=1)])
+        with pytest.raises(NotReady, match="seller"):
+            opened.search(replace(request, slate=needing))
 
 
 def test_a_query_that_fails_leaves_the_others(stored: Cores) -> None:

@@ -512,3 +512,16 @@ async def test_a_list_is_not_made_on_for_a_caller_who_has_gone(
     gone.set()
     await asyncio.get_running_loop().shutdown_default_executor()
     assert len(chosen) == 1
+
+
+async def test_a_shard_that_hangs_leaves_time_for_a_list_of_the_others() -> None:
+    """Where fewer shards may answer, no step of a search waits for one of them to the end."""
+    cluster = await filled()
+    cluster.shards[0].gate.clear()
+    search = request(n=1, min_coverage=0.5, slate=Slate(caps=[Cap("n", 1)]))
+    hits = await cluster.fanout.search(search, soon(4))
+    assert not hits.errors
+    (failure,) = hits.coverage.failures
+    assert failure.shard == "shard-0"
+    cluster.shards[0].items.clear()
+    oracle.assert_equal(top(hits), expected(cluster, search))
