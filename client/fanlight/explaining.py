@@ -35,6 +35,7 @@ def explain(
 
     Raises:
         InvalidRequest: there are several queries, or as `answer` says.
+        FanlightError: an item that decides whether a rule is kept cannot be read.
     """
     if size_of(request) != 1:
         raise InvalidRequest.of_field("queries", "1 query", str(size_of(request)))
@@ -104,6 +105,8 @@ def _rules(slate: Slate, hits: Hits, id_: IdColumn) -> Plan[list[Outcome]]:
     ids = joined([real, id_])
     compares = slate.near_duplicate is not None
     fetched: Fetched = yield Fetch(ids, vectors=compares, payloads=bool(slate.caps))
+    for error in fetched.failed.values():
+        raise error
     row_of = {value: row for row, value in enumerate(fetched.items.ids.tolist())}
     rows = [row_of[value] for value in real.tolist() if value in row_of]
     own = row_of.get(id_[0])

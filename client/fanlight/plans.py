@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from fanlight.errors import FanlightError
 from fanlight.filters import FieldType
-from fanlight.model import CollectionSpec, Floats, IdColumn, Items, Outcome, SearchRequest
+from fanlight.model import CollectionSpec, Coverage, Floats, IdColumn, Items, Outcome, SearchRequest
 
 T = TypeVar("T")
 
@@ -48,10 +48,12 @@ class Fetched:
     Attributes:
         items: those that exist, in any order.
         failed: ids that could not be looked up, and why.
+        coverage: what an answer covers without the shards that failed; None when none did.
     """
 
     items: Items
     failed: Mapping[object, FanlightError] = field(default_factory=dict)
+    coverage: Coverage | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -316,10 +316,9 @@ class Fanout:
                 return await self._nearest(search, deadline)
             case Fetch(ids, vectors, payloads):
                 columns = Columns(vectors=vectors, payloads=payloads)
-                items, failed = await self._items.find(
+                return await self._items.find(
                     request.collection, ids, columns, request.min_coverage, deadline
                 )
-                return Fetched(items, {ids[row]: error for row, error in failed.items()})
             case Describe():
                 return await self._described(request, deadline)
             case Stand(search, id_):
@@ -343,8 +342,8 @@ class Fanout:
         every = real_ids(hits)
         ids = every[last_occurrences(every)[0]]
         if len(ids):
-            items, _ = await self._items.find(request.collection, ids, columns, 1, deadline)
-            return items
+            found = await self._items.find(request.collection, ids, columns, 1, deadline)
+            return found.items
         dim = 0 if request.vectors is None else request.vectors.shape[1]
         vectors = np.empty((0, dim), dtype=np.float32)
         return Items(

@@ -36,7 +36,7 @@ from fanlight.errors import (
 )
 from fanlight.examples import interest, interests
 from fanlight.limits import Limits
-from fanlight.model import Coverage, Hits, IdType, Metric, Rows, SearchRequest, ShardFailure
+from fanlight.model import Coverage, Hits, IdType, Items, Metric, Rows, SearchRequest, ShardFailure
 from fanlight.queries import Cap, Slate
 from fanlight.slate.shortlist import Shortlist
 from fanlight.topk import TopK
@@ -525,3 +525,35 @@ async def test_a_shard_that_hangs_leaves_time_for_a_list_of_the_others() -> None
     assert failure.shard == "shard-0"
     cluster.shards[0].items.clear()
     oracle.assert_equal(top(hits), expected(cluster, search))
+
+
+@pytest.mark.parametrize("rule", ["cap", "near-duplicates"])
+async def test_no_rule_is_broken_for_want_of_items_that_cannot_be_read(
+    monkeypatch: pytest.MonkeyPatch, rule: str
+) -> None:
+    """Hits of a shard that fails before its items are read are left out, and the answer says so."""
+    cluster = await filled()
+    for shard in cluster.shards:
+        for name, (vector, _) in shard.items.items():
+            shard.items[name] = (vector, b'{"seller": %d}' % (int(str(name)) % 5))
+    lost = cluster.shards[1]
+
+    async def fail(*_: object) -> Items:
+        raise UNREACHABLE
+
+    monkeypatch.setattr(lost, "get", fail)
+    slate = Slate(caps=[Cap("seller", 1)]) if rule == "cap" else Slate(near_duplicate=0.99)
+    search = request(n=3, k=60, min_coverage=0.5, slate=slate)
+    hits = await cluster.fanout.search(search, soon())
+    assert not hits.errors
+    lost_items = set(lost.items)
+    assert not lost_items & set(hits.ids.ravel().tolist())
+    coverage = hits.coverage
+    assert coverage.failures == (ShardFailure("shard-1", UNREACHABLE),)
+    assert (coverage.shards_total, coverage.shards_answered) == (3, 2)
+    assert coverage.items_covered == 60 - len(lost_items)
+    lost.items.clear()
+    monkeypatch.undo()
+    of_the_others = await cluster.fanout.search(search, soon())
+    np.testing.assert_array_equal(hits.ids, of_the_others.ids)
+    assert hits.unmet == of_the_others.unmet

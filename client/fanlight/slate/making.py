@@ -10,7 +10,7 @@ of knowing all candidates, except where a limit ends the asking, which is said.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -81,7 +81,9 @@ class Making:
         parts = resolved.parts
         of_row = [Interest()] if parts is None else [parts[v] for v in self.vectors.tolist()]
         self._weights = [interest.weight for interest in of_row]
-        self._left_out = set(resolved.left_out[row].tolist()) if resolved.left_out else set()
+        self._left_out: set[object] = set()
+        if resolved.left_out:
+            self.leave_out(resolved.left_out[row].tolist())
         self.pool = Pool(spec.id_type)
         self.shortlist = Shortlist(self.pool, slate, of_row, request.k)
         self.views: list[list[View]] = [[] for _ in of_row]
@@ -94,6 +96,10 @@ class Making:
         if self.error is None and late():
             self.error = DeadlineExceeded("the deadline passed before the list was made")
         return self.error is not None
+
+    def leave_out(self, ids: Iterable[object]) -> None:
+        """Let no item of these be a candidate."""
+        self._left_out.update(ids)
 
     def found(self, hits: Hits, row: int) -> tuple[IdColumn, Floats]:
         """Give the candidates in one row of hits: ids and scores."""
@@ -173,8 +179,7 @@ def slates(
         for making in makings
         for interest, row in enumerate(making.vectors.tolist())
     ]
-    yield from _take(rules, taken, hits, depth, none)
-    coverage = hits.coverage
+    coverage = yield from _take(rules, taken, hits, depth, none)
     for making in makings:
         while making.error is None and (wanted := _next(rules, making)) is not None:
             rows = making.vectors[list(wanted.interests)]
@@ -183,9 +188,9 @@ def slates(
                 making.limited = True
                 continue
             more: Hits = yield Nearest(search)
-            coverage = worse_coverage(coverage, more.coverage)
             new = [(making, interest, row) for row, interest in enumerate(wanted.interests)]
-            yield from _take(rules, new, more, wanted.depth, wanted.narrowing)
+            covered = yield from _take(rules, new, more, wanted.depth, wanted.narrowing)
+            coverage = worse_coverage(coverage, covered)
     return _hits(makings, rules, coverage, hits.excluded)
 
 
@@ -195,9 +200,13 @@ def _take(
     hits: Hits,
     depth: int,
     narrowing: Narrowing,
-) -> Plan[None]:
-    """Put rows of hits into the pools, each of an interest of a list, after reading the items."""
-    yield from _learn(rules, taken, hits)
+) -> Plan[Coverage]:
+    """Put rows of hits into the pools, each of an interest of a list, after reading the items.
+
+    Returns:
+        What they cover: candidates that cannot be read are left out, since rules may forbid them.
+    """
+    lacking = yield from _learn(rules, taken, hits)
     for making, interest, row in taken:
         if row in hits.errors and making.vectors[interest] not in rules.resolved.absent:
             making.error = making.error or hits.errors[row]
@@ -205,28 +214,40 @@ def _take(
             making.note(interest, hits, row, depth, narrowing)
     for making in dict.fromkeys(making for making, _, _ in taken):
         making.pool.rank()
+    return hits.coverage if lacking is None else worse_coverage(hits.coverage, lacking)
 
 
-def _learn(rules: Rules, taken: Sequence[tuple[Making, int, int]], hits: Hits) -> Plan[None]:
-    """Put the items of new candidates into the tables, with what the rules read of them."""
+def _learn(
+    rules: Rules, taken: Sequence[tuple[Making, int, int]], hits: Hits
+) -> Plan[Coverage | None]:
+    """Put the items of new candidates into the tables, with what the rules read of them.
+
+    Returns:
+        What is covered without those that could not be read; None if all could.
+    """
     slate = rules.slate
     vectors = slate.mmr is not None or slate.near_duplicate is not None
     payloads = bool(slate.caps or slate.floors)
-    new: list[tuple[Making, IdColumn]] = []
+    new: list[tuple[Making, int]] = []
+    columns: list[IdColumn] = []
     for making, _, row in taken:
         ids = making.pool.unknown(making.found(hits, row)[0])
         if len(ids) and not (vectors or payloads):
             making.pool.learn(ids, None)
         elif len(ids):
-            new.append((making, ids))
-    if new:
-        ids = joined([column for _, column in new])
-        fetched: Fetched = yield Fetch(ids[last_occurrences(ids)[0]], vectors, payloads)
-        reading = Reading(fetched.items, slate, rules.spec.filterable)
-        for making, column in new:
-            if not making.ends(rules.late):
-                # two interests of a query may have found an item
-                making.pool.learn(making.pool.unknown(column), reading)
+            new.append((making, row))
+            columns.append(ids)
+    if not new:
+        return None
+    ids = joined(columns)
+    fetched: Fetched = yield Fetch(ids[last_occurrences(ids)[0]], vectors, payloads)
+    reading = Reading(fetched.items, slate, rules.spec.filterable)
+    for making, row in new:
+        making.leave_out(fetched.failed)
+        if not making.ends(rules.late):
+            # two interests of a query may have found an item
+            making.pool.learn(making.pool.unknown(making.found(hits, row)[0]), reading)
+    return fetched.coverage
 
 
 @dataclass(frozen=True, slots=True)
