@@ -17,6 +17,7 @@ from fanlight.chunks import (
 )
 from fanlight.errors import InvalidRequest, NotReady
 from fanlight.examples import interest, interests
+from fanlight.hits import worse_coverage
 from fanlight.ids import to_column
 from fanlight.items import join_items
 from fanlight.model import Coverage, Hits, Items, SearchRequest, ShardFailure
@@ -90,6 +91,14 @@ def test_the_coverage_of_several_requests_is_the_worst() -> None:
     some = Coverage(3, 2, None, 60, lost)
     joined = join_hits([hits_of(1, 1, coverage=c) for c in (Coverage(3, 3, 90, 90), some, some)])
     assert joined.coverage == Coverage(3, 2, None, 60, lost)
+
+
+def test_shards_that_failed_at_different_times_are_both_lacking() -> None:
+    """A shard has answered if it did so every time."""
+    early = (ShardFailure("shard-1", NotReady("gone")),)
+    late = (ShardFailure("shard-2", NotReady("gone")),)
+    either = worse_coverage(Coverage(3, 2, 90, 60, early), Coverage(3, 2, 90, 50, late))
+    assert either == Coverage(3, 1, 90, 50, early + late)
 
 
 def test_columns_of_hits_are_joined() -> None:
