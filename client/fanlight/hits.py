@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fanlight.ids import empty, id_type_of
+from fanlight.ids import among, empty, id_type_of
 from fanlight.model import NO_SCORE, Coverage, Hits, IdColumn, Items, Rows
 
 
@@ -35,7 +35,7 @@ def without(hits: Hits, left_out: Sequence[IdColumn]) -> Hits:
         if len(ids) == 1:
             dropped[row] = hits.ids[row] == ids[0]
         elif len(ids):
-            dropped[row] = _among(hits.ids[row], ids)
+            dropped[row] = among(hits.ids[row], ids)
     dropped &= np.arange(dropped.shape[1]) < hits.counts[:, None]
     order = np.argsort(dropped, axis=1, kind="stable")
     ids_kept = np.where(dropped, empty(id_type_of(hits.ids), dropped.shape), hits.ids)
@@ -47,11 +47,6 @@ def without(hits: Hits, left_out: Sequence[IdColumn]) -> Hits:
         scores=np.take_along_axis(scores, order, axis=1),
         counts=counts,
     )
-
-
-def _among(ids: IdColumn, wanted: IdColumn) -> NDArray[np.bool_]:
-    values = set(wanted.tolist())
-    return np.fromiter((value in values for value in ids.tolist()), np.bool_, len(ids))
 
 
 def first(hits: Hits, width: int) -> Hits:

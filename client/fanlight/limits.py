@@ -35,7 +35,7 @@ class Limits:
         examples: ids and vectors of one query by examples, all its interests together; each id is
             read before the search, and left out of the hits after it.
         interests: of one query; each is a search of its own.
-        exclude_ids: ids that one search may exclude; each shard looks all of them up.
+        exclude_ids: ids that one search may exclude; each shard looks up those that it may hold.
         exclude_sets: sets that one search may exclude.
         set_ids: members of one set, which is held in memory while it is used.
         slate_rules: caps, and floors, of one search; each is looked at for every place.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from fanlight.fields import FieldValues
+from fanlight.ids import among
 from fanlight.model import IdColumn
 from fanlight_server.field_reader import values_of
 from fanlight_server.index.index import Index
@@ -23,7 +24,7 @@ class Applying:
         self,
         index: Index,
         store: Store,
-        show_set: Callable[[SetChange], int],
+        show_set: Callable[[SetChange], int | None],
         check_writable: Callable[[], None],
     ) -> None:
         """Apply to an index and a store.
@@ -31,7 +32,8 @@ class Applying:
         Args:
             index: of the collection.
             store: of the collection.
-            show_set: makes a change of a set visible, and gives its answer.
+            show_set: makes a change of a set visible, and gives its answer. It must not fail: what
+                it shows is on disk, and so are the writes after it.
             check_writable: refuses what became impossible while it waited.
         """
         self._index = index
@@ -65,7 +67,7 @@ class Applying:
         same = now == write.seqs
         for change in before:
             if isinstance(change, Change):
-                same &= ~np.isin(write.ids, change.ids)
+                same &= ~among(write.ids, change.ids)
         unchanged: IdColumn = write.ids[same]
         return unchanged
 

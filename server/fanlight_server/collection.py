@@ -443,9 +443,9 @@ class Collection:
         size_bytes = vectors + sum(map(len, blobs)) + 64 * len(write.ids)
         return self._writer.submit(write, size_bytes, timeout_s)
 
-    def _submit_change(self, change: SetChange, size_bytes: int) -> Future[int]:
+    def _submit_change(self, change: SetChange, size_bytes: int) -> Future[int | None]:
         self.keeper.check_writable()
-        return cast(Future[int], self._writer.submit(change, size_bytes))
+        return cast("Future[int | None]", self._writer.submit(change, size_bytes))
 
     @property
     def last_seq(self) -> int:

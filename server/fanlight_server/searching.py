@@ -141,8 +141,8 @@ class Searching:
 
     def _excluded(self, exclude: Exclusions) -> Excluded:
         """Gather the ids that a search may not find."""
-        columns = [] if exclude.ids is None else [ascending(exclude.ids)]
-        return Excluded([*columns, *map(self._members, exclude.sets)])
+        ids = None if exclude.ids is None else ascending(exclude.ids)
+        return Excluded(ids, [self._members(name) for name in exclude.sets])
 
     def _queries(
         self,

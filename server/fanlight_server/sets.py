@@ -19,7 +19,7 @@ from functools import cached_property
 import numpy as np
 
 from fanlight.errors import InvalidRequest
-from fanlight.ids import ascending, empty, joined
+from fanlight.ids import among, ascending, empty, joined
 from fanlight.limits import MIB, Limits
 from fanlight.model import CollectionSpec, IdColumn, Rows
 from fanlight.query_rules import check_set_name, check_ttl
@@ -32,6 +32,9 @@ from fanlight_server.storage.store import Store
 _HELD_BYTES = 256 * MIB
 # A string id with its object, roughly; int64 ids have a time beside them.
 _STRING_BYTES, _INT64_BYTES = 100, 16
+# Of a set beside its members, with its name: measured for one that has none. People ask for the sets
+# of users who have seen nothing yet.
+_SET_BYTES = 600
 _NEVER = 0
 # Of a member that waits to be written.
 _CHANGE_BYTES = 64
@@ -65,7 +68,7 @@ class Members:
         if change.kind == "expire":
             return Members(self.ids, np.full(len(self.ids), change.expires_ms, dtype=np.int64))
         assert change.ids is not None
-        others = ~np.isin(self.ids, change.ids)
+        others = ~among(self.ids, change.ids)
         ids, expires_ms = self.ids[others], self.expires_ms[others]
         if change.kind == "remove":
             return Members(ids, expires_ms)
@@ -82,8 +85,9 @@ class Members:
 
     @property
     def size_bytes(self) -> int:
-        """Tell about how much memory they take."""
-        return len(self.ids) * (_STRING_BYTES if self.ids.dtype == object else _INT64_BYTES)
+        """Tell about how much memory they take, with what holds them."""
+        one = _STRING_BYTES if self.ids.dtype == object else _INT64_BYTES
+        return _SET_BYTES + len(self.ids) * one
 
 
 @dataclass(slots=True)
@@ -102,7 +106,7 @@ class Sets:
         store: Store,
         spec: CollectionSpec,
         limits: Limits,
-        submit: Callable[[SetChange, int], Future[int]],
+        submit: Callable[[SetChange, int], Future[int | None]],
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Hold nothing yet.
@@ -165,7 +169,32 @@ class Sets:
         now_ms = self._now_ms()
         expires_ms = _NEVER if ttl_s is None else now_ms + max(1, round(ttl_s * 1_000))
         size = _CHANGE_BYTES * (1 if ids is None else len(ids))
-        return self._submit(SetChange(name, kind, ids, expires_ms, now_ms), size)
+        change = SetChange(name, kind, ids, expires_ms, now_ms)
+        return self._counted(name, self._submit(change, size))
+
+    def _counted(self, name: str, written: Future[int | None]) -> Future[int]:
+        """Give the answer of a change: of a set that is not held, once it is read again.
+
+        Not while it is shown: a set that cannot be read must not keep the writes after it hidden.
+        """
+        counted = Future[int]()
+
+        def on_written(done: Future[int | None]) -> None:
+            if not counted.set_running_or_notify_cancel():
+                return
+            try:
+                members = done.result()
+                counted.set_result(len(self.members(name)) if members is None else members)
+            except BaseException as error:
+                counted.set_exception(error)
+
+        def on_cancelled(done: Future[int]) -> None:
+            if done.cancelled():
+                written.cancel()
+
+        written.add_done_callback(on_written)
+        counted.add_done_callback(on_cancelled)
+        return counted
 
     def _checked(self, ids: IdColumn) -> IdColumn:
         check_batch(ids, self._limits)
@@ -197,17 +226,24 @@ class Sets:
                     self._hold(name, live)
         return live.ids
 
-    def show(self, change: SetChange) -> int:
-        """Show a change that is on disk; tell how many members there are. The writer's thread."""
-        members = None
+    def show(self, change: SetChange) -> int | None:
+        """Show a change that is on disk. Reads nothing, so it cannot fail. The writer's thread.
+
+        Returns:
+            How many members there are; None if the set is not held.
+        """
         with self._lock:
             if change.name in self._readings:
                 self._readings[change.name].changes += 1
             held = self._held.get(change.name)
-            if held is not None:
-                members = held.at(change.now_ms).after(change)
-                self._hold(change.name, members)
-        return len(self.members(change.name) if members is None else members.ids)
+        if held is None:
+            return None
+        # Beside the lock, since a large set takes a while. Nobody else changes a set, and who has
+        # read this one meanwhile has read the change.
+        members = held.at(change.now_ms).after(change)
+        with self._lock:
+            self._hold(change.name, members)
+        return len(members.ids)
 
     def _read(self, name: str) -> Members:
         """Read a set from the store, and hold it unless it changes all the time."""

@@ -9,7 +9,7 @@ from fanlight.fields import FieldValues
 from fanlight.filters import FieldType
 from fanlight.model import DeleteResult, Floats, IdColumn, Rows, UpsertResult
 
-Answer = UpsertResult | DeleteResult | int
+Answer = UpsertResult | DeleteResult | int | None
 # Items that a deletion by filter takes out with one write: one group commit.
 DELETED_ROWS = 8_192
 

@@ -138,6 +138,31 @@ def test_pages_are_all_items_in_order(things: fanlight.Collection) -> None:
     assert [i for page in pages for i in page.ids[0, : page.counts[0]].tolist()] == ranked
 
 
+def test_pages_skip_nothing_while_items_come_and_go(things: fanlight.Collection) -> None:
+    """None comes twice, none that stays the whole time is skipped; what is written may come."""
+    new, gone = np.arange(1_000, 1_000 + 60), np.arange(0, N, 5)
+    rng, at, found = np.random.default_rng(31), 0, []
+    try:
+        for page in things.pages(QUERY, k=30, exact=True):
+            ids = page.ids[0, : page.counts[0]].tolist()
+            alive = {*range(N), *new[: at * 10].tolist()} - set(gone[: at * 10].tolist())
+            assert set(ids) <= alive - set(found)
+            found += ids
+            if at < 6:
+                rows = slice(at * 10, at * 10 + 10)
+                # as near as may be, so that they come before what is still to come
+                near = QUERY + rng.standard_normal((10, DIM)) * 0.1
+                things.upsert(new[rows], near.astype(np.float32), [{"age": 1}] * 10)
+                things.delete(gone[rows])
+                at += 1
+        assert at == 6
+        assert set(range(N)) - set(gone.tolist()) <= set(found)
+        assert set(found) & set(new.tolist())
+    finally:
+        things.delete(new)
+        things.upsert(gone, VECTORS[gone], [PAYLOADS[i] for i in gone.tolist()])
+
+
 def test_deletion_by_filter(things: fanlight.Collection) -> None:
     """It deletes what satisfies the filter, and asks for one of ids and filter."""
     things.upsert(np.arange(N, N + 9), VECTORS[:9], [{"age": 99}] * 9)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import platform
 import subprocess
@@ -72,9 +73,15 @@ def _cells(result: Result) -> tuple[str, ...]:
         outcome.fault,
         *(f"{count:,}" for count in counts),
         "" if recovery is None else f"{recovery[0]:.2f} s / {recovery[1]:.2f} s",
-        f"{upper_bound(min(outcome.failures, outcome.trials), outcome.trials):.2%}",
+        _percent(upper_bound(min(outcome.failures, outcome.trials), outcome.trials)),
         _one_line(outcome.control),
     )
+
+
+def _percent(share: float) -> str:
+    """Write a bound with two digits that say something, never below it."""
+    digits = 1 - math.floor(math.log10(100 * share))
+    return f"{math.ceil(100 * share * 10**digits) / 10**digits:.{max(0, digits)}f}%"
 
 
 def _one_line(text: str) -> str:

@@ -145,7 +145,7 @@ def test_the_figures_are_written(tmp_path: Path, stand_in: list[Outcome]) -> Non
     assert "seed 7" in text
     row = next(line for line in text.splitlines() if line.startswith("| kill -9"))
     assert [cell.strip() for cell in row.strip("|").split("|")] == [
-        "kill -9", "1,234", "5", "0", "0", "0", "0", "0", "0", "0.50 s / 2.00 s", "0.24%", "a / b",
+        "kill -9", "1,234", "5", "0", "0", "0", "0", "0", "0", "0.50 s / 2.00 s", "0.25%", "a / b",
     ]  # fmt: skip
     assert "- kill -9: said" in text
     written = json.loads(output.read_text())

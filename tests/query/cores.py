@@ -43,6 +43,7 @@ from fanlight_server.index.settings import IndexConfig, SearchConfig
 T = TypeVar("T")
 NAME = "things"
 _LIMITS = Limits()
+_INDEX = IndexConfig()
 WAIT_S = 60.0
 
 
@@ -115,6 +116,31 @@ class Cores:
                 result = collection.upsert(batch.take(rows)).result(WAIT_S)
                 assert result.written == len(rows)
 
+    def delete(self, ids: IdColumn) -> None:
+        """Delete items that are there, each from the shard that owns it."""
+        owners = shards_of(ids, len(self.collections))
+        for shard, collection in enumerate(self.collections):
+            own = ids[owners == shard]
+            if len(own):
+                assert collection.delete(own).result(WAIT_S).deleted == len(own)
+
+    def seal(self) -> None:
+        """Put what is in heads into segments; segments that are there may be merged with it."""
+        for collection in self.collections:
+            collection.keeper._index.seal(1)
+            collection.keeper.build_next(1)
+
+    def merge(self) -> None:
+        """Build whatever is due."""
+        for collection in self.collections:
+            while collection.keeper.build_next(1):
+                pass
+
+    @property
+    def segments(self) -> list[int]:
+        """Count the segments of each shard."""
+        return [collection.info().segments for collection in self.collections]
+
     def search(self, request: SearchRequest) -> Hits:
         """Answer a search as a lone shard or a router would."""
         if len(self.collections) == 1:
@@ -145,18 +171,20 @@ def cores(
     id_type: IdType = IdType.INT64,
     filterable: Mapping[str, FieldType] | None = None,
     limits: Limits = _LIMITS,
+    index: IndexConfig = _INDEX,
+    m: int = 8,
     create: bool = True,
     **more: Any,
 ) -> Iterator[Cores]:
     """Open empty collections."""
-    spec = CollectionSpec(NAME, dim, metric, id_type, 8, 64, dict(filterable or {}))
+    spec = CollectionSpec(NAME, dim, metric, id_type, m, 64, dict(filterable or {}))
     opened = [
         Collection(
             path / f"{shards}-{shard}",
             spec,
             1,
             limits,
-            IndexConfig(),
+            index,
             SearchConfig(),
             create=create,
             **more,

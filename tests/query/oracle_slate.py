@@ -91,9 +91,11 @@ def make(
     slate: Slate,
     k: int,
     metric: Metric = Metric.COSINE,
+    threshold: float = -math.inf,
 ) -> tuple[list[Listed], set[str]]:
     """Make the list for one query, and the names of the rules that are not met."""
-    candidates, made = _candidates(items, wants, metric), _List(items, wants, slate, k)
+    candidates = [c for c in _candidates(items, wants, metric) if c[3] >= threshold]
+    made = _List(items, wants, slate, k)
     width = 1 if slate.mmr is None else slate.mmr.candidates
     while len(made.chosen) < k:
         reserved = made.reserved()

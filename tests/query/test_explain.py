@@ -113,3 +113,72 @@ def _check_parts(opened: Cores) -> None:
 
 def _first_of(seller: str) -> int:
     return next(i for i in RANKED if PAYLOADS[i]["seller"] == seller)
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_a_near_duplicate_is_explained(tmp_path: Path, shards: int) -> None:
+    """What is too like a better hit is kept out by that rule; the better one is not."""
+    vectors = VECTORS.copy()
+    first, copy, other = RANKED[0], RANKED[20], RANKED[1]
+    vectors[copy] = VECTORS[first] * 1.01
+    vectors[copy, 0] += 0.001
+    slate = Slate(near_duplicate=0.999)
+    with cores(tmp_path, shards, dim=DIM) as opened:
+        opened.put(IDS, vectors)
+        hits = opened.search(SearchRequest(NAME, QUERY, K, exact=True, slate=slate))
+        better, worse = (first, copy) if first in hits.ids else (copy, first)
+        assert worse not in hits.ids
+        got = explained(opened, worse, slate=slate)
+        assert got.place is None
+        assert got.rank <= 2
+        rules = [o.rule.split(":")[0] for o in got.outcomes]
+        assert (rules, [o.passes for o in got.outcomes]) == (["near_duplicate"], [False])
+        for item in (better, other):
+            got = explained(opened, item, slate=slate)
+            assert got.place is not None
+            assert all(o.passes for o in got.outcomes)
+        far = explained(opened, RANKED[-1], slate=slate)
+        assert far.place is None
+        assert [o.passes for o in far.outcomes] == [True]
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_items_of_segments_are_explained(tmp_path: Path, shards: int) -> None:
+    """The segment named is a file of that shard, and ranks count what lies anywhere and lives."""
+    fields = {"n": FieldType.INT}
+    replaced, deleted = RANKED[3], RANKED[5]
+    with cores(tmp_path, shards, dim=DIM, filterable=fields) as opened:
+        before = VECTORS.copy()
+        before[replaced] = VECTORS[deleted]
+        opened.put(IDS, before, PAYLOADS)
+        opened.seal()
+        assert set(opened.segments) == {1}
+        one = slice(replaced, replaced + 1)
+        opened.put(IDS[one], VECTORS[one], PAYLOADS[one])
+        opened.delete(IDS[deleted : deleted + 1])
+        ranked = [i for i in RANKED if i != deleted]
+        for place in (0, 3, 5, K, N - 2):
+            item = ranked[place]
+            got = explained(opened, item)
+            assert got.exists
+            assert np.float32(got.score) == SCORES[item]
+            assert got.rank == got.rank_allowed == place + 1
+            assert got.place == (place if place < K else None)
+            shard = int(shards_of(IDS[item : item + 1], shards)[0])
+            files = {path.name for path in tmp_path.glob(f"{shards}-{shard}/segments/*")}
+            assert len(files) == 1
+            assert {got.segment} == ({""} if item == replaced else files)
+        assert not explained(opened, deleted).exists
+        _check_parts_of(opened, ranked)
+
+
+def _check_parts_of(opened: Cores, ranked: list[int]) -> None:
+    """Hold a filter and exclusions over a segment to what they say."""
+    first, second, third = ranked[:3]
+    exclude = Exclusions(np.array([first], dtype=np.int64))
+    got = explained(opened, second, filter=field("n") != third, exclude=exclude)
+    assert [o.passes for o in got.outcomes] == [True, True]
+    assert (got.rank, got.rank_allowed, got.place) == (2, 1, 0)
+    got = explained(opened, first, exclude=exclude)
+    assert [o.passes for o in got.outcomes] == [False]
+    assert (got.rank, got.rank_allowed, got.place) == (1, 1, None)

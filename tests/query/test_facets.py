@@ -67,20 +67,13 @@ def count(cores: Cores, filter: Filter | None) -> int:
     return n
 
 
-def seal(cores: Cores) -> None:
-    """Put what is written so far into segments."""
-    for collection in cores.collections:
-        collection.keeper._index.seal(1)
-        while collection.keeper.build_next(1):
-            pass
-
-
 @pytest.mark.parametrize("shards", [1, 3])
 def test_facets_and_counts_are_those_of_all_payloads(tmp_path: Path, shards: int) -> None:
     """Over segments and heads, with deletions and replacements, and every type of field."""
     with cores(tmp_path, shards, dim=DIM, filterable=FIELDS) as opened:
         opened.put(IDS[:200], VECTORS[:200], PAYLOADS[:200])
-        seal(opened)
+        opened.seal()
+        opened.merge()
         opened.put(IDS[150:], VECTORS[150:], PAYLOADS[150:])
         for collection in opened.collections:
             collection.delete(IDS[:20]).result(WAIT_S)
@@ -107,7 +100,8 @@ def test_a_deletion_by_filter_deletes_just_that(tmp_path: Path, shards: int) -> 
     left = [i for i in range(N) if not accepts(filter, PAYLOADS[i])]
     with cores(tmp_path, shards, dim=DIM, filterable=FIELDS) as opened:
         opened.put(IDS, VECTORS, PAYLOADS)
-        seal(opened)
+        opened.seal()
+        opened.merge()
         if shards == 1:
             deleted = opened.collections[0].delete_matching(filter)
         else:

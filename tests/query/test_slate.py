@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from tests import oracle
+from tests.matching import accepts
 from tests.query import oracle_slate
 from tests.query.cores import NAME, Cores, cores
 from tests.query.oracle_slate import Want
@@ -18,8 +22,9 @@ from fanlight.errors import NotReady
 from fanlight.examples import interest, interests
 from fanlight.filters import FieldType
 from fanlight.limits import Limits
-from fanlight.model import Floats, Hits, SearchRequest
+from fanlight.model import Floats, Hits, Metric, SearchRequest
 from fanlight.queries import Cap, Exclusions, Floor, Interest, Mmr, Slate
+from fanlight_server.index.settings import IndexConfig
 
 DIM, ITEMS = 12, 240
 FIELDS = {"seller": FieldType.KEYWORD, "age": FieldType.INT, "tags": FieldType.KEYWORD}
@@ -134,24 +139,47 @@ def test_interests_make_one_list(stored: Cores, name: str, slate: Slate | None) 
     assert len(set(real)) == len(real)
 
 
-def test_rules_hold_with_filters_exclusions_and_thresholds(stored: Cores) -> None:
-    """The parts compose: the list is made of what the others leave."""
+@pytest.mark.parametrize("name", [None, "cap", "near-duplicates", "floors", "all"])
+def test_rules_hold_with_filters_exclusions_and_thresholds(stored: Cores, name: str | None) -> None:
+    """The parts compose: the list is made of what the others leave, hits at the threshold too."""
     excluded = np.array([i for i in ITEMS_BY_ID if i % 2], dtype=np.int64)
-    slate = SLATES["all"]
-    request = SearchRequest(
-        NAME,
-        QUERIES[:1],
-        15,
-        exact=True,
-        filter=field("age") >= 5,
-        exclude=Exclusions(excluded),
-        slate=slate,
-    )
-    left = {i: item for i, item in ITEMS_BY_ID.items() if i % 2 == 0 and item[1]["age"] >= 5}
-    hits = stored.search(request)
-    assert_made(hits, 0, [Want(QUERIES[0])], slate, 15, left)
-    matching = sum(item[1]["age"] >= 5 for item in ITEMS_BY_ID.values())
-    assert hits.excluded == matching - len(left)
+    matching = {i: item for i, item in ITEMS_BY_ID.items() if item[1]["age"] >= 5}
+    left = {i: item for i, item in matching.items() if i % 2 == 0}
+    slate = None if name is None else SLATES[name]
+    ranked, _ = oracle_slate.make(left, [Want(QUERIES[0])], Slate(), len(left))
+    # fewer than k, than a list with rules looks at, and all
+    for kept in (1, 9, 40, len(left)):
+        threshold = float(ranked[kept - 1].score)
+        request = SearchRequest(
+            NAME,
+            QUERIES[:1],
+            15,
+            exact=True,
+            filter=field("age") >= 5,
+            exclude=Exclusions(excluded),
+            score_threshold=threshold,
+            slate=slate,
+        )
+        hits = stored.search(request)
+        near = {one.id: left[one.id] for one in ranked if float(one.score) >= threshold}
+        assert len(near) >= kept
+        assert_made(hits, 0, [Want(QUERIES[0])], slate or Slate(), 15, near)
+        assert hits.excluded == len(matching) - len(left)
+
+
+def test_a_threshold_is_of_each_interest(stored: Cores) -> None:
+    """An item may be found for one interest and score too little for another."""
+    wants = INTERESTS["weights"]
+    for threshold in (0.3, 0.8, 0.95):
+        request = SearchRequest(
+            NAME, None, 20, exact=True, composed=several(*wants), score_threshold=threshold
+        )
+        listed, _ = oracle_slate.make(ITEMS_BY_ID, wants, Slate(), 20, threshold=threshold)
+        hits = stored.search(request)
+        n = int(hits.counts[0])
+        assert hits.ids[0, :n].tolist() == [one.id for one in listed]
+        assert hits.interests is not None
+        assert hits.interests[0, :n].tolist() == [one.interest for one in listed]
 
 
 def test_a_limit_is_said(tmp_path: Path) -> None:
@@ -222,13 +250,109 @@ def test_impossible_rules_are_proven_with_few_questions(tmp_path: Path, shards: 
     assert hits.unmet == {0: ("floor 0: 1 of 2", "k: 4 of 10")}
 
 
-def test_an_approximate_search_keeps_the_rules(stored: Cores) -> None:
-    """Walks may miss items, but no rule is broken, and a full list has k hits."""
-    hits = stored.search(SearchRequest(NAME, QUERIES, 20, slate=SLATES["all"]))
-    for row in range(len(QUERIES)):
-        ids = hits.ids[row, : hits.counts[row]].tolist()
-        sellers = [ITEMS_BY_ID[i][1].get("seller") for i in ids]
-        assert all(sellers.count(seller) <= 3 for seller in set(sellers) - {None})
-        assert len(set(ids)) == len(ids) == 20 or row in hits.unmet
-        young = sum(ITEMS_BY_ID[i][1]["age"] < 10 for i in ids)
-        assert young >= 6 or "floor" in hits.unmet[row][0]
+WALKED = {
+    "cap and floor": Slate(caps=[Cap("seller", 3)], floors=[Floor(field("age") < 10, share=0.4)]),
+    "an undeclared cap": Slate(caps=[Cap("brand", 2)], near_duplicate=0.95),
+    "floors out of reach": Slate(
+        floors=[Floor(field("age") < 2, count=9), Floor(field("age") >= 1_000, count=5)],
+        near_duplicate=0.97,
+    ),
+    "a cap that cannot be filled": Slate(caps=[Cap("tags", 1), Cap("seller", 2)]),
+    "all": SLATES["all"],
+}
+WIDE, MANY = 512, 6_000
+# what lists of 20 with rules ask for at first
+DEPTH = 50
+
+
+class Walked(NamedTuple):
+    """Shards whose graphs are walked, and what they hold; ids are rows."""
+
+    cores: Cores
+    vectors: Floats
+    payloads: list[dict[str, Any]]
+    queries: Floats
+
+
+@pytest.fixture(scope="module", params=[1, 3])
+def walked(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Walked]:
+    """Hold many items in graphs of few links, which searches walk and miss much of."""
+    rng, n = np.random.default_rng(3), MANY * request.param
+    spread, centres = rng.standard_normal((24, WIDE)), rng.standard_normal((60, 24))
+    of = rng.integers(0, 60, n)
+    noise = rng.standard_normal((n, 24)) * np.where(np.arange(n) % 3, 1.0, 0.1)[:, None]
+    vectors = ((centres[of] + noise) @ spread).astype(np.float32)
+    payloads = [
+        {
+            "seller": f"s{of[i]}",
+            "age": 1_000 if i < 3 else int(rng.integers(100)),
+            "tags": [f"t{i % 9}", f"t{i % 14}"],
+            "brand": f"b{of[i] % 20}",
+        }
+        for i in range(n)
+    ]
+    queries = ((centres[:4] + rng.standard_normal((4, 24))) @ spread).astype(np.float32)
+    path, index = tmp_path_factory.mktemp("walked"), IndexConfig(unindexed_bytes=1 << 30)
+    with cores(path, request.param, dim=WIDE, filterable=FIELDS, index=index, m=2) as opened:
+        opened.put(np.arange(n, dtype=np.int64), vectors, payloads)
+        opened.seal()
+        assert set(opened.segments) == {1}
+        assert sum(c.info().unindexed_items for c in opened.collections) == 0
+        yield Walked(opened, vectors, payloads, queries)
+
+
+def test_graphs_are_walked(walked: Walked) -> None:
+    """The searches that lists begin with miss items, which no scan would."""
+    request = SearchRequest(NAME, walked.queries, DEPTH, ef_search=DEPTH)
+    hits = walked.cores.search(request)
+    best = walked.cores.search(replace(request, exact=True))
+    found = [np.isin(a, b).mean() for a, b in zip(best.ids, hits.ids, strict=True)]
+    assert 0.1 < np.mean(found) < 0.95
+
+
+@pytest.mark.parametrize("name", WALKED)
+def test_an_approximate_search_keeps_the_rules(walked: Walked, name: str) -> None:
+    """Walks may miss items, but no rule is broken, and what is not met is said."""
+    slate, k = WALKED[name], 20
+    hits = walked.cores.search(SearchRequest(NAME, walked.queries, k, ef_search=k, slate=slate))
+    assert not hits.errors
+    for row, query in enumerate(walked.queries):
+        ids = hits.ids[row, : hits.counts[row]]
+        assert len(set(ids.tolist())) == len(ids) > 0
+        np.testing.assert_array_equal(
+            hits.scores[row, : len(ids)],
+            oracle.scores(Metric.COSINE, query, walked.vectors[ids]),
+        )
+        payloads = [walked.payloads[i] for i in ids.tolist()]
+        assert_within_caps(slate, payloads)
+        assert_no_near_duplicates(slate, walked.vectors[ids])
+        said = {rule.partition(":")[0] for rule in hits.unmet.get(row, ())} - {"limit"}
+        assert said == unmet_of(slate, payloads, k)
+
+
+def assert_within_caps(slate: Slate, payloads: list[dict[str, Any]]) -> None:
+    """Count the values of each capped field."""
+    for cap in slate.caps:
+        listed = (np.ravel(p[cap.field]).tolist() for p in payloads)
+        counts = Counter(value for values in listed for value in set(values))
+        assert max(counts.values()) <= cap.most
+
+
+def assert_no_near_duplicates(slate: Slate, vectors: Floats) -> None:
+    """Compare each pair."""
+    if slate.near_duplicate is not None:
+        units = vectors / np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+        cosines = (units @ units.T)[np.triu_indices(len(units), 1)]
+        assert cosines.max() <= slate.near_duplicate + 1e-6
+
+
+def unmet_of(slate: Slate, payloads: list[dict[str, Any]], k: int) -> set[str]:
+    """Name the rules that a list of items with these payloads does not meet."""
+    unmet = {"k"} if len(payloads) < k else set()
+    for number, floor in enumerate(slate.floors):
+        need = math.ceil(floor.share * k) if floor.share is not None else floor.count or 0
+        if sum(accepts(floor.filter, payload) for payload in payloads) < need:
+            unmet.add(f"floor {number}")
+    return unmet

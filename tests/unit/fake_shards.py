@@ -31,6 +31,7 @@ from fanlight.model import (
     Items,
     Metric,
     Page,
+    Rows,
     SearchRequest,
     UpsertResult,
 )
@@ -56,6 +57,7 @@ class FakeShard:
         refused: ids that writes refuse.
         twist: applied to the hits of every search.
         widths: queries and hits a query that each search asked for.
+        excluded: ids that each search excluded.
     """
 
     def __init__(self, id_type: IdType = IdType.INT64) -> None:
@@ -68,6 +70,7 @@ class FakeShard:
         self.asked: list[str] = []
         self.refused: set[object] = set()
         self.widths: list[tuple[int, int]] = []
+        self.excluded: list[int] = []
         self.twist: Callable[[Hits], Hits] = lambda hits: hits
 
     @property
@@ -105,16 +108,29 @@ class FakeShard:
             raise InvalidRequest.of_field("vectors", f"dimension {DIM}", f"{queries.shape[1]}")
         bad = np.flatnonzero(np.isnan(queries).any(axis=1)).tolist()
         vectors = np.array([vector for vector, _ in self.items.values()], dtype=np.float32)
+        kept = self._kept(request)
         best = oracle.best(
-            Metric.DOT, np.nan_to_num(queries), self.ids, vectors.reshape(-1, DIM), request.k
+            Metric.DOT,
+            np.nan_to_num(queries),
+            self.ids[kept],
+            vectors.reshape(-1, DIM)[kept],
+            request.k,
         )
         best.counts[bad] = 0
         best.ids[bad] = empty(self._id_type, 1)[0]
         best.scores[bad] = np.nan
         errors: dict[int, FanlightError] = {row: InvalidRequest("not finite") for row in bad}
         self.widths.append((len(queries), request.width))
-        found = Hits(best.ids, best.scores, best.counts, self.coverage, errors)
+        excluded = None if request.exclude is None else len(self.items) - len(kept)
+        found = Hits(best.ids, best.scores, best.counts, self.coverage, errors, excluded=excluded)
         return self.twist(first(found, request.width))
+
+    def _kept(self, request: SearchRequest) -> Rows:
+        """List the rows that no id of the exclusions leaves out."""
+        exclude = request.exclude
+        gone = set() if exclude is None or exclude.ids is None else set(exclude.ids.tolist())
+        self.excluded.append(len(gone))
+        return np.array([r for r, name in enumerate(self.items) if name not in gone], np.int64)
 
     async def get_collection(self, name: str, timeout_s: float) -> tuple[CollectionInfo, Coverage]:
         await self._begin("get_collection", name, timeout_s)

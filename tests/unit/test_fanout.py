@@ -35,9 +35,10 @@ from fanlight.errors import (
     WrongShard,
 )
 from fanlight.examples import interest, interests
+from fanlight.ids import joined
 from fanlight.limits import Limits
 from fanlight.model import Coverage, Hits, IdType, Items, Metric, Rows, SearchRequest, ShardFailure
-from fanlight.queries import Cap, Slate
+from fanlight.queries import Cap, Exclusions, Slate
 from fanlight.slate.shortlist import Shortlist
 from fanlight.topk import TopK
 from fanlight_router import fanout as fanout_module
@@ -125,6 +126,37 @@ async def test_a_query_that_fails_on_one_shard_has_no_hits_of_the_others() -> No
     assert (hits.ids[0] == -1).all()
     assert np.isnan(hits.scores[0]).all()
     assert isinstance(hits.errors[0], Corruption)
+
+
+@pytest.mark.parametrize("id_type", list(IdType))
+async def test_a_shard_that_is_asked_again_excludes_the_same(id_type: IdType) -> None:
+    """Its share was too small, and what it has to exclude is split by shard: both together."""
+    cluster = await filled(3, 3_000, id_type)
+    full = cluster.shards[0]
+    # what one shard has is better than all else, for the first query and not for the second
+    for shard in cluster.shards[1:]:
+        for name, (vector, payload) in shard.items.items():
+            shard.items[name] = (vector - np.float32(9), payload)
+    vectors = np.stack([np.ones(DIM), -np.ones(DIM)]).astype(np.float32)
+    ids = np.random.default_rng(4).permutation(ids_of(range(1_600), id_type))
+    unknown = ids_of(range(9_000, 9_500), id_type)
+    excluded = joined([ids, unknown])
+    search = request(vectors=vectors, k=400, exclude=Exclusions(excluded))
+    hits = await cluster.fanout.search(search, soon())
+    asked = [len(shard.widths) for shard in cluster.shards]
+    assert asked[0] == 2
+    (n, share), again = full.widths[0], full.widths[1]
+    assert n == 2
+    assert share < 400
+    assert again == (1, 400)
+    # split, and the same both times
+    assert full.excluded[0] == full.excluded[1] < len(excluded)
+    assert sum(shard.excluded[0] for shard in cluster.shards) == len(excluded)
+    gone = set(excluded.tolist())
+    kept = [row for row, name in enumerate(cluster.ids.tolist()) if name not in gone]
+    best = oracle.best(Metric.DOT, vectors, cluster.ids[kept], cluster.vectors[kept], 400)
+    oracle.assert_equal(top(hits), best)
+    assert hits.excluded == len(ids)
 
 
 # --- failing shards ---------------------------------------------------------------------------

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.pieces import ids_of
 
 from fanlight.errors import InvalidRequest
-from fanlight.ids import empty, id_type_of, last_occurrences, sort_keys, to_column
+from fanlight.ids import among, empty, id_type_of, last_occurrences, sort_keys, to_column
 from fanlight.model import IdType
 
 INT64 = np.iinfo(np.int64)
@@ -111,3 +112,14 @@ def test_integers_are_their_own_sort_keys() -> None:
     """int64 ids sort by value, in any shape."""
     block = np.array([[5, -1], [-7, 2]], dtype=np.int64)
     np.testing.assert_array_equal(sort_keys(block), block)
+
+
+@pytest.mark.parametrize("id_type", list(IdType))
+@pytest.mark.parametrize(("n", "others"), [(0, 3), (3, 0), (50, 20), (20, 50)])
+def test_ids_among_others_are_told(id_type: IdType, n: int, others: int) -> None:
+    """In any order, of either type."""
+    rng = np.random.default_rng(n)
+    column = ids_of(rng.integers(0, 40, n), id_type)
+    wanted = ids_of(rng.integers(0, 40, others), id_type)
+    expected = [value in wanted.tolist() for value in column.tolist()]
+    assert among(column, wanted).tolist() == expected

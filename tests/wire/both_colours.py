@@ -31,7 +31,7 @@ class Blocking:
         def call(*args: Any, **kwargs: Any) -> Any:
             result = method(*args, **kwargs)
             if inspect.isasyncgen(result):
-                return iter(self._runner.run(_gather(result)))
+                return self._each(result)
             if inspect.iscoroutine(result):
                 result = self._runner.run(result)
             handle = isinstance(result, fanlight.AsyncCollection)
@@ -39,9 +39,14 @@ class Blocking:
 
         return call
 
+    def _each(self, pages: AsyncIterator[Any]) -> Iterator[Any]:
+        """Ask for each page when the test does, so that it may write between two."""
+        while (page := self._runner.run(_following(pages))) is not None:
+            yield page
 
-async def _gather(pages: AsyncIterator[Any]) -> list[Any]:
-    return [page async for page in pages]
+
+async def _following(pages: AsyncIterator[Any]) -> Any:
+    return await anext(pages, None)
 
 
 @contextmanager

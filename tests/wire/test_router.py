@@ -247,7 +247,7 @@ async def test_a_hanging_shard_costs_at_most_the_deadline(cluster: Cluster) -> N
     """The answer of the others comes before the caller's own deadline, and is marked."""
     movies = cluster.movies
     cluster.catalogs[2].movies.gate.clear()
-    hits = await movies.search(np.ones((1, DIM), dtype=np.float32), min_coverage=0.5, timeout=3.0)
+    hits = await movies.search(np.ones((1, DIM), dtype=np.float32), min_coverage=0.5, timeout=1.0)
     (failure,) = hits.coverage.failures
     assert failure.shard == "shard-2"
     assert "in time" in str(failure.error)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from isal.isal_zlib import crc32
 
+from fanlight.ids import among
 from fanlight.model import IdColumn, Rows
 from fanlight_server.index.bits import Bits, packed
 
@@ -28,6 +29,8 @@ _KEPT_IDS_MIN = 1_024
 _HASHED = 8
 # Of columns and their bitmaps, by segment: the last twenty of 100,000 ids.
 _KEPT_BYTES = 16 << 20
+# A string id with its object, roughly: it lives on in a bitmap's column when its set has changed.
+_STRING_BYTES = 100
 
 
 class KeptRows:
@@ -57,25 +60,33 @@ class KeptRows:
         with self._lock:
             self._drop(key)
             self._kept[key] = column, bits
-            self._bytes += column.nbytes + bits.nbytes
+            self._bytes += _bytes_of(column, bits)
             while self._bytes > self._most_bytes:
                 self._drop(next(iter(self._kept)))
 
     def _drop(self, key: _Key) -> None:
         dropped = self._kept.pop(key, None)
         if dropped is not None:
-            self._bytes -= dropped[0].nbytes + dropped[1].nbytes
+            self._bytes -= _bytes_of(*dropped)
+
+
+def _bytes_of(column: IdColumn, bits: Bits) -> int:
+    one = _STRING_BYTES if column.dtype == object else column.itemsize
+    return len(column) * one + bits.nbytes
 
 
 class Excluded:
     """Columns of ids, and the rows of them in the parts of one view. For one search.
 
     Args:
-        columns: of ids, each ascending, each id once.
+        ids: of the request; None for none. Each column is ascending, each id once.
+        sets: columns of sets, which stay the same until a set changes.
     """
 
-    def __init__(self, columns: Sequence[IdColumn]) -> None:
-        self._columns = [(column, _key_of(column)) for column in columns if len(column)]
+    def __init__(self, ids: IdColumn | None = None, sets: Sequence[IdColumn] = ()) -> None:
+        given = [] if ids is None else [(ids, _key_of(ids))]
+        of_sets = [(column, _key_of_set(column)) for column in sets]
+        self._columns = [(column, key) for column, key in (*given, *of_sets) if len(column)]
         self._kept: dict[int, Bits] = {}
 
     def kept(self, part: Part) -> Bits | None:
@@ -91,12 +102,14 @@ class Excluded:
 
 def _key_of(column: IdColumn) -> _Key | None:
     """Give what equal columns have in common; None for those that are not worth keeping."""
-    if len(column) < _KEPT_IDS_MIN:
+    if len(column) < _KEPT_IDS_MIN or column.dtype == object:
         return None
-    if column.dtype == object:
-        # strings are compared one by one, so only the very same column is known again: a set's
-        return len(column), id(column)
     return len(column), crc32(np.ascontiguousarray(column).view(np.uint8).data)
+
+
+def _key_of_set(column: IdColumn) -> _Key | None:
+    """Give what tells the column of a set from others: it is the same one until the set changes."""
+    return None if len(column) < _KEPT_IDS_MIN else (len(column), id(column))
 
 
 def _are_equal(one: IdColumn, other: IdColumn) -> bool:
@@ -129,8 +142,6 @@ def _rows_of(part: Part, column: IdColumn) -> Rows:
         rows = part.rows_of(column)
         return rows[rows >= 0]
     if column.dtype == object:
-        values = set(column.tolist())
-        among = np.fromiter(map(values.__contains__, ids.tolist()), np.bool_, len(ids))
-        return np.flatnonzero(among)
+        return np.flatnonzero(among(ids, column))
     at = np.minimum(np.searchsorted(column, ids), len(column) - 1)
     return np.flatnonzero(column[at] == ids)

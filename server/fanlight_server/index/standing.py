@@ -106,4 +106,4 @@ def exclusion_outcomes(
         return []
     given = [] if exclude.ids is None else [("exclude_ids", exclude.ids)]
     given += [(f"set {name}", members(name)) for name in exclude.sets]
-    return [Outcome(rule, not bool(np.isin(id_, ids)[0])) for rule, ids in given]
+    return [Outcome(rule, not bool((ids == id_[0]).any())) for rule, ids in given]

@@ -1,0 +1,121 @@
+"""Measure what excluding many ids costs, through a client, a router and shards of a local cluster.
+
+Each search is asked without exclusions, with `exclude_ids` in a new order each time, and with a set
+of the same ids that the servers hold; in turns, so that other programs on the machine meet all three.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+import fanlight
+from fanlight.cli.local_cluster import LocalCluster
+from fanlight.cli.local_config import ClusterShape, LocalConfig
+from machine import description
+from workload import Floats
+
+# Queries of a search, and hits of each.
+SEARCHES = ((1, 100), (1, 1_000), (16, 100), (64, 1_000))
+_BUILT_S = 600.0
+
+
+def main() -> None:
+    """Load vectors into a cluster and print a row for each search."""
+    arguments = _parser().parse_args()
+    rng = np.random.default_rng(arguments.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        shape = ClusterShape(shards=arguments.shards, port=0, data=Path(folder) / "data")
+        with (
+            LocalCluster(LocalConfig(cluster=shape)) as cluster,
+            fanlight.Client(cluster.address, timeout=60) as client,
+        ):
+            items = _loaded(client, arguments, rng)
+            print(
+                f"{arguments.rows:,} x {arguments.dim}, {arguments.shards} shards, "
+                f"{arguments.ids:,} excluded ids of which {_excluded(arguments):,} are items; "
+                f"{description()}"
+            )
+            for queries, k in SEARCHES:
+                _measure(items, arguments, rng, queries, k)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("--rows", type=int, default=60_000)
+    add("--dim", type=int, default=64)
+    add("--shards", type=int, default=3)
+    add("--ids", type=int, default=100_000, help="excluded; a quarter of them are items")
+    add("--rounds", type=int, default=21)
+    add("--seed", type=int, default=5)
+    return parser
+
+
+def _excluded(arguments: argparse.Namespace) -> int:
+    return int(min(arguments.ids // 4, arguments.rows))
+
+
+def _loaded(
+    client: fanlight.Client, arguments: argparse.Namespace, rng: np.random.Generator
+) -> fanlight.Collection:
+    items = client.create_collection("bench", dim=arguments.dim)
+    vectors = rng.standard_normal((arguments.rows, arguments.dim), dtype=np.float32)
+    items.upsert(np.arange(arguments.rows), vectors)
+    deadline = time.monotonic() + _BUILT_S
+    while client.get_collection("bench").unindexed_items:
+        if time.monotonic() > deadline:
+            raise SystemExit("the graphs were not built in time")
+        time.sleep(0.2)
+    started = time.monotonic()
+    items.sets.append("seen", _ids(arguments))
+    print(f"a set of {arguments.ids:,} ids took {time.monotonic() - started:.2f} s to append")
+    return items
+
+
+def _ids(arguments: argparse.Namespace) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Give ids of which the first quarter are items, spread over all of them."""
+    n = _excluded(arguments)
+    stored = np.linspace(0, arguments.rows - 1, n).astype(np.int64)
+    return np.concatenate([stored, np.arange(arguments.ids - n) + arguments.rows])
+
+
+def _measure(
+    items: fanlight.Collection,
+    arguments: argparse.Namespace,
+    rng: np.random.Generator,
+    queries: int,
+    k: int,
+) -> None:
+    ids, n = _ids(arguments), _excluded(arguments)
+    times: dict[str, list[float]] = {"without": [], "ids": [], "set": []}
+    for _ in range(arguments.rounds):
+        asked = rng.standard_normal((queries, arguments.dim), dtype=np.float32)
+        shuffled = rng.permutation(ids)
+        ways: dict[str, Callable[[Floats], fanlight.Hits]] = {
+            "without": lambda q: items.search(q, k=k),
+            "ids": lambda q, s=shuffled: items.search(q, k=k, exclude_ids=s),  # type: ignore[misc]
+            "set": lambda q: items.search(q, k=k, exclude_sets=["seen"]),
+        }
+        for name, ask in ways.items():
+            started = time.perf_counter()
+            hits = ask(asked)
+            times[name].append((time.perf_counter() - started) * 1_000)
+            if name != "without" and hits.excluded != n:
+                raise SystemExit(f"{hits.excluded} were excluded, not {n}")
+    plain, *others = (statistics.median(times[name]) for name in ("without", "ids", "set"))
+    told = ", ".join(
+        f"{name} {took:.1f} ms ({took / plain:.1f} x)"
+        for name, took in zip(("exclude_ids", "set"), others, strict=True)
+    )
+    print(f"{queries} queries, k = {k:,}: {plain:.1f} ms without, {told}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
