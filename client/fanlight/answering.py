@@ -15,7 +15,7 @@ from fanlight.filters import clauses_of
 from fanlight.hits import first, without
 from fanlight.limits import Limits
 from fanlight.model import CollectionSpec, Hits, SearchRequest
-from fanlight.plans import Describe, Described, Fetch, Fetched, Nearest, Plan, plain
+from fanlight.plans import Describe, Described, Fetch, Fetched, Late, Nearest, Plan, never, plain
 from fanlight.queries import Query
 from fanlight.query_rules import check_against_spec
 from fanlight.resolving import (
@@ -30,12 +30,13 @@ from fanlight.slate.making import slates
 from fanlight.validation import check_range
 
 
-def answer(request: SearchRequest, limits: Limits) -> Plan[Hits]:
+def answer(request: SearchRequest, limits: Limits, late: Late = never) -> Plan[Hits]:
     """Answer a search that asks for more than the nearest of vectors.
 
     Args:
         request: the search; its columns and `take` are not this plan's matter.
         limits: of whoever answers.
+        late: tells when no list is made on; its query fails with DeadlineExceeded.
 
     Returns:
         Hits of width k.
@@ -45,17 +46,12 @@ def answer(request: SearchRequest, limits: Limits) -> Plan[Hits]:
         NotReady: a floor is on a field that is being built.
     """
     resolved, described = yield from resolved_of(request)
-    lists = request.slate is not None or _has_interests(request)
-    if described is None or not lists:
+    if described is None or not request.makes_lists:
         hits = yield from _nearest(request, resolved, limits)
     else:
-        hits = yield from slates(request, resolved, described, limits)
+        hits = yield from slates(request, resolved, described, limits, late)
     errors = {**hits.errors, **resolved.errors}
     return replace(hits, errors=errors, missing_ids=resolved.missing_ids)
-
-
-def _has_interests(request: SearchRequest) -> bool:
-    return any(len(query.interests) > 1 for query in request.composed or ())
 
 
 def resolved_of(request: SearchRequest) -> Plan[tuple[Resolved, Described | None]]:
@@ -66,8 +62,7 @@ def resolved_of(request: SearchRequest) -> Plan[tuple[Resolved, Described | None
     """
     queries = None if request.vectors is not None else queries_of(request)
     described: Described | None = None
-    lists = request.slate is not None or _has_interests(request)
-    if lists or (queries is not None and needs_metric(queries)):
+    if request.makes_lists or (queries is not None and needs_metric(queries)):
         known: Described = yield Describe()
         check_against_spec(request, known.spec)
         _check_built(request, known.building)

@@ -35,8 +35,8 @@ READ_ID_ROWS = 8_192
 # A few hundred queries keep every core of a shard busy; with more, the deadline of a request
 # would have to grow with the batch.
 QUERIES = 256
-# Rules read the payloads or vectors of some hundred candidates of each query.
-SLATE_QUERIES = 32
+# Lists are made of some hundred candidates of each query; rules read their payloads or vectors.
+LIST_QUERIES = 32
 # Half a message for the hits of one answer; ids, vectors and payloads share it.
 _HITS_BYTES = MESSAGE_BYTES // 2
 _ID_AND_SCORE_BYTES = 32
@@ -93,7 +93,7 @@ def queries_of_chunk(request: SearchRequest) -> int:
     hit_bytes = _ID_AND_SCORE_BYTES + request.with_payloads * _PAYLOAD_BYTES
     if request.with_vectors:
         hit_bytes += _VECTOR_BYTES if request.vectors is None else 4 * request.vectors.shape[1]
-    most = QUERIES if request.slate is None else SLATE_QUERIES
+    most = LIST_QUERIES if request.makes_lists else QUERIES
     return max(1, min(most, _HITS_BYTES // (hit_bytes * max(1, request.k))))
 
 

@@ -6,8 +6,8 @@ the higher version wins. A change that is made already changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fanlight.errors import AlreadyExists, InvalidRequest, NotFound
@@ -123,3 +123,17 @@ def building_of(declared: Mapping[str, FieldType], parts: Iterable[CollectionInf
         for name, type_ in declared.items()
         if name in info.building_fields or info.spec.filterable.get(name) is not type_
     }
+
+
+def united(parts: Sequence[CollectionInfo]) -> CollectionInfo:
+    """Add up the parts of a collection; those of older versions are about to be replaced."""
+    newest = max(parts, key=lambda info: (info.version, info.fields_version))
+    same = [info for info in parts if info.version == newest.version]
+    return replace(
+        newest,
+        items=sum(info.items for info in same),
+        unindexed_items=sum(info.unindexed_items for info in same),
+        segments=sum(info.segments for info in same),
+        restoring=any(info.restoring for info in same),
+        building_fields=tuple(sorted(building_of(newest.spec.filterable, same))),
+    )

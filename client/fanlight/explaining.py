@@ -13,28 +13,33 @@ from fanlight.hits import first
 from fanlight.ids import joined
 from fanlight.limits import Limits
 from fanlight.model import Coverage, Explanation, Hits, IdColumn, Items, Outcome, SearchRequest
-from fanlight.plans import Fetch, Fetched, Plan, Stand, Standing, plain
+from fanlight.plans import Fetch, Fetched, Late, Plan, Stand, Standing, never, plain
 from fanlight.queries import Slate
-from fanlight.slate.pool import listed, units_of, values_of
+from fanlight.slate.pool import values_of
+from fanlight.slate.reading import listed, units_of
 from fanlight.stacking import size_of
 
 _NO_COVERAGE = Coverage(1, 1, None, 0)
 
 
-def explain(request: SearchRequest, id_: IdColumn, limits: Limits) -> Plan[Explanation]:
+def explain(
+    request: SearchRequest, id_: IdColumn, limits: Limits, late: Late = never
+) -> Plan[Explanation]:
     """Explain one item.
 
     Args:
         request: a search with one query.
         id_: (1,) the item.
         limits: of whoever answers.
+        late: see `answer`.
 
     Raises:
         InvalidRequest: there are several queries, or as `answer` says.
+        FanlightError: an item that decides whether a rule is kept cannot be read.
     """
     if size_of(request) != 1:
         raise InvalidRequest.of_field("queries", "1 query", str(size_of(request)))
-    hits: Hits = first((yield from answer(request, limits)), request.width)
+    hits: Hits = first((yield from answer(request, limits, late)), request.width)
     for error in hits.errors.values():
         raise error
     resolved, _ = yield from resolved_of(request)
@@ -100,6 +105,8 @@ def _rules(slate: Slate, hits: Hits, id_: IdColumn) -> Plan[list[Outcome]]:
     ids = joined([real, id_])
     compares = slate.near_duplicate is not None
     fetched: Fetched = yield Fetch(ids, vectors=compares, payloads=bool(slate.caps))
+    for error in fetched.failed.values():
+        raise error
     row_of = {value: row for row, value in enumerate(fetched.items.ids.tolist())}
     rows = [row_of[value] for value in real.tolist() if value in row_of]
     own = row_of.get(id_[0])

@@ -96,13 +96,15 @@ def worse_coverage(one: Coverage, other: Coverage) -> Coverage:
     """Combine what two parts of an answer cover.
 
     Returns:
-        The fewest shards and items that either covers, and every failed shard once.
+        Every failed shard once, the shards that answered both times, and the fewest items that
+        either covers.
     """
     totals = (one.items_total, other.items_total)
     failures = {failure.shard: failure for failure in (*one.failures, *other.failures)}
+    total = max(one.shards_total, other.shards_total)
     return Coverage(
-        shards_total=max(one.shards_total, other.shards_total),
-        shards_answered=min(one.shards_answered, other.shards_answered),
+        shards_total=total,
+        shards_answered=min(one.shards_answered, other.shards_answered, total - len(failures)),
         items_total=None if None in totals else max(t for t in totals if t is not None),
         items_covered=min(one.items_covered, other.items_covered),
         failures=tuple(failures.values()),

@@ -185,6 +185,13 @@ class SearchRequest:
         return self.vectors is not None and self.slate is None
 
     @property
+    def makes_lists(self) -> bool:
+        """Tell whether each list of hits is made as a whole: by rules, shares, or of interests."""
+        if self.slate is not None:
+            return True
+        return any(query.makes_list for query in self.composed or ())
+
+    @property
     def width(self) -> int:
         """Tell how many hits of each query are returned at the most."""
         return self.k if self.take is None else self.take

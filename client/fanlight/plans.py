@@ -1,8 +1,8 @@
 """What answering a search takes, as steps: the seam between what is decided and who carries it out.
 
 A plan is a generator. It yields steps, is sent what each step gave, and returns its result. It
-knows no wire, no thread and no event loop: a shard performs the steps on its own index, a router
-on all shards.
+knows no wire, no thread, no clock and no event loop: a shard performs the steps on its own index, a
+router on all shards. One whose work between two steps may take long is told when it is too late.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from fanlight.errors import FanlightError
 from fanlight.filters import FieldType
-from fanlight.model import CollectionSpec, Floats, IdColumn, Items, Outcome, SearchRequest
+from fanlight.model import CollectionSpec, Coverage, Floats, IdColumn, Items, Outcome, SearchRequest
 
 T = TypeVar("T")
 
@@ -48,10 +48,12 @@ class Fetched:
     Attributes:
         items: those that exist, in any order.
         failed: ids that could not be looked up, and why.
+        coverage: what an answer covers without the shards that failed; None when none did.
     """
 
     items: Items
     failed: Mapping[object, FanlightError] = field(default_factory=dict)
+    coverage: Coverage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,13 @@ class Standing:
 Step: TypeAlias = Nearest | Fetch | Describe | Stand
 # What comes back into the generator depends on the step, so its type is Any.
 Plan: TypeAlias = Generator[Step, Any, T]
+# Tells whether nobody waits for the answer any more; asked often, from whatever thread plans run in.
+Late: TypeAlias = Callable[[], bool]
+
+
+def never() -> bool:
+    """Tell that somebody waits, however long it takes."""
+    return False
 
 
 def perform(plan: Plan[T], do: Callable[[Step], Any]) -> T:

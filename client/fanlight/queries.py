@@ -66,6 +66,12 @@ class Query:
     interests: tuple[Interest, ...]
     keep_examples: bool = False
 
+    @property
+    def makes_list(self) -> bool:
+        """Tell whether hits are chosen by interest: there are several, or one asks for a share."""
+        shares = any(each.min_share > 0 or each.max_share < 1 for each in self.interests)
+        return shares or len(self.interests) > 1
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Exclusions:

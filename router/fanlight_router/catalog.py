@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
-from fanlight.declarations import Declaration, building_of, declaration_of
+from fanlight.declarations import Declaration, declaration_of, united
 from fanlight.errors import NotFound, NotReady, WrongShard
 from fanlight.filters import FieldType
 from fanlight.limits import Limits
@@ -106,7 +106,7 @@ class ClusterCatalog:
                 ),
                 deadline,
             )
-        return _united(infos)
+        return united(infos)
 
     async def update(
         self,
@@ -162,7 +162,7 @@ class ClusterCatalog:
                 lambda shard, left_s: shard.declare_fields(name, declaration, left_s),
                 deadline,
             )
-        return _united(infos)
+        return united(infos)
 
     async def finish_restore(self, name: str, deadline: Deadline) -> CollectionInfo:
         """Let a collection that was created as `restoring` be read on all shards; idempotent.
@@ -176,7 +176,7 @@ class ClusterCatalog:
             calls = {i: shard.finish_restore(name, left_s) for i, shard in enumerate(self._shards)}
             gathered = await gather(calls, left_s)
             demand_all(gathered)
-        return _united(list(gathered.answers.values()))
+        return united(list(gathered.answers.values()))
 
     async def delete(self, name: str, deadline: Deadline) -> None:
         """Delete a collection and all its items.
@@ -214,7 +214,7 @@ class ClusterCatalog:
         covered = {i: coverage for i, (_, coverage) in gathered.answers.items()}
         coverage = self._known.unite(name, covered, gathered.failures)
         demand(gathered, min_coverage, coverage)
-        return _united([info for info, _ in gathered.answers.values()]), coverage
+        return united([info for info, _ in gathered.answers.values()]), coverage
 
     async def list_all(
         self, min_coverage: float, deadline: Deadline
@@ -237,7 +237,7 @@ class ClusterCatalog:
         for infos, _ in gathered.answers.values():
             for info in infos:
                 parts.setdefault(info.spec.name, []).append(info)
-        return [_united(parts[name]) for name in sorted(parts)], coverage
+        return [united(parts[name]) for name in sorted(parts)], coverage
 
     async def _newest(self, name: str, doing: str) -> CollectionInfo | None:
         """Ask all shards for the highest version of a name.
@@ -283,17 +283,3 @@ class ClusterCatalog:
             answers |= others.answers
         await self._topology.refresh()
         return list(answers.values())
-
-
-def _united(parts: Sequence[CollectionInfo]) -> CollectionInfo:
-    """Add up the parts of a collection; those of older versions are about to be replaced."""
-    newest = max(parts, key=lambda info: (info.version, info.fields_version))
-    same = [info for info in parts if info.version == newest.version]
-    return replace(
-        newest,
-        items=sum(info.items for info in same),
-        unindexed_items=sum(info.unindexed_items for info in same),
-        segments=sum(info.segments for info in same),
-        restoring=any(info.restoring for info in same),
-        building_fields=tuple(sorted(building_of(newest.spec.filterable, same))),
-    )

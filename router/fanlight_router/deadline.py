@@ -40,6 +40,16 @@ class Deadline:
         given_s = longest_s if remaining_s is None else min(remaining_s, longest_s)
         return cls(time.monotonic() + given_s - min(given_s * _MARGIN_SHARE, _MARGIN_MAX_S))
 
+    @property
+    def passed(self) -> bool:
+        """Whether no time is left."""
+        return time.monotonic() >= self.at
+
+    def half(self) -> Deadline:
+        """Give half of what is left to a step, so that a shard that hangs leaves time for the next."""
+        now = time.monotonic()
+        return Deadline(now + (self.at - now) / 2)
+
     def left_s(self) -> float:
         """Tell the seconds that are left.
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from fanlight.answering import answer
-from fanlight.errors import FanlightError
+from fanlight.declarations import united
 from fanlight.explaining import explain, explained
 from fanlight.facets import merged
 from fanlight.filters import Filter
@@ -41,6 +41,7 @@ from fanlight.plans import (
     Described,
     Fetch,
     Fetched,
+    Late,
     Nearest,
     Plan,
     Stand,
@@ -97,7 +98,7 @@ class Fanout:
         if bare.is_nearest:
             hits = await self._nearest(bare, deadline)
         else:
-            hits = await self._carry_out(answer(bare, self._limits), bare, deadline)
+            hits = await self._carry_out(partial(answer, bare, self._limits), bare, deadline)
         hits = first(hits, request.width)
         if request.with_vectors or request.with_payloads:
             hits = attach(hits, await self._winners(request, hits, deadline))
@@ -186,8 +187,8 @@ class Fanout:
         """
         check_search_parameters(request, self._limits)
         if score is None:
-            plan = explain(request, id_, self._limits)
-            return await self._carry_out(plan, request, deadline)
+            make = partial(explain, request, id_, self._limits)
+            return await self._carry_out(make, request, deadline)
         check_score(score, request)
         nothing = Standing(exists=False, score=score)
         return explained(await self._ranked(nothing, request, id_, deadline, None))
@@ -309,47 +310,57 @@ class Fanout:
             return _merged(parts, request.k, coverage)
         return await asyncio.to_thread(_merged, parts, request.k, coverage)
 
-    async def _carry_out(self, plan: Plan[T], request: SearchRequest, deadline: Deadline) -> T:
-        """Carry a plan out on all shards; making lists may take long, so it is done in a thread."""
-        in_thread, result = request.slate is not None, None
-        while True:
-            advance = partial(_advance, plan, result)
-            step = await asyncio.to_thread(advance) if in_thread else advance()
-            if isinstance(step, _End):
-                answer: T = step.value
-                return answer
-            result = await self._perform(step, request, deadline)
+    async def _carry_out(
+        self, make: Callable[[Late], Plan[T]], request: SearchRequest, deadline: Deadline
+    ) -> T:
+        """Carry a plan out on all shards; making lists may take long, so it is done in a thread.
+
+        The thread ends with its caller: a list is not made on after the deadline, nor when the
+        call was cancelled.
+        """
+        gone = False
+        plan = make(lambda: gone or deadline.passed)
+        in_thread, result = request.makes_lists, None
+        try:
+            while True:
+                advance = partial(_advance, plan, result)
+                step = await asyncio.to_thread(advance) if in_thread else advance()
+                if isinstance(step, _End):
+                    answer: T = step.value
+                    return answer
+                result = await self._perform(step, request, deadline)
+        finally:
+            gone = True
 
     async def _perform(
         self, step: Step, request: SearchRequest, deadline: Deadline
     ) -> Hits | Fetched | Described | Standing:
+        if request.min_coverage < 1:  # others may answer in the place of a shard that hangs
+            deadline = deadline.half()
         match step:
             case Nearest(search):
                 return await self._nearest(search, deadline)
             case Fetch(ids, vectors, payloads):
                 columns = Columns(vectors=vectors, payloads=payloads)
-                items, failed = await self._items.find(
+                return await self._items.find(
                     request.collection, ids, columns, request.min_coverage, deadline
                 )
-                return Fetched(items, {ids[row]: error for row, error in failed.items()})
             case Describe():
-                return await self._described(request.collection, deadline)
+                return await self._described(request, deadline)
             case Stand(search, id_):
                 return await self._standing(search, id_, deadline)
 
-    async def _described(self, collection: str, deadline: Deadline) -> Described:
-        """Ask any shard what a collection is."""
-        failures: dict[int, FanlightError] = {}
-        for index, shard in enumerate(self._shards):
-            left_s = deadline.left_s()
-            gathered = await gather({index: shard.get_collection(collection, left_s)}, left_s)
-            if index in gathered.answers:
-                info, _ = gathered.answers[index]
-                return Described(info.spec, frozenset(info.building_fields))
-            failures |= gathered.failures
-        nobody: Gathered[Hits] = Gathered({}, failures)
-        demand(nobody, 0, self._known.unite(collection, {}, failures))
-        raise AssertionError("at least one shard must answer")
+    async def _described(self, request: SearchRequest, deadline: Deadline) -> Described:
+        """Ask all shards what a collection is: each builds fields at its own pace."""
+        name = request.collection
+        infos, _ = await self._each(
+            name,
+            request.min_coverage,
+            deadline,
+            lambda shard, left_s: shard.get_collection(name, left_s),
+        )
+        whole = united(infos)
+        return Described(whole.spec, frozenset(whole.building_fields))
 
     async def _winners(self, request: SearchRequest, hits: Hits, deadline: Deadline) -> Items:
         """Read the columns asked for, of the hits that are returned only."""
@@ -357,8 +368,8 @@ class Fanout:
         every = real_ids(hits)
         ids = every[last_occurrences(every)[0]]
         if len(ids):
-            items, _ = await self._items.find(request.collection, ids, columns, 1, deadline)
-            return items
+            found = await self._items.find(request.collection, ids, columns, 1, deadline)
+            return found.items
         dim = 0 if request.vectors is None else request.vectors.shape[1]
         vectors = np.empty((0, dim), dtype=np.float32)
         return Items(

@@ -26,6 +26,7 @@ from fanlight.model import (
     UpsertResult,
 )
 from fanlight.placement import shards_of
+from fanlight.plans import Fetched
 from fanlight.validation import check_batch, check_columns
 from fanlight_router.coverage import KnownItems
 from fanlight_router.deadline import Deadline
@@ -128,8 +129,8 @@ class PlacedItems:
             Overloaded: the items do not fit one message.
         """
         check_batch(ids, self._limits)
-        items, _ = await self.find(collection, ids, columns, 1, deadline)
-        return _in_order(ids, items), self._coverage(collection, self._rows_by_shard(ids), {})
+        found = await self.find(collection, ids, columns, 1, deadline)
+        return _in_order(ids, found.items), self._coverage(collection, self._rows_by_shard(ids), {})
 
     async def find(
         self,
@@ -138,7 +139,7 @@ class PlacedItems:
         columns: Columns,
         min_coverage: float,
         deadline: Deadline,
-    ) -> tuple[Items, dict[int, FanlightError]]:
+    ) -> Fetched:
         """Read items by id, some at a time so that every answer of a shard fits a message.
 
         Args:
@@ -149,7 +150,7 @@ class PlacedItems:
             deadline: for all of them.
 
         Returns:
-            The items in no particular order, and the rows whose shard failed, with its error.
+            The items in no particular order, and the ids whose shard failed, with its error.
 
         Raises:
             FanlightError: as `get` does.
@@ -159,7 +160,8 @@ class PlacedItems:
             return lambda shard, rows, left_s: shard.get(collection, some[rows], columns, left_s)
 
         parts: list[Items] = []
-        failed: dict[int, FanlightError] = {}
+        failed: dict[object, FanlightError] = {}
+        failures: dict[int, FanlightError] = {}
         step, room = self._rows_at_once(columns), self._limits.message_bytes
         for start in range(0, len(ids), step):
             some = ids[start : start + step]
@@ -167,11 +169,14 @@ class PlacedItems:
                 collection, some, read(some), min_coverage=min_coverage, deadline=deadline
             )
             parts += placed.answers.values()
-            failed |= {start + row: error for row, error in placed.failed_rows.items()}
+            failed |= {some[row]: error for row, error in placed.failed_rows.items()}
+            failures |= placed.failures
             room -= sum(map(_size, placed.answers.values()))
             if room < 0:
                 raise Overloaded("the items' payloads and vectors do not fit one message")
-        return join_items(parts), failed
+        others = {shard: None for shard in range(len(self._shards)) if shard not in failures}
+        coverage = self._coverage(collection, others, failures) if failures else None
+        return Fetched(join_items(parts), failed, coverage)
 
     async def _ask(
         self,

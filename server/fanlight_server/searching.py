@@ -81,20 +81,25 @@ class Searching:
         """
         if request.is_nearest:
             return self.nearest(request, ends)
-        return perform(answer(request, self._limits), lambda step: self._perform(step, ends))
+        plan = answer(request, self._limits, self._late(ends))
+        return perform(plan, lambda step: self._perform(step, ends))
 
     def explain(
         self, request: SearchRequest, id_: IdColumn, score: float | None, ends: float | None
     ) -> Explanation:
         """Tell why an item is, or is not, in an answer; see `Collection.explain` and `hits`."""
         if score is None:
-            plan = explain(request, id_, self._limits)
+            plan = explain(request, id_, self._limits, self._late(ends))
             return perform(plan, lambda step: self._perform(step, ends))
         check_score(score, request)
         assert request.vectors is not None, "as was checked"
         for error in bad_vector_rows("vectors", request.vectors, self._index.spec.metric).values():
             raise error
         return explained(self._standing(request, id_, score, ends))
+
+    def _late(self, ends: float | None) -> Callable[[], bool]:
+        """Tell a plan when its caller no longer waits."""
+        return lambda: ends is not None and self._now() >= ends
 
     def _standing(
         self, request: SearchRequest, id_: IdColumn, score: float | None, ends: float | None

@@ -141,7 +141,7 @@ def test_pages_are_all_items_in_order(things: fanlight.Collection) -> None:
 def test_pages_skip_nothing_while_items_come_and_go(things: fanlight.Collection) -> None:
     """None comes twice, none that stays the whole time is skipped; what is written may come."""
     new, gone = np.arange(1_000, 1_000 + 60), np.arange(0, N, 5)
-    rng, at, found = np.random.default_rng(31), 0, []
+    rng, at, found = np.random.default_rng(31), 0, list[int]()
     try:
         for page in things.pages(QUERY, k=30, exact=True):
             ids = page.ids[0, : page.counts[0]].tolist()

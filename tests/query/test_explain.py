@@ -15,12 +15,21 @@ from tests.pieces import floats
 from tests.query.cores import NAME, WAIT_S, Cores, CoreShard, cores
 
 from fanlight import field
-from fanlight.errors import DeadlineExceeded, InvalidRequest
+from fanlight.errors import DeadlineExceeded, InvalidRequest, NotReady
 from fanlight.examples import examples
 from fanlight.filters import FieldType
 from fanlight.inputs import as_payload_blobs
 from fanlight.limits import Limits
-from fanlight.model import Explanation, Hits, IdColumn, IdType, ItemBatch, Metric, SearchRequest
+from fanlight.model import (
+    Explanation,
+    Hits,
+    IdColumn,
+    IdType,
+    ItemBatch,
+    Items,
+    Metric,
+    SearchRequest,
+)
 from fanlight.placement import shard_name, shards_of
 from fanlight.queries import Cap, Exclusions, Slate
 from fanlight_router.coverage import KnownItems
@@ -71,6 +80,26 @@ def test_an_item_is_explained(tmp_path: Path, shards: int) -> None:
         _check_parts(opened)
         nothing = explained(opened, N + 1)
         assert (nothing.exists, nothing.place) == (False, None)
+
+
+def test_a_rule_that_cannot_be_judged_is_no_explanation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the item's own shard gives no payload, the failure is told, and not that nothing is."""
+    slate, get = Slate(caps=[Cap("seller", 1)]), CoreShard.get
+    with cores(tmp_path, 3, dim=DIM) as opened:
+        opened.put(IDS, VECTORS, PAYLOADS)
+        capped = next(i for i in RANKED if PAYLOADS[i]["seller"] == "s1" and i != _first_of("s1"))
+        own = opened.collections[int(shards_of(IDS[capped : capped + 1], 3)[0])]
+
+        async def fails(shard: CoreShard, *asked: Any) -> Items:
+            if shard.collection is own:
+                raise NotReady("cannot be reached")
+            return await get(shard, *asked)
+
+        monkeypatch.setattr(CoreShard, "get", fails)
+        with pytest.raises(NotReady, match="cannot be reached"):
+            explained(opened, capped, slate=slate, min_coverage=0.5)
 
 
 def _check_parts(opened: Cores) -> None:

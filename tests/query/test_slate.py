@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from tests.query.cores import NAME, Cores, cores
 from tests.query.oracle_slate import Want
 
 from fanlight import field
+from fanlight.errors import DeadlineExceeded, NotReady
 from fanlight.examples import interest, interests
 from fanlight.filters import FieldType
 from fanlight.limits import Limits
@@ -121,6 +123,8 @@ INTERESTS = {
     "plain": [Want(QUERIES[0]), Want(QUERIES[1])],
     "weights": [Want(QUERIES[0], 2.0), Want(QUERIES[1], 0.5), Want(QUERIES[2])],
     "shares": [Want(QUERIES[0], max_share=0.5), Want(-QUERIES[0], min_share=0.3)],
+    "one, at most": [Want(QUERIES[0], max_share=0.4)],
+    "one, at least": [Want(QUERIES[0], min_share=1.0)],
     "all shares": [Want(QUERIES[0], 3.0, 0.2, 0.4), Want(QUERIES[1], 1.0, 0.1, 0.3)],
 }
 
@@ -193,6 +197,47 @@ def test_a_limit_is_said(tmp_path: Path) -> None:
         hits = opened.search(SearchRequest(NAME, vectors[:1], 10, exact=True, slate=slate))
     assert hits.counts[0] >= 1
     assert hits.unmet[0][-1] == "limit"
+
+
+def test_a_cap_needs_no_field_that_is_built_everywhere(tmp_path: Path) -> None:
+    """While one of the shards builds the field of a cap, the list is what it ever is."""
+    crowd = CENTRES[:1] + RNG.standard_normal((300, DIM)) * 0.1
+    vectors = np.concatenate((crowd, RNG.standard_normal((40, DIM)))).astype(np.float32)
+    payloads = [{"seller": f"s{i % 4 if i < 300 else i}"} for i in range(340)]
+    items = {i: (vectors[i], payloads[i]) for i in range(340)}
+    slate, query = Slate(caps=[Cap("seller", 2)]), CENTRES[0].astype(np.float32)
+    with cores(tmp_path, 2, dim=DIM) as opened:
+        opened.put(np.arange(340, dtype=np.int64), vectors, payloads)
+        for collection in opened.collections:
+            declared = collection.declaration.replaced({"seller": FieldType.KEYWORD}, None)
+            collection.declare(declared)
+        built, building = opened.collections
+        while built.info().building_fields:
+            assert built.keeper.build_next(1)
+        assert building.info().building_fields == ("seller",)
+        request = SearchRequest(NAME, query[None], 20, exact=True, slate=slate)
+        hits = opened.search(request)
+        assert hits.coverage.complete
+        assert_made(hits, 0, [Want(query)], slate, 20, items)
+        needing = Slate(floors=[Floor(field("seller") == "s1", count=1)])
+        with pytest.raises(NotReady, match="seller"):
+            opened.search(replace(request, slate=needing))
+
+
+def test_a_shard_makes_no_list_past_the_deadline(tmp_path: Path) -> None:
+    """Of a shard that is asked alone, too: the lists made until then stand, the others say so."""
+    moments = itertools.count()
+    with cores(tmp_path, 1, dim=DIM, filterable=FIELDS, now=lambda: next(moments) / 1_000) as one:
+        ids = np.array(list(ITEMS_BY_ID), dtype=np.int64)
+        vectors = np.array([vector for vector, _ in ITEMS_BY_ID.values()])
+        one.put(ids, vectors, [payload for _, payload in ITEMS_BY_ID.values()])
+        asked = SearchRequest(NAME, vectors[:30], 20, slate=SLATES["cap"])
+        (shard,) = one.collections
+        assert not shard.search(asked).errors
+        hits = shard.search(asked, timeout_s=0.3)
+        late = [row for row, error in hits.errors.items() if isinstance(error, DeadlineExceeded)]
+        assert 0 < len(late) == len(hits.errors) < 30
+        assert (hits.counts[late] == 0).all()
 
 
 def test_a_query_that_fails_leaves_the_others(stored: Cores) -> None:

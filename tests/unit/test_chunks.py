@@ -16,9 +16,12 @@ from fanlight.chunks import (
     spans_of_rows,
 )
 from fanlight.errors import InvalidRequest, NotReady
+from fanlight.examples import interest, interests
+from fanlight.hits import worse_coverage
 from fanlight.ids import to_column
 from fanlight.items import join_items
 from fanlight.model import Coverage, Hits, Items, SearchRequest, ShardFailure
+from fanlight.queries import Slate
 from fanlight.wire.channels import MESSAGE_BYTES
 
 WHOLE = Coverage(shards_total=1, shards_answered=1, items_total=9, items_covered=9)
@@ -72,12 +75,30 @@ def test_answers_of_a_search_fit_a_message() -> None:
         assert queries == 1 or queries * k * (12 + with_vectors * 3_072) < MESSAGE_BYTES
 
 
+def test_a_request_whose_lists_are_made_holds_fewer_queries() -> None:
+    """By rules or of several interests: either takes long, and reads the items of candidates."""
+    one, other = interest([1.0, 0.0]), interest([0.0, 1.0])
+    by_rules = SearchRequest("movies", np.ones((100, 2), dtype=np.float32), 10, slate=Slate())
+    by_interests = SearchRequest("movies", None, 10, composed=(interests(one, other),) * 100)
+    by_one = SearchRequest("movies", None, 10, composed=(interests(one),) * 100)
+    assert queries_of_chunk(by_rules) == queries_of_chunk(by_interests) == 32
+    assert queries_of_chunk(by_one) == 256
+
+
 def test_the_coverage_of_several_requests_is_the_worst() -> None:
     """It has the fewest shards and items of any, and each failed shard once."""
     lost = (ShardFailure("shard-1", NotReady("gone")),)
     some = Coverage(3, 2, None, 60, lost)
     joined = join_hits([hits_of(1, 1, coverage=c) for c in (Coverage(3, 3, 90, 90), some, some)])
     assert joined.coverage == Coverage(3, 2, None, 60, lost)
+
+
+def test_shards_that_failed_at_different_times_are_both_lacking() -> None:
+    """A shard has answered if it did so every time."""
+    early = (ShardFailure("shard-1", NotReady("gone")),)
+    late = (ShardFailure("shard-2", NotReady("gone")),)
+    either = worse_coverage(Coverage(3, 2, 90, 60, early), Coverage(3, 2, 90, 50, late))
+    assert either == Coverage(3, 1, 90, 50, early + late)
 
 
 def test_columns_of_hits_are_joined() -> None:

@@ -200,15 +200,18 @@ async def test_large_gets_are_cut_so_that_each_answer_fits() -> None:
     assert max(cluster.asked("get")) == -(-60 // rows_at_once)
 
 
-async def test_rows_of_a_failed_shard_keep_their_numbers_over_several_gets() -> None:
-    """However a read is cut, each row whose owner fails is told by its own number."""
+async def test_what_a_failed_shard_holds_is_told_over_several_gets() -> None:
+    """However a read is cut, each id whose owner fails is told, and that the shard is lacking."""
     limits = Limits(message_bytes=65_536, payload_bytes=2_000, dim=16)
     cluster = await filled(rows=60, limits=limits)
     cluster.shards[1].fault = UNREACHABLE
-    items, failed = await cluster.placed.find(COLLECTION, np.arange(60), BOTH, 0.0, soon())
+    found = await cluster.placed.find(COLLECTION, np.arange(60), BOTH, 0.0, soon())
     lost = rows_of(cluster, cluster.shards[1], list(range(60)))
-    assert sorted(failed) == lost
-    assert sorted(items.ids.tolist()) == sorted(set(range(60)) - set(lost))
+    assert sorted(found.failed) == lost  # type: ignore[type-var]  # ids are numbers here
+    assert sorted(found.items.ids.tolist()) == sorted(set(range(60)) - set(lost))
+    assert found.coverage is not None
+    assert [failure.shard for failure in found.coverage.failures] == ["shard-1"]
+    assert (found.coverage.shards_total, found.coverage.shards_answered) == (3, 2)
 
 
 # --- scroll -----------------------------------------------------------------------------------

@@ -10,12 +10,13 @@ of knowing all candidates, except where a limit ends the asking, which is said.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 
-from fanlight.errors import FanlightError
+from fanlight.errors import DeadlineExceeded, FanlightError
 from fanlight.filters import FieldType
 from fanlight.hits import worse_coverage
 from fanlight.ids import empty, joined, last_occurrences
@@ -30,11 +31,12 @@ from fanlight.model import (
     Rows,
     SearchRequest,
 )
-from fanlight.plans import Described, Fetch, Fetched, Nearest, Plan, plain
+from fanlight.plans import Described, Fetch, Fetched, Late, Nearest, Plan, plain
 from fanlight.queries import Interest, Slate
 from fanlight.resolving import Resolved
 from fanlight.slate.narrowing import Narrowing, narrowed, narrowing_of
 from fanlight.slate.pool import Pool, values_of
+from fanlight.slate.reading import Reading
 from fanlight.slate.shortlist import Shortlist
 
 
@@ -79,13 +81,25 @@ class Making:
         parts = resolved.parts
         of_row = [Interest()] if parts is None else [parts[v] for v in self.vectors.tolist()]
         self._weights = [interest.weight for interest in of_row]
-        self._left_out = set(resolved.left_out[row].tolist()) if resolved.left_out else set()
-        self.pool = Pool(spec.id_type, slate, spec.filterable)
+        self._left_out: set[object] = set()
+        if resolved.left_out:
+            self.leave_out(resolved.left_out[row].tolist())
+        self.pool = Pool(spec.id_type)
         self.shortlist = Shortlist(self.pool, slate, of_row, request.k)
         self.views: list[list[View]] = [[] for _ in of_row]
         self.rounds = 0
         self.limited = False
         self.error: FanlightError | None = resolved.errors.get(row)
+
+    def ends(self, late: Late) -> bool:
+        """Tell whether the list has failed, as it does when nobody waits for it any more."""
+        if self.error is None and late():
+            self.error = DeadlineExceeded("the deadline passed before the list was made")
+        return self.error is not None
+
+    def leave_out(self, ids: Iterable[object]) -> None:
+        """Let no item of these be a candidate."""
+        self._left_out.update(ids)
 
     def found(self, hits: Hits, row: int) -> tuple[IdColumn, Floats]:
         """Give the candidates in one row of hits: ids and scores."""
@@ -96,7 +110,10 @@ class Making:
         return ids, scores
 
     def note(self, interest: int, hits: Hits, row: int, depth: int, narrowing: Narrowing) -> None:
-        """Take one row of hits as candidates of an interest; their items are in the table."""
+        """Take one row of hits as candidates of an interest; their items are in the table.
+
+        The pool is to be ranked when all are taken.
+        """
         ids, scores = self.found(hits, row)
         self.pool.add(interest, ids, scores, values_of(scores, self._weights[interest]))
         last = self.pool.item(ids[-1]) if len(ids) else None
@@ -113,6 +130,7 @@ class Rules:
     spec: CollectionSpec
     filterable: Mapping[str, FieldType]
     limits: Limits
+    late: Late
 
     @property
     def slate(self) -> Slate:
@@ -144,15 +162,15 @@ class Rules:
 
 
 def slates(
-    request: SearchRequest, resolved: Resolved, described: Described, limits: Limits
+    request: SearchRequest, resolved: Resolved, described: Described, limits: Limits, late: Late
 ) -> Plan[Hits]:
-    """Make the list of each query.
+    """Make the list of each query; those that are not done when it is late fail.
 
     Returns:
         Hits of width k.
     """
     spec = described.spec
-    rules = Rules(request, resolved, spec, described.built, limits)
+    rules = Rules(request, resolved, spec, described.built, limits, late)
     makings = [Making(row, request, resolved, spec) for row in range(resolved.queries[-1] + 1)]
     depth, none = rules.first_depth, Narrowing()
     hits: Hits = yield Nearest(plain(request, resolved.vectors, depth))
@@ -161,8 +179,7 @@ def slates(
         for making in makings
         for interest, row in enumerate(making.vectors.tolist())
     ]
-    yield from _take(rules, taken, hits, depth, none)
-    coverage = hits.coverage
+    coverage = yield from _take(rules, taken, hits, depth, none)
     for making in makings:
         while making.error is None and (wanted := _next(rules, making)) is not None:
             rows = making.vectors[list(wanted.interests)]
@@ -171,9 +188,9 @@ def slates(
                 making.limited = True
                 continue
             more: Hits = yield Nearest(search)
-            coverage = worse_coverage(coverage, more.coverage)
             new = [(making, interest, row) for row, interest in enumerate(wanted.interests)]
-            yield from _take(rules, new, more, wanted.depth, wanted.narrowing)
+            covered = yield from _take(rules, new, more, wanted.depth, wanted.narrowing)
+            coverage = worse_coverage(coverage, covered)
     return _hits(makings, rules, coverage, hits.excluded)
 
 
@@ -183,32 +200,54 @@ def _take(
     hits: Hits,
     depth: int,
     narrowing: Narrowing,
-) -> Plan[None]:
-    """Put rows of hits into the pools, each of an interest of a list, after reading the items."""
-    yield from _learn(rules.slate, taken, hits)
+) -> Plan[Coverage]:
+    """Put rows of hits into the pools, each of an interest of a list, after reading the items.
+
+    Returns:
+        What they cover: candidates that cannot be read are left out, since rules may forbid them.
+    """
+    lacking = yield from _learn(rules, taken, hits)
     for making, interest, row in taken:
         if row in hits.errors and making.vectors[interest] not in rules.resolved.absent:
             making.error = making.error or hits.errors[row]
-        making.note(interest, hits, row, depth, narrowing)
+        if making.error is None:
+            making.note(interest, hits, row, depth, narrowing)
+    for making in dict.fromkeys(making for making, _, _ in taken):
+        making.pool.rank()
+    return hits.coverage if lacking is None else worse_coverage(hits.coverage, lacking)
 
 
-def _learn(slate: Slate, taken: Sequence[tuple[Making, int, int]], hits: Hits) -> Plan[None]:
-    """Put the items of new candidates into the tables, with what the rules read of them."""
+def _learn(
+    rules: Rules, taken: Sequence[tuple[Making, int, int]], hits: Hits
+) -> Plan[Coverage | None]:
+    """Put the items of new candidates into the tables, with what the rules read of them.
+
+    Returns:
+        What is covered without those that could not be read; None if all could.
+    """
+    slate = rules.slate
     vectors = slate.mmr is not None or slate.near_duplicate is not None
     payloads = bool(slate.caps or slate.floors)
-    new: list[tuple[Making, IdColumn]] = []
+    new: list[tuple[Making, int]] = []
+    columns: list[IdColumn] = []
     for making, _, row in taken:
         ids = making.pool.unknown(making.found(hits, row)[0])
         if len(ids) and not (vectors or payloads):
             making.pool.learn(ids, None)
         elif len(ids):
-            new.append((making, ids))
-    if new:
-        ids = joined([column for _, column in new])
-        fetched: Fetched = yield Fetch(ids[last_occurrences(ids)[0]], vectors, payloads)
-        for making, column in new:
+            new.append((making, row))
+            columns.append(ids)
+    if not new:
+        return None
+    ids = joined(columns)
+    fetched: Fetched = yield Fetch(ids[last_occurrences(ids)[0]], vectors, payloads)
+    reading = Reading(fetched.items, slate, rules.spec.filterable)
+    for making, row in new:
+        making.leave_out(fetched.failed)
+        if not making.ends(rules.late):
             # two interests of a query may have found an item
-            making.pool.learn(making.pool.unknown(column), fetched.items)
+            making.pool.learn(making.pool.unknown(making.found(hits, row)[0]), reading)
+    return fetched.coverage
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,8 +266,8 @@ def _next(rules: Rules, making: Making) -> Wanted | None:
         What has to be known before the next choice; None when the list is done.
     """
     shortlist = making.shortlist
-    while not shortlist.is_full:
-        eligible, states = shortlist.eligible(), _states(rules, making)
+    while not (shortlist.is_full or making.ends(rules.late)):
+        eligible, states = shortlist.eligible(), _states(making)
         known = min((_known(making, i, s) for i, s in states.items()), default=math.inf)
         if making.limited:
             known = math.inf
@@ -239,33 +278,36 @@ def _next(rules: Rules, making: Making) -> Wanted | None:
                 return wanted
             making.limited = True
         elif len(certain):
-            shortlist.choose(certain[: shortlist.window])
+            shortlist.choose(certain)
         elif not (shortlist.helping and shortlist.give_up()):
             break
     return None
 
 
-def _states(rules: Rules, making: Making) -> dict[int, Narrowing]:
-    """Tell for each interest that may bring in the next hit what can be left out."""
-    shortlist, states = making.shortlist, {}
-    floors = frozenset(shortlist.open_floors)
+# Only items that help one of these floors matter; None for all items.
+Mattering: TypeAlias = frozenset[int] | None
+
+
+def _states(making: Making) -> dict[int, Mattering]:
+    """Tell for each interest that may bring in the next hit which items matter."""
+    shortlist, states = making.shortlist, dict[int, Mattering]()
+    helping, shares = shortlist.helping, shortlist.open_shares
+    floors = shortlist.open_floors
     for interest in range(len(making.views)):
         if not shortlist.has_room(interest):
             continue
-        only: frozenset[int] | None = None
-        if shortlist.helping and interest not in shortlist.open_shares:
-            if not floors:
-                continue
-            only = floors
-        states[interest] = narrowing_of(shortlist, rules.slate, only, rules.filterable)
+        if not helping or interest in shares:
+            states[interest] = None
+        elif floors:
+            states[interest] = floors
     return states
 
 
-def _known(making: Making, interest: int, state: Narrowing) -> float:
+def _known(making: Making, interest: int, floors: Mattering) -> float:
     """Tell how many places of the pool no unknown candidate of an interest can come before."""
     known = 0.0
     for view in making.views[interest]:
-        if view.narrowing.shows(state):
+        if view.narrowing.shows(floors):
             if view.whole:
                 return math.inf
             if view.last is not None:
@@ -274,12 +316,13 @@ def _known(making: Making, interest: int, state: Narrowing) -> float:
 
 
 def _wanted(
-    rules: Rules, making: Making, states: Mapping[int, Narrowing], known: float
+    rules: Rules, making: Making, states: Mapping[int, Mattering], known: float
 ) -> Wanted | None:
     """Tell what to ask for to know more than the first places; None when a limit forbids it."""
-    short = [i for i, state in states.items() if _known(making, i, state) == known]
-    narrowing = states[short[0]]
-    interests = tuple(i for i in short if states[i] == narrowing)
+    short = [i for i, floors in states.items() if _known(making, i, floors) == known]
+    floors = states[short[0]]
+    interests = tuple(i for i in short if states[i] == floors)
+    narrowing = narrowing_of(making.shortlist, rules.slate, floors, rules.filterable)
     last = max(making.views[i][-1].depth for i in interests)
     depth = rules.at_most(2 * last, len(interests))
     asked = [
@@ -313,7 +356,7 @@ def _hits(
         rules_unmet = making.shortlist.unmet(limited=making.limited)
         if rules_unmet:
             unmet[row] = rules_unmet
-    several = any(len(making.views) > 1 for making in makings)
+    tagged = any(query.makes_list for query in rules.request.composed or ())
     return Hits(
         ids,
         scores,
@@ -321,6 +364,6 @@ def _hits(
         coverage,
         errors,
         excluded=excluded,
-        interests=interests if several else None,
+        interests=interests if tagged else None,
         unmet=unmet,
     )

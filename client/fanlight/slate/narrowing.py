@@ -10,7 +10,7 @@ from fanlight.filter_rules import check_filter
 from fanlight.filters import AllOf, AnyOf, FieldType, Filter, IsIn, Not, Value
 from fanlight.limits import Limits
 from fanlight.queries import Slate
-from fanlight.slate.pool import Counted
+from fanlight.slate.reading import Counted
 from fanlight.slate.shortlist import Shortlist
 
 # JSON types of the values that a declared field can be compared with. A moment is text in a payload
@@ -35,11 +35,15 @@ class Narrowing:
     full: frozenset[tuple[str, Counted]] = frozenset()
     floors: frozenset[int] | None = None
 
-    def shows(self, state: Narrowing) -> bool:
-        """Tell whether it leaves out nothing that could be chosen in another state of the list."""
-        if self.floors is not None and (state.floors is None or not state.floors <= self.floors):
-            return False
-        return self.full <= state.full
+    def shows(self, floors: frozenset[int] | None) -> bool:
+        """Tell whether it leaves out nothing that could still be chosen for the same list.
+
+        A value that has reached a cap stays full, so only the floors can have changed.
+
+        Args:
+            floors: only items that help one of these matter now; None for all items.
+        """
+        return self.floors is None or (floors is not None and floors <= self.floors)
 
 
 def narrowing_of(
@@ -49,12 +53,13 @@ def narrowing_of(
     filterable: Mapping[str, FieldType],
 ) -> Narrowing:
     """Tell what can be left out now, if only items that help these floors matter."""
-    full = set()
-    for cap, rule in enumerate(slate.caps):
-        type_ = filterable.get(rule.field)
-        types = () if type_ is None else _COMPARABLE.get(type_, ())
-        values = (value for value in shortlist.full_values(cap) if type(value[1]) in types)
-        full |= {(rule.field, value) for value in values}
+    declared = [filterable.get(rule.field) for rule in slate.caps]
+    types = [() if type_ is None else _COMPARABLE.get(type_, ()) for type_ in declared]
+    full = (
+        (slate.caps[cap].field, value)
+        for cap, value in shortlist.full
+        if type(value[1]) in types[cap]
+    )
     return Narrowing(frozenset(full), floors)
 
 

@@ -6,24 +6,19 @@ table, which only grows; the order of candidates changes as they come.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fanlight.fields import FieldValues
-from fanlight.filters import FieldType, Value
 from fanlight.ids import empty, id_type_of, joined, sort_keys
-from fanlight.matching import accepts, read_values
-from fanlight.model import Floats, IdColumn, IdType, Items, Rows, parse_payload
-from fanlight.queries import Slate
-from fanlight.vectors import lengths_of
+from fanlight.model import Floats, IdColumn, IdType, Rows
+from fanlight.slate.reading import Counted, Doubles, Reading, Traits
 
-Doubles: TypeAlias = NDArray[np.float64]
 Bools: TypeAlias = NDArray[np.bool_]
-# A value that a cap counts, and whether it is a boolean: 1 and true are two values.
-Counted: TypeAlias = tuple[bool, Value]
+
+_NO_TRAITS = Traits()
 
 
 def values_of(scores: Floats, weight: float) -> Doubles:
@@ -43,10 +38,8 @@ class Pool:
         values: (c,) float64, descending.
     """
 
-    def __init__(self, id_type: IdType, slate: Slate, filterable: Mapping[str, FieldType]) -> None:
+    def __init__(self, id_type: IdType) -> None:
         """Make an empty pool."""
-        self._slate = slate
-        self._filterable = filterable
         self.ids: IdColumn = empty(id_type)
         self.items: Rows = np.empty(0, dtype=np.int64)
         self.interests: Rows = np.empty(0, dtype=np.int64)
@@ -55,10 +48,10 @@ class Pool:
         self._item_of: dict[object, int] = {}
         self._places: dict[tuple[int, int], int] = {}
         # of each item in the table
-        self._capped: list[list[list[Counted]]] = []
-        self._helps: list[list[bool]] = []
-        self._units: list[Doubles] = []
-        self._stacked: Doubles = np.empty((0, 0), dtype=np.float64)
+        self._traits: list[Traits] = []
+        self._having: dict[tuple[int, Counted], list[int]] = {}
+        self._helps: Bools = np.empty((0, 0), dtype=np.bool_)
+        self._units: Doubles = np.empty((0, 0), dtype=np.float64)
 
     def __len__(self) -> int:
         """Count the candidates."""
@@ -76,46 +69,38 @@ class Pool:
         column[:] = new
         return column
 
-    def learn(self, ids: IdColumn, items: Items | None) -> None:
+    def learn(self, ids: IdColumn, reading: Reading | None) -> None:
         """Put items in the table, with what the rules read of them.
 
         Args:
             ids: (n,) ids that are not in it, each once.
-            items: what was read of those that still exist; None when the rules read nothing.
+            reading: what was read of them; None when the rules read nothing.
         """
-        row_of = {} if items is None else {v: row for row, v in enumerate(items.ids.tolist())}
-        blobs = None if items is None else items.payload_blobs
-        vectors = None if items is None else items.vectors
-        units = None if vectors is None else units_of(vectors)
-        for value in ids.tolist():
-            self._item_of[value] = len(self._item_of)
-            row = row_of.get(value)
-            payload = None if blobs is None or row is None else parse_payload(blobs[row])
-            self._learn_payload(payload)
-            if units is not None:
-                gone = np.full(units.shape[1], np.nan)
-                self._units.append(gone if row is None else units[row])
-
-    def _learn_payload(self, payload: Mapping[str, object] | None) -> None:
-        caps, floors = self._slate.caps, self._slate.floors
-        if caps:
-            self._capped.append([listed((payload or {}).get(cap.field)) for cap in caps])
-        if floors:
-            fields: FieldValues = read_values(payload, self._filterable)
-            self._helps.append([accepts(floor.filter, fields) for floor in floors])
+        for item, value in enumerate(ids.tolist(), self.n_items):
+            traits = _NO_TRAITS if reading is None else reading.traits(value)
+            self._item_of[value] = item
+            self._traits.append(traits)
+            for cap, counted in enumerate(traits.capped):
+                for one in counted:
+                    self._having.setdefault((cap, one), []).append(item)
 
     def add(self, interest: int, ids: IdColumn, scores: Floats, values: Doubles) -> None:
-        """Add candidates of one interest; those that are there stay. All items are in the table."""
+        """Add candidates of one interest; those that are there stay.
+
+        All items are in the table. The candidates have no order until `rank`.
+        """
         items = np.fromiter((self._item_of[v] for v in ids.tolist()), np.int64, len(ids))
         fresh = [row for row, i in enumerate(items.tolist()) if (i, interest) not in self._places]
-        if not fresh:
-            return
         new = np.array(fresh, dtype=np.int64)
+        self._places.update(((item, interest), -1) for item in items[new].tolist())
         self.ids = joined([self.ids, ids[new]])
         self.items = np.concatenate((self.items, items[new]))
         self.interests = np.concatenate((self.interests, np.full(len(new), interest)))
         self.scores = np.concatenate((self.scores, scores[new]))
         self.values = np.concatenate((self.values, values[new]))
+
+    def rank(self) -> None:
+        """Put the candidates in order."""
         order = np.lexsort((self.interests, sort_keys(self.ids), -self.values))
         self.ids, self.items = self.ids[order], self.items[order]
         self.interests, self.scores = self.interests[order], self.scores[order]
@@ -131,41 +116,29 @@ class Pool:
         """Find a candidate."""
         return self._places[item, interest]
 
-    def capped_values(self, item: int, cap: int) -> Sequence[Counted]:
-        """List what a cap counts of an item."""
-        return self._capped[item][cap]
+    def traits(self, item: int) -> Traits:
+        """Give what rules look at of an item."""
+        return self._traits[item]
 
-    def with_value(self, cap: int, value: Counted) -> list[int]:
+    def with_value(self, cap: int, value: Counted) -> Sequence[int]:
         """List the items that have a value of a cap's field."""
-        return [item for item, caps in enumerate(self._capped) if value in caps[cap]]
+        return self._having.get((cap, value), ())
 
     def helps(self, floor: int) -> Bools:
         """Tell which items a floor counts: (items,) bool."""
-        return np.fromiter((helps[floor] for helps in self._helps), np.bool_, len(self._helps))
+        if len(self._helps) < len(self._traits):
+            self._helps = np.array([traits.helps for traits in self._traits], dtype=np.bool_)
+        column: Bools = self._helps[:, floor]
+        return column
 
-    def cosines(self, item: int) -> Doubles:
-        """Compare an item with all of the table: (items,); -1 where a vector is gone.
+    def cosines(self, item: int, start: int) -> Doubles:
+        """Compare an item with those of the table from a place on; -1 where a vector is gone.
 
         In float64, row by row, and rounded to float32, so that it does not depend on which other
         items the table holds.
         """
-        if len(self._stacked) < len(self._units):
-            self._stacked = np.array(self._units)
-        row: Doubles = np.einsum("ij,j->i", self._stacked, self._stacked[item])
+        if len(self._units) < len(self._traits):
+            self._units = np.array([traits.unit for traits in self._traits], dtype=np.float64)
+        row: Doubles = np.einsum("ij,j->i", self._units[start:], self._units[item])
         rounded = np.clip(row, -1, 1).astype(np.float32).astype(np.float64)
         return np.nan_to_num(rounded, nan=-1.0)
-
-
-def units_of(vectors: Floats) -> Doubles:
-    """Scale vectors to length 1; a zero vector is like nothing."""
-    lengths = lengths_of(vectors)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        units: Doubles = vectors.astype(np.float64) / lengths[:, None]
-    return units
-
-
-def listed(value: object) -> list[Counted]:
-    """List the distinct values of a field; what is no plain value is none."""
-    values = value if isinstance(value, list) else [value]
-    plain = (v for v in values if isinstance(v, (str, int, float)))
-    return list(dict.fromkeys((type(v) is bool, v) for v in plain))

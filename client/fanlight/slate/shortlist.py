@@ -7,6 +7,7 @@ candidates are known, and how others become known, is `fanlight.slate.making`'s 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 
@@ -14,7 +15,13 @@ import numpy as np
 
 from fanlight.model import Rows
 from fanlight.queries import Interest, Slate
-from fanlight.slate.pool import Bools, Counted, Doubles, Pool
+from fanlight.slate.pool import Bools, Pool
+from fanlight.slate.reading import Counted, Doubles
+
+# Candidates looked at together: most places are given to one of the first that are left, and numpy
+# takes no longer for so many than for one.
+_STRIDE = 64
+_NO_ROWS: Rows = np.empty(0, dtype=np.int64)
 
 
 class Shortlist:
@@ -22,6 +29,9 @@ class Shortlist:
 
     Attributes:
         chosen: items and interests, in the order of choice.
+        open_floors: the floors that need more hits.
+        open_shares: the interests that need more hits.
+        full: caps and their values that have reached them; it only grows.
         helping: whether only candidates that help an open floor may be chosen now.
     """
 
@@ -38,11 +48,16 @@ class Shortlist:
         self._most = [math.floor(i.max_share * k + 1e-6) for i in interests]
         self._found = [0] * len(interests)
         self._shares_given_up: set[int] = set()
-        self._counts: list[Counter[Counted]] = [Counter() for _ in slate.caps]
+        self._room: Bools = np.array([most > 0 for most in self._most], dtype=np.bool_)
+        self._counts: Counter[tuple[int, Counted]] = Counter()
+        self.full: set[tuple[int, Counted]] = set()
         # of each item of the table, as far as they are known to the list
         self._allowed: Bools = np.empty(0, dtype=np.bool_)
         self._likeness: Doubles = np.empty(0, dtype=np.float64)
+        # no candidate before this place can be chosen any more, in a pool of so many
+        self._begin, self._ranked = 0, 0
         self._extend()
+        self._settle()
 
     # --- what is open -------------------------------------------------------------------------
 
@@ -56,50 +71,68 @@ class Shortlist:
         """Tell how many candidates are weighed for a place."""
         return 1 if self._slate.mmr is None else self._slate.mmr.candidates
 
-    @property
-    def open_floors(self) -> list[int]:
-        """List the floors that need more hits."""
+    def _settle(self) -> None:
+        """Work out what is open, after a choice or when floors are given up."""
         floors = enumerate(zip(self._needs, self._have, strict=True))
-        return [f for f, (need, have) in floors if have < need and f not in self._given_up]
-
-    @property
-    def open_shares(self) -> list[int]:
-        """List the interests that need more hits."""
         shares = enumerate(zip(self._least, self._found, strict=True))
-        return [
-            i for i, (least, found) in shares if found < least and i not in self._shares_given_up
-        ]
-
-    @property
-    def helping(self) -> bool:
-        """Tell whether the places left are those that open floors need."""
-        needed = sum(self._needs[f] - self._have[f] for f in self.open_floors)
-        needed += sum(self._least[i] - self._found[i] for i in self.open_shares)
-        return 0 < self._k - len(self.chosen) <= needed
+        missing = {f: need - have for f, (need, have) in floors if f not in self._given_up}
+        lacking = {i: n - found for i, (n, found) in shares if i not in self._shares_given_up}
+        self.open_floors = frozenset(f for f, n in missing.items() if n > 0)
+        self.open_shares = frozenset(i for i, n in lacking.items() if n > 0)
+        needed = sum(missing[f] for f in self.open_floors)
+        needed += sum(lacking[i] for i in self.open_shares)
+        self.helping = 0 < self._k - len(self.chosen) <= needed
 
     def has_room(self, interest: int) -> bool:
         """Tell whether an interest may bring in more hits."""
-        return self._found[interest] < self._most[interest]
-
-    def full_values(self, cap: int) -> list[Counted]:
-        """List the values that have reached a cap."""
-        most = self._slate.caps[cap].most
-        return [value for value, count in self._counts[cap].items() if count >= most]
+        return bool(self._room[interest])
 
     # --- choosing -----------------------------------------------------------------------------
 
     def eligible(self) -> Rows:
-        """List the candidates that may be chosen now, best first: their places in the pool."""
+        """List the first candidates that may be chosen now, as many as are weighed for a place.
+
+        Returns:
+            Their places in the pool, best first; fewer when there are no more.
+        """
         self._extend()
+        self._pass_by()
+        helping, missing = self.helping, self.window
+        if missing == 1 and not helping:  # it is the first that is left
+            return np.arange(self._begin, min(self._begin + 1, self._ranked))
+        found, start, width = [_NO_ROWS], self._begin, max(self.window, _STRIDE)
+        while missing and start < self._ranked:
+            span = slice(start, start + width)
+            may = self._open(span) & self._helpful(span) if helping else self._open(span)
+            found.append(start + np.flatnonzero(may)[:missing])
+            missing -= len(found[-1])
+            start, width = start + width, 2 * width
+        return np.concatenate(found)
+
+    def _open(self, span: slice) -> Bools:
+        """Tell which of these candidates may be chosen, but for floors."""
         pool = self._pool
-        open_interests = np.array([self.has_room(i) for i in range(len(self._found))])
-        may = self._allowed[pool.items] & open_interests[pool.interests]
-        if self.helping:
-            helps = np.isin(pool.interests, self.open_shares)
-            for floor in self.open_floors:
-                helps |= pool.helps(floor)[pool.items]
-            may &= helps
-        return np.flatnonzero(may).astype(np.int64)
+        may: Bools = self._allowed[pool.items[span]] & self._room[pool.interests[span]]
+        return may
+
+    def _helpful(self, span: slice) -> Bools:
+        """Tell which of these candidates help a floor or an interest that needs hits."""
+        pool, needing = self._pool, np.zeros(len(self._found), dtype=np.bool_)
+        needing[list(self.open_shares)] = True
+        helps: Bools = needing[pool.interests[span]]
+        for floor in self.open_floors:
+            helps |= pool.helps(floor)[pool.items[span]]
+        return helps
+
+    def _pass_by(self) -> None:
+        """Leave behind the candidates that come first and can never be chosen any more."""
+        if self._ranked < len(self._pool):
+            self._begin, self._ranked = 0, len(self._pool)
+        items, interests = self._pool.items, self._pool.interests
+        while self._begin < self._ranked and not (
+            self._allowed[items[self._begin]] and self._room[interests[self._begin]]
+        ):
+            self._begin += 1
 
     def choose(self, window: Rows) -> None:
         """Give the next place to the best of these candidates."""
@@ -116,28 +149,35 @@ class Shortlist:
     def _take(self, item: int, interest: int) -> None:
         self.chosen.append((item, interest))
         self._found[interest] += 1
-        for floor in range(len(self._needs)):
-            self._have[floor] += int(self._pool.helps(floor)[item])
+        self._room[interest] = self._found[interest] < self._most[interest]
+        traits = self._pool.traits(item)
+        for floor, helps in enumerate(traits.helps):
+            self._have[floor] += helps
         self._allowed[item] = False
-        for cap, rule in enumerate(self._slate.caps):
-            for value in self._pool.capped_values(item, cap):
-                self._counts[cap][value] += 1
-                if self._counts[cap][value] == rule.most:
-                    self._allowed[self._pool.with_value(cap, value)] = False
+        for cap, values in enumerate(traits.capped):
+            for value in values:
+                self._count(cap, value)
         if self._compares:
-            self._compare(item, slice(0, None))
+            self._compare(item, 0)
+        self._settle()
+
+    def _count(self, cap: int, value: Counted) -> None:
+        self._counts[cap, value] += 1
+        if self._counts[cap, value] == self._slate.caps[cap].most:
+            self.full.add((cap, value))
+            self._allowed[self._pool.with_value(cap, value)] = False
 
     @property
     def _compares(self) -> bool:
         return self._slate.mmr is not None or self._slate.near_duplicate is not None
 
-    def _compare(self, item: int, items: slice) -> None:
-        """Note how like a chosen item others are."""
-        cosines = self._pool.cosines(item)[items]
-        self._likeness[items] = np.maximum(self._likeness[items], cosines)
+    def _compare(self, item: int, start: int) -> None:
+        """Note how like a chosen item those from a place of the table on are."""
+        cosines = self._pool.cosines(item, start)
+        self._likeness[start:] = np.maximum(self._likeness[start:], cosines)
         if self._slate.near_duplicate is not None:
             threshold = float(np.float32(self._slate.near_duplicate))
-            self._allowed[items] &= cosines <= threshold
+            self._allowed[start:] &= cosines <= threshold
 
     def _extend(self) -> None:
         """Judge the items that have come to the table since."""
@@ -146,14 +186,12 @@ class Shortlist:
             return
         self._allowed = np.concatenate((self._allowed, np.ones(n - first, dtype=np.bool_)))
         self._likeness = np.concatenate((self._likeness, np.full(n - first, -1.0)))
-        for cap in range(len(self._slate.caps)):
-            full = set(self.full_values(cap))
-            for item in range(first, n):
-                if full.intersection(self._pool.capped_values(item, cap)):
-                    self._allowed[item] = False
+        for cap, value in self.full:
+            having = self._pool.with_value(cap, value)
+            self._allowed[having[bisect_left(having, first) :]] = False
         if self._compares:
             for item, _ in self.chosen:
-                self._compare(item, slice(first, n))
+                self._compare(item, first)
 
     # --- the end ------------------------------------------------------------------------------
 
@@ -162,6 +200,7 @@ class Shortlist:
         floors, shares = self.open_floors, self.open_shares
         self._given_up.update(floors)
         self._shares_given_up.update(shares)
+        self._settle()
         return bool(floors or shares)
 
     def unmet(self, *, limited: bool) -> tuple[str, ...]:
