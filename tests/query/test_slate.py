@@ -338,7 +338,7 @@ def test_an_approximate_search_keeps_the_rules(walked: Walked, name: str) -> Non
     hits = walked.cores.search(SearchRequest(NAME, walked.queries, k, ef_search=k, slate=slate))
     assert not hits.errors
     for row, query in enumerate(walked.queries):
-        ids = hits.ids[row, : hits.counts[row]]
+        ids = hits.ids[row, : hits.counts[row]].astype(np.int64)
         assert len(set(ids.tolist())) == len(ids) > 0
         np.testing.assert_array_equal(
             hits.scores[row, : len(ids)],
