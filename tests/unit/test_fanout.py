@@ -13,12 +13,12 @@ from tests import oracle
 from tests.unit.fake_shards import (
     COLLECTION,
     DIM,
-    FakeCluster,
     coarse_vectors,
     filled,
     ids_of,
     soon,
 )
+from tests.unit.fanout_pieces import UNREACHABLE, expected, request, top
 
 from fanlight.errors import (
     AlreadyExists,
@@ -35,29 +35,13 @@ from fanlight.errors import (
 )
 from fanlight.ids import joined
 from fanlight.limits import Limits
-from fanlight.model import Coverage, Hits, IdType, Metric, SearchRequest, ShardFailure
+from fanlight.model import Coverage, IdType, Metric, ShardFailure
 from fanlight.queries import Exclusions
 from fanlight.topk import TopK
 from fanlight_router import fanout as fanout_module
 from fanlight_router.gather import named
 
 WaitUntil = Callable[..., Awaitable[None]]
-
-
-def request(n: int = 5, k: int = 7, **parameters: object) -> SearchRequest:
-    """Make a search for n coarse vectors."""
-    parameters = {"vectors": coarse_vectors(2, n), **parameters}
-    return SearchRequest(collection=COLLECTION, k=k, **parameters)  # type: ignore[arg-type]  # by name
-
-
-def expected(cluster: FakeCluster, search: SearchRequest) -> TopK:
-    """Search everything that the shards hold by brute force."""
-    assert search.vectors is not None
-    return oracle.best(Metric.DOT, search.vectors, cluster.ids, cluster.vectors, search.k)
-
-
-def top(hits: Hits) -> TopK:
-    return TopK(hits.ids, hits.scores, hits.counts)
 
 
 # --- merging ----------------------------------------------------------------------------------
@@ -260,7 +244,6 @@ async def test_shards_are_not_asked_for_a_caller_who_has_gone(wait_until_async: 
     assert cluster.asked("search") == [1, 1, 1]
 
 
-UNREACHABLE = NotReady("cannot be reached")
 MISSING = NotFound("there is none")
 INVALID = InvalidRequest("k: too large")
 BUSY = Overloaded("too many calls")

@@ -10,27 +10,21 @@ import numpy as np
 import pytest
 from tests import oracle
 from tests.unit.fake_shards import (
-    COLLECTION,
     coarse_vectors,
     filled,
     soon,
 )
+from tests.unit.fanout_pieces import UNREACHABLE, expected, request, top
 
 from fanlight.errors import (
     DeadlineExceeded,
 )
 from fanlight.examples import interest, interests
-from fanlight.model import Items, Rows, SearchRequest, ShardFailure
+from fanlight.model import Items, Rows, ShardFailure
 from fanlight.queries import Cap, Slate
 from fanlight.slate.shortlist import Shortlist
 
 WaitUntil = Callable[..., Awaitable[None]]
-
-
-def request(n: int = 5, k: int = 7, **parameters: object) -> SearchRequest:
-    """Make a search for n coarse vectors."""
-    parameters = {"vectors": coarse_vectors(2, n), **parameters}
-    return SearchRequest(collection=COLLECTION, k=k, **parameters)  # type: ignore[arg-type]  # by name
 
 
 @pytest.mark.parametrize("by", ["rules", "interests"])
