@@ -27,7 +27,7 @@ from fanlight.model import (
     Items,
     UpsertResult,
 )
-from fanlight.operations import Operations, search_parameters
+from fanlight.operations import Operations, search_request
 from fanlight.queries import Query, Slate
 from fanlight.questions import AsyncQuestions
 from fanlight.transport import Addresses, AsyncTransport
@@ -415,8 +415,9 @@ class AsyncCollection(AsyncQuestions, AsyncCollectionExports, AsyncTunable):
             FanlightError: queries failed. The error's `rows` say which and why, and its
                 `result` holds the hits of the others.
         """
-        parameters = search_parameters(
+        request = search_request(
             self.name,
+            queries=queries,
             k=k,
             ef_search=ef_search,
             exact=exact,
@@ -429,9 +430,7 @@ class AsyncCollection(AsyncQuestions, AsyncCollectionExports, AsyncTunable):
             exclude_sets=exclude_sets,
             slate=slate,
         )
-        return await self._transport.run(
-            self._operations.search(parameters, queries, errors, timeout)
-        )
+        return await self._transport.run(self._operations.search(request, errors, timeout))
 
     async def search_by_id(
         self,
@@ -465,8 +464,9 @@ class AsyncCollection(AsyncQuestions, AsyncCollectionExports, AsyncTunable):
             NotFound: the collection, or (as the error of its query) an item does not exist.
             FanlightError: as `search` does.
         """
-        parameters = search_parameters(
+        request = search_request(
             self.name,
+            ids=ids,
             k=k,
             ef_search=ef_search,
             exact=exact,
@@ -479,9 +479,7 @@ class AsyncCollection(AsyncQuestions, AsyncCollectionExports, AsyncTunable):
             exclude_sets=exclude_sets,
             slate=slate,
         )
-        return await self._transport.run(
-            self._operations.search_by_id(parameters, ids, errors, timeout)
-        )
+        return await self._transport.run(self._operations.search(request, errors, timeout))
 
     def __repr__(self) -> str:
         """Name the collection."""

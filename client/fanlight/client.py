@@ -26,7 +26,7 @@ from fanlight.model import (
     Items,
     UpsertResult,
 )
-from fanlight.operations import Operations, search_parameters
+from fanlight.operations import Operations, search_request
 from fanlight.queries import Query, Slate
 from fanlight.questions import Questions
 from fanlight.transport import Addresses, Transport
@@ -416,8 +416,9 @@ class Collection(Questions, CollectionExports, Tunable):
             FanlightError: queries failed. The error's `rows` say which and why, and its
                 `result` holds the hits of the others.
         """
-        parameters = search_parameters(
+        request = search_request(
             self.name,
+            queries=queries,
             k=k,
             ef_search=ef_search,
             exact=exact,
@@ -430,7 +431,7 @@ class Collection(Questions, CollectionExports, Tunable):
             exclude_sets=exclude_sets,
             slate=slate,
         )
-        return self._transport.run(self._operations.search(parameters, queries, errors, timeout))
+        return self._transport.run(self._operations.search(request, errors, timeout))
 
     def search_by_id(
         self,
@@ -464,8 +465,9 @@ class Collection(Questions, CollectionExports, Tunable):
             NotFound: the collection, or (as the error of its query) an item does not exist.
             FanlightError: as `search` does.
         """
-        parameters = search_parameters(
+        request = search_request(
             self.name,
+            ids=ids,
             k=k,
             ef_search=ef_search,
             exact=exact,
@@ -478,7 +480,7 @@ class Collection(Questions, CollectionExports, Tunable):
             exclude_sets=exclude_sets,
             slate=slate,
         )
-        return self._transport.run(self._operations.search_by_id(parameters, ids, errors, timeout))
+        return self._transport.run(self._operations.search(request, errors, timeout))
 
     def __repr__(self) -> str:
         """Name the collection."""

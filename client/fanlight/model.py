@@ -187,9 +187,9 @@ class SearchRequest:
     @property
     def makes_lists(self) -> bool:
         """Tell whether each list of hits is made as a whole: by rules, shares, or of interests."""
-        if self.slate is not None:
-            return True
-        return any(query.makes_list for query in self.composed or ())
+        if self.composed is None:
+            return self.slate is not None
+        return self.slate is not None or any(query.makes_list for query in self.composed)
 
     @property
     def width(self) -> int:

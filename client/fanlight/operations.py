@@ -7,7 +7,6 @@ calls to make, and returns the result. `fanlight.client` and `fanlight.aio` are 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -56,6 +55,7 @@ from fanlight.model import (
     CollectionSpec,
     DeleteResult,
     Hits,
+    IdColumn,
     IdType,
     ItemBatch,
     Items,
@@ -364,31 +364,15 @@ class Operations:
     # --- search ---------------------------------------------------------------------------
 
     def search(
-        self,
-        parameters: SearchRequest,
-        queries: ArrayLike | Query | Sequence[Query],
-        errors: OnError,
-        timeout: float | None,
-    ) -> Operation[Hits]:
-        """Answer queries given as vectors, or by meaning."""
-        return self._search(with_queries(parameters, queries), errors, timeout)
-
-    def search_by_id(
-        self, parameters: SearchRequest, ids: IdsLike, errors: OnError, timeout: float | None
-    ) -> Operation[Hits]:
-        """Answer queries given as ids of stored items."""
-        column = as_ids(ids)
-        id_sizes(column)
-        return self._search(replace(parameters, ids=column), errors, timeout)
-
-    def _search(
         self, request: SearchRequest, errors: OnError, timeout: float | None
     ) -> Operation[Hits]:
+        """Answer queries, some at a time."""
         check_on_error(errors)
         make_budget = self._budget_maker(calls.SEARCH, timeout)
 
         def part(span: slice) -> Operation[Hits]:
-            return calls.find(part_of_search(request, span), make_budget())
+            asked = request if len(spans) == 1 else part_of_search(request, span)
+            return calls.find(asked, make_budget())
 
         total = size_of(request)
         spans = spans_of_rows(total, queries_of_chunk(request))
@@ -398,18 +382,11 @@ class Operations:
         return settle(hits, failed, total, words, errors)
 
 
-def with_queries(
-    parameters: SearchRequest, queries: ArrayLike | Query | Sequence[Query]
-) -> SearchRequest:
-    """Give a search its queries: vectors, or queries by meaning."""
-    if is_composed(queries):
-        return replace(parameters, composed=as_composed(cast("Query | Sequence[Query]", queries)))
-    return replace(parameters, vectors=as_queries("queries", cast(ArrayLike, queries)))
-
-
-def search_parameters(
+def search_request(
     collection: str,
     *,
+    queries: ArrayLike | Query | Sequence[Query] | None = None,
+    ids: IdsLike | None = None,
     k: int,
     ef_search: int | None,
     exact: bool,
@@ -422,14 +399,19 @@ def search_parameters(
     exclude_sets: Sequence[str] = (),
     slate: Slate | None = None,
 ) -> SearchRequest:
-    """Make a search that still lacks its queries.
+    """Make a search for vectors or queries by meaning, or for the neighbours of stored items.
 
     Raises:
         InvalidRequest: a parameter is of another type, or cannot travel.
     """
+    composed = is_composed(queries)
     return SearchRequest(
         collection=collection,
-        vectors=None,
+        vectors=None
+        if composed or ids is not None
+        else as_queries("queries", cast(ArrayLike, queries)),
+        ids=None if ids is None else _as_query_ids(ids),
+        composed=as_composed(cast("Query | Sequence[Query]", queries)) if composed else None,
         k=as_uint32("k", k),
         ef_search=None if ef_search is None else as_uint32("ef_search", ef_search),
         exact=bool(exact),
@@ -443,6 +425,12 @@ def search_parameters(
         exclude=as_exclusions(exclude_ids, exclude_sets),
         slate=slate,
     )
+
+
+def _as_query_ids(ids: IdsLike) -> IdColumn:
+    column = as_ids(ids)
+    id_sizes(column)  # refuses what cannot travel
+    return column
 
 
 def _in_parts(part: Callable[[slice], Operation[T]], spans: Sequence[slice]) -> Operation[list[T]]:

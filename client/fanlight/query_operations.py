@@ -14,7 +14,7 @@ from fanlight.conditions import FilterLike, as_filter
 from fanlight.ids import IdsLike
 from fanlight.inputs import as_ids, as_number, as_text, as_uint32, id_sizes
 from fanlight.model import Explanation, Facets, IdColumn
-from fanlight.operations import Operations, search_parameters, with_queries
+from fanlight.operations import Operations, search_request
 from fanlight.queries import Query
 from fanlight.v1 import items_pb2, search_pb2, sets_pb2
 from fanlight.wire.answer_codec import from_explanation, from_facets
@@ -69,9 +69,9 @@ class QueryOperations:
     ) -> Operation[Explanation]:
         """Explain one item."""
         given = cast("dict[str, Any]", {**_SEARCH_DEFAULTS, **search})
-        parameters = search_parameters(self._collection, **given)
+        asked = search_request(self._collection, queries=query, **given)
         request = search_pb2.ExplainRequest(
-            search=to_search(with_queries(parameters, query)),
+            search=to_search(asked),
             id=to_ids(as_ids(cast(IdsLike, [item]))),
         )
         response = yield from self._ask(calls.EXPLAIN, request, timeout)

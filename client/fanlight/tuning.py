@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +19,7 @@ from fanlight.evaluation.tuning import Tuning, hunt
 from fanlight.ids import IdsLike, joined
 from fanlight.inputs import as_ids, as_queries, as_share, as_uint32
 from fanlight.model import Floats, Hits, IdColumn
-from fanlight.operations import Operations, search_parameters
+from fanlight.operations import Operations, search_request
 from fanlight.transport import AsyncTransport
 
 # Exact search compares every item: a whole collection takes longer than the 5 s of a search.
@@ -83,24 +82,23 @@ class TuneOperations:
         self, queries: Floats | IdColumn, k: int, ef: int | None
     ) -> Operation[tuple[list[Hits], float]]:
         """Ask all queries, exactly when there is no ef, and tell the seconds that it took."""
-        parameters = search_parameters(
-            self.collection,
-            k=k,
-            ef_search=ef,
-            exact=ef is None,
-            score_threshold=None,
-            with_payloads=False,
-            with_vectors=False,
-            min_coverage=1.0,
-            filter=None,
-        )
-        ask: Callable[..., Operation[Hits]] = self.operations.search
-        if queries.ndim == 1:
-            ask = self.operations.search_by_id
         answers, begun = list[Hits](), time.perf_counter()
         for start in range(0, len(queries), BATCH):
             part = queries[start : start + BATCH]
-            answers.append((yield from ask(parameters, part, "raise", self.timeout)))
+            asked: dict[str, Any] = {"queries": part} if queries.ndim == 2 else {"ids": part}
+            request = search_request(
+                self.collection,
+                **asked,
+                k=k,
+                ef_search=ef,
+                exact=ef is None,
+                score_threshold=None,
+                with_payloads=False,
+                with_vectors=False,
+                min_coverage=1.0,
+                filter=None,
+            )
+            answers.append((yield from self.operations.search(request, "raise", self.timeout)))
         return answers, time.perf_counter() - begun
 
     def _sampled(self) -> Operation[IdColumn]:

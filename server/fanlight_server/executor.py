@@ -39,6 +39,7 @@ class _Waiting:
 
     Attributes:
         deadline: in the event loop's time, or None.
+        units: how much it is; see `work_of`.
         seconds: what it is likely to take; 0 once it was given up.
         answer: resolved on the event loop; cancelled when the caller is gone.
         work: what is done in place of the search; None for the search itself.
@@ -47,6 +48,7 @@ class _Waiting:
 
     request: SearchRequest
     deadline: float | None
+    units: float
     seconds: float
     answer: asyncio.Future[Any]
     work: Work[Any] | None = None
@@ -99,8 +101,8 @@ class SearchExecutor:
             Overloaded: too many searches wait, or it would wait too long.
         """
         kind = kind_of(request)
-        seconds = self._pace.seconds(kind, work_of(request, size_of(request)))
-        return self._enter(kind, request, seconds, timeout_s)
+        units = work_of(request, size_of(request))
+        return self._enter(kind, request, units, self._pace.seconds(kind, units), timeout_s)
 
     def run(
         self, request: SearchRequest, work: Work[T], timeout_s: float | None
@@ -114,12 +116,13 @@ class SearchExecutor:
             timeout_s: seconds after which it is not started any more, or None.
         """
         seconds = self._pace_of_work.seconds(request.collection, 1)
-        return self._enter(Alone(), request, seconds, timeout_s, work)
+        return self._enter(Alone(), request, 1.0, seconds, timeout_s, work)
 
     def _enter(
         self,
         kind: Hashable,
         request: SearchRequest,
+        units: float,
         seconds: float,
         timeout_s: float | None,
         work: Work[Any] | None = None,
@@ -130,7 +133,7 @@ class SearchExecutor:
                 retry_after_s=RETRY_MIN_S,
             )
         deadline = None if timeout_s is None else self._loop.time() + timeout_s
-        waiting = _Waiting(request, deadline, seconds, self._loop.create_future(), work)
+        waiting = _Waiting(request, deadline, units, seconds, self._loop.create_future(), work)
         if waiting.is_late(self._loop.time()) or (
             self._idle and not self._waiting and self._is_quick(kind, waiting)
         ):
@@ -214,8 +217,7 @@ class SearchExecutor:
         if done[0].work is not None:
             self._pace_of_work.learn(done[0].request.collection, 1, seconds)
         elif not isinstance(kind, Alone):
-            work = sum(work_of(waiting.request, size_of(waiting.request)) for waiting in done)
-            self._pace.learn(kind, work, seconds)
+            self._pace.learn(kind, sum([waiting.units for waiting in done]), seconds)
 
     def _finish(self, answers: Sequence[tuple[_Waiting, Any]]) -> None:
         self._idle += 1

@@ -67,6 +67,8 @@ class Searching:
         """
         self._index = index
         self._limits = limits
+        # counted once: to ask the system takes as long as a small search
+        self._threads = config.worker_threads
         self._config = config
         self._now = now
         self._members = members
@@ -172,6 +174,6 @@ class Searching:
             filter=request.filter,
             excluded=excluded,
             walk=config.walk,
-            threads=config.worker_threads,
+            threads=self._threads,
             time_left=lambda: None if ends is None else max(0.0, ends - self._now()),
         )

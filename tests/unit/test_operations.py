@@ -29,12 +29,12 @@ from fanlight.errors import (
     PartialResult,
 )
 from fanlight.model import Hits, SearchRequest
-from fanlight.operations import Operations, search_parameters
+from fanlight.operations import Operations, search_request
 from fanlight.v1 import items_pb2
 from fanlight.wire.codec import from_search, from_upsert, to_hits
 
 
-def parameters(k: int = 3, **others: Any) -> SearchRequest:
+def searched(queries: Any, k: int = 3, **others: Any) -> SearchRequest:
     defaults: dict[str, Any] = {
         "ef_search": None,
         "exact": False,
@@ -44,7 +44,7 @@ def parameters(k: int = 3, **others: Any) -> SearchRequest:
         "min_coverage": 1.0,
         "filter": None,
     }
-    return search_parameters("movies", k=k, **{**defaults, **others})
+    return search_request("movies", queries=queries, k=k, **{**defaults, **others})
 
 
 def hits_of(n: int, k: int, **others: Any) -> Hits:
@@ -139,7 +139,7 @@ def test_a_dead_shard_is_told_after_two_attempts() -> None:
     """A partial result is asked for twice, then the caller hears of it."""
     network = Network(lambda request: PartialResult("shard-1 is gone", coverage=WHOLE))
     with pytest.raises(PartialResult):
-        network.run(Operations(None, 4).search(parameters(), [1.0], "raise", None))
+        network.run(Operations(None, 4).search(searched([1.0]), "raise", None))
     assert len(network.calls) == 2
 
 
@@ -207,7 +207,7 @@ def test_columns_that_cannot_travel_are_refused(
 def test_parameters_that_cannot_travel_are_refused(name: str, value: Any) -> None:
     """A parameter of the wrong type or size is refused by its name."""
     with pytest.raises(InvalidRequest, match=f"^{name}: expected"):
-        parameters(**{name: value})
+        searched([1.0], **{name: value})
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_a_large_search_is_one_answer() -> None:
 
     network = Network(answer)
     queries = np.arange(600, dtype=np.float32)[:, None]
-    hits = network.run(Operations(None, 4).search(parameters(k=2), queries, "raise", None))
+    hits = network.run(Operations(None, 4).search(searched(queries, k=2), "raise", None))
     assert len(network.calls) == 3
     assert hits.ids[:, 1].tolist() == list(range(600))
 
@@ -294,7 +294,7 @@ def test_a_failed_query_keeps_its_number() -> None:
     queries = np.arange(400, dtype=np.float32)[:, None]
     operations = Operations(None, 4)
     with pytest.raises(InvalidRequest, match="1 of 400 queries failed") as caught:
-        Network(answer).run(operations.search(parameters(k=1), queries, "raise", None))
+        Network(answer).run(operations.search(searched(queries, k=1), "raise", None))
     assert [row.row for row in caught.value.rows] == [300]
     assert isinstance(caught.value.result, Hits)
     assert list(caught.value.result.errors) == [300]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fanlight.declarations import Declaration
-from fanlight.errors import InvalidRequest
+from fanlight.errors import FanlightError, InvalidRequest
 from fanlight.filters import FieldType, Filter
 from fanlight.ids import empty, id_type_of
 from fanlight.model import (
@@ -25,6 +25,7 @@ from fanlight.model import (
     CollectionInfo,
     CollectionSpec,
     Hits,
+    IdColumn,
     IdType,
     ItemBatch,
     Items,
@@ -77,6 +78,7 @@ _FIELD_TYPES = {
 _METRIC_OF = {code: metric for metric, code in _METRICS.items()}
 _ID_TYPE_OF = {code: id_type for id_type, code in _ID_TYPES.items()}
 _FIELD_TYPE_OF = {code: type_ for type_, code in _FIELD_TYPES.items()}
+_COUNT, _SCORE = np.dtype("<u4"), np.dtype("<f4")
 
 
 # --- collections ------------------------------------------------------------------------------
@@ -335,32 +337,39 @@ def to_hits(hits: Hits) -> search_pb2.SearchResponse:
     real = _real(counts, hits.ids.shape[1])
     vectors = None if hits.vectors is None else to_matrix(_without_padding(hits.vectors, real))
     payloads = None if hits.payload_blobs is None else to_blobs(hits.payload_blobs)
+    interests = None if hits.interests is None else _without_padding(hits.interests, real)
     scores = _without_padding(hits.scores, real)
     return search_pb2.SearchResponse(
-        counts=counts.astype("<u4").tobytes(),
+        counts=counts.astype(_COUNT).tobytes(),
         ids=to_ids(_without_padding(hits.ids, real)),
-        scores=scores.astype("<f4", copy=False).tobytes(),
-        errors=[pb.RowError(row=row, error=to_error(e)) for row, e in sorted(hits.errors.items())],
+        scores=scores.astype(_SCORE, copy=False).tobytes(),
+        errors=_to_errors(hits.errors) if hits.errors else None,
         coverage=to_coverage(hits.coverage),
         payloads=payloads,
         vectors=vectors,
         excluded=hits.excluded,
-        missing=[
-            search_pb2.MissingIds(row=row, ids=to_ids(ids))
-            for row, ids in sorted(hits.missing_ids.items())
-        ],
-        interests=b""
-        if hits.interests is None
-        else _without_padding(hits.interests, real).astype("<u4").tobytes(),
-        unmet=[
-            search_pb2.UnmetRules(row=row, rules=rules) for row, rules in sorted(hits.unmet.items())
-        ],
+        missing=_to_missing(hits.missing_ids) if hits.missing_ids else None,
+        interests=b"" if interests is None else interests.astype(_COUNT).tobytes(),
+        unmet=_to_unmet(hits.unmet) if hits.unmet else None,
     )
+
+
+def _to_errors(errors: Mapping[int, FanlightError]) -> list[pb.RowError]:
+    return [pb.RowError(row=row, error=to_error(error)) for row, error in sorted(errors.items())]
+
+
+def _to_missing(missing: Mapping[int, IdColumn]) -> list[search_pb2.MissingIds]:
+    rows = sorted(missing.items())
+    return [search_pb2.MissingIds(row=row, ids=to_ids(ids)) for row, ids in rows]
+
+
+def _to_unmet(unmet: Mapping[int, tuple[str, ...]]) -> list[search_pb2.UnmetRules]:
+    return [search_pb2.UnmetRules(row=row, rules=rules) for row, rules in sorted(unmet.items())]
 
 
 def _real(counts: Rows, k: int) -> NDArray[np.bool_] | None:
     """Tell which places of a block of n x k are no padding; None for all, the usual case."""
-    if not len(counts) or counts.min() == k:
+    if min(counts.tolist(), default=k) == k:
         return None
     return np.arange(k) < counts[:, None]
 
@@ -385,19 +394,22 @@ def _with_padding(
     return block
 
 
-def _numbers(data: bytes, dtype: str, field: str) -> NDArray[Any]:
+def _numbers(data: bytes, dtype: np.dtype[Any], field: str) -> NDArray[Any]:
     """Read a column of numbers off the wire."""
-    size = np.dtype(dtype).itemsize
-    if len(data) % size:
-        raise InvalidRequest.of_field(field, f"{size} bytes each", f"{len(data)} bytes")
-    return np.frombuffer(data, dtype=dtype)
+    if len(data) % dtype.itemsize:
+        raise InvalidRequest.of_field(field, f"{dtype.itemsize} bytes each", f"{len(data)} bytes")
+    return np.frombuffer(data, dtype)
 
 
 def _check_hits(counts: Rows, k: int, columns: Mapping[str, Sized | None]) -> None:
-    """Make sure that there are at most k hits a query, and all columns have a row for each."""
-    if len(counts) and counts.max() > k:
-        raise InvalidRequest.of_field("counts", f"at most {k} a query", str(counts.max()))
-    total = int(counts.sum())
+    """Make sure that there are at most k hits a query, and all columns have a row for each.
+
+    Of a list: reducing an array of one number, the usual case, takes longer than all else here.
+    """
+    numbers = counts.tolist()
+    if max(numbers, default=0) > k:
+        raise InvalidRequest.of_field("counts", f"at most {k} a query", str(max(numbers)))
+    total = sum(numbers)
     for field, column in columns.items():
         if column is not None and len(column) != total:
             raise InvalidRequest.of_field(field, f"{total} rows", f"{len(column)}")
@@ -409,26 +421,41 @@ def from_hits(message: search_pb2.SearchResponse, k: int) -> Hits:
     Raises:
         InvalidRequest: its columns do not fit each other.
     """
-    counts = _numbers(message.counts, "<u4", "counts").astype(np.int64)
+    counts = _numbers(message.counts, _COUNT, "counts").astype(np.int64)
     real, shape = _real(counts, k), (len(counts), k)
     ids = from_ids(message.ids, "ids")
-    scores = _numbers(message.scores, "<f4", "scores").astype(np.float32, copy=False)
+    scores = _numbers(message.scores, _SCORE, "scores").astype(np.float32, copy=False)
     flat = from_matrix(message.vectors, "vectors") if message.HasField("vectors") else None
     payloads = from_blobs(message.payloads, "payloads") if message.HasField("payloads") else None
-    columns = {"ids": ids, "scores": scores, "vectors": flat, "payloads": payloads}
-    interests = _numbers(message.interests, "<u4", "interests").astype(np.int64)
-    _check_hits(counts, k, columns | {"interests": interests if len(interests) else None})
-    vectors = None if flat is None else _with_padding(flat, shape, real, np.nan)
+    found_by = _numbers(message.interests, _COUNT, "interests") if message.interests else None
+    columns: dict[str, Sized | None] = {
+        "ids": ids,
+        "scores": scores,
+        "vectors": flat,
+        "payloads": payloads,
+        "interests": found_by,
+    }
+    _check_hits(counts, k, columns)
     return Hits(
         ids=_with_padding(ids, shape, real, None if ids.dtype == object else NO_ID),
         scores=_with_padding(scores, shape, real, NO_SCORE),
         counts=counts,
         coverage=from_coverage(message.coverage),
-        errors={e.row: from_error(e.error) for e in message.errors},
+        errors=_from_errors(message) if message.errors else {},
         payload_blobs=payloads,
-        vectors=vectors,
+        vectors=None if flat is None else _with_padding(flat, shape, real, np.nan),
         excluded=message.excluded if message.HasField("excluded") else None,
-        missing_ids={m.row: from_ids(m.ids, "missing_ids") for m in message.missing},
-        interests=_with_padding(interests, shape, real, -1) if len(interests) else None,
-        unmet={m.row: tuple(m.rules) for m in message.unmet},
+        missing_ids=_from_missing(message) if message.missing else {},
+        interests=None
+        if found_by is None
+        else _with_padding(found_by.astype(np.int64), shape, real, -1),
+        unmet={m.row: tuple(m.rules) for m in message.unmet} if message.unmet else {},
     )
+
+
+def _from_errors(message: search_pb2.SearchResponse) -> dict[int, FanlightError]:
+    return {failed.row: from_error(failed.error) for failed in message.errors}
+
+
+def _from_missing(message: search_pb2.SearchResponse) -> dict[int, IdColumn]:
+    return {missing.row: from_ids(missing.ids, "missing_ids") for missing in message.missing}

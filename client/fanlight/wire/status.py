@@ -138,16 +138,17 @@ def to_coverage(coverage: Coverage) -> pb.Coverage:
     )
 
 
+def _from_failure(failure: pb.ShardFailure) -> ShardFailure:
+    error = _CLASSES.get(failure.code, errors.InternalError)(failure.reason)
+    return ShardFailure(failure.shard, error)
+
+
 def from_coverage(message: pb.Coverage) -> Coverage:
     """Read a coverage off the wire."""
-    failures = (
-        ShardFailure(f.shard, _CLASSES.get(f.code, errors.InternalError)(f.reason))
-        for f in message.failures
-    )
     return Coverage(
         shards_total=message.shards_total,
         shards_answered=message.shards_answered,
         items_total=message.items_total if message.HasField("items_total") else None,
         items_covered=message.items_covered,
-        failures=tuple(failures),
+        failures=tuple(map(_from_failure, message.failures)),
     )

@@ -117,15 +117,18 @@ class SearchStream:
                 "(message_bytes); send fewer queries at once"
             )
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[T] = loop.create_future()
-        self.open().add(_Search(message, size, loop.time() + timeout_s, decode, answer))
+        answer, now = loop.create_future(), loop.time()
+        self._current(now).add(_Search(message, size, now + timeout_s, decode, answer))
         return answer
 
     def open(self) -> _Session:
         """Give the open stream; open one when there is none, or when it has become old."""
+        return self._current(asyncio.get_running_loop().time())
+
+    def _current(self, now: float) -> _Session:
         session = self._session
         if session is not None and not session.ended:
-            if session.age_s < _RENEW_S:
+            if now < session.opened_at + _RENEW_S:
                 return session
             session.retire()
             self._retired = [*(old for old in self._retired if not old.ended), session]
@@ -149,7 +152,12 @@ class SearchStream:
 
 
 class _Session:
-    """One opened stream, until it breaks."""
+    """One opened stream, until it breaks.
+
+    Attributes:
+        ended: whether it broke or was ended.
+        opened_at: when it was opened, in the loop's time.
+    """
 
     def __init__(self, open_stream: OpenStream, on_break: OnBreak) -> None:
         self.ended = self._is_closing = self._is_replaced = False
@@ -163,13 +171,8 @@ class _Session:
         self._arrived, self._returned = asyncio.Event(), asyncio.Event()
         self._on_break = on_break
         self._call = open_stream(self._requests())
-        self._opened_at = asyncio.get_running_loop().time()
+        self.opened_at = asyncio.get_running_loop().time()
         self._reader = asyncio.create_task(self._read())
-
-    @property
-    def age_s(self) -> float:
-        """Tell for how many seconds it has been open."""
-        return asyncio.get_running_loop().time() - self._opened_at
 
     def retire(self) -> None:
         """End the requests once all searches were sent; the server then ends the stream."""
