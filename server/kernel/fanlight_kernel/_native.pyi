@@ -325,3 +325,19 @@ class Builder:
         Raises:
             RuntimeError: rows are missing, or the builder is closed.
         """
+
+def kept_rows(ids: _Numbers, rows: _Numbers, gone: _Numbers) -> _Bytes:
+    """Tell which rows do not have one of some ids. Releases the GIL.
+
+    Args:
+        ids: (n,) int64, ascending; an id may stand several times.
+        rows: (n,) int64, the row of each; all of 0 to n - 1.
+        gone: (m,) int64, ascending, each once; of rows or not.
+
+    Returns:
+        ((n + 7) // 8,) uint8: bit r % 8 of byte r // 8 is that of row r.
+
+    Raises:
+        ValueError: a row is out of range; a shape is wrong.
+        TypeError: an array is of another type.
+    """

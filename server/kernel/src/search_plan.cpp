@@ -3,13 +3,18 @@
 #include <algorithm>
 
 #include "scan.h"
+#include "simd.h"
 
 namespace fanlight {
 namespace {
 
-// Nanoseconds, fitted to what was measured on one core with 64 to 784 dimensions and 8,000 to
-// 200,000 rows: 3 to 18 for a row that is scanned, 700 to 1,100 for one that is visited.
-double scan_cost(const Rows& rows) { return 1.5 + 0.02 * static_cast<double>(rows.code_stride); }
+// Nanoseconds for a row that is scanned: 3 to 18 with AVX-512, 11 to 56 with AVX2.
+double scan_cost(const Rows& rows) {
+  return simd().row_ns + simd().byte_ns * static_cast<double>(rows.code_stride);
+}
+
+// For one that is visited, fitted to what was measured on one core with 64 to 784 dimensions and
+// 8,000 to 200,000 rows: 700 to 1,100. Most of it waits for memory, whatever the instructions.
 double visit_cost(const Rows& rows) { return 600 + 0.6 * static_cast<double>(rows.code_stride); }
 
 // Rows that are new where one is visited, about.
@@ -24,9 +29,11 @@ bool scan_is_cheap(const Rows& rows, const Allowed& allowed, std::size_t enough)
 }
 
 // Fewer than ef, which counts rows of all kinds: at 3/8 of it, filtered searches of evenly spread
-// rows kept a recall of 0.95 and more where unfiltered ones had 0.98.
-std::size_t enough_for(std::size_t k, std::size_t ef) {
-  return std::max(candidates_for(k), ef * 3 / 8);
+// rows kept a recall of 0.95 and more where unfiltered ones had 0.98. Where nearly all rows are
+// allowed as many as an unfiltered search keeps, so that to exclude a few costs no recall.
+std::size_t enough_for(std::size_t k, std::size_t ef, double share) {
+  const double part = std::max(0.375, 2 * share - 1);
+  return std::max(candidates_for(k), static_cast<std::size_t>(part * static_cast<double>(ef)));
 }
 
 // To wade until enough are found takes enough / share visits, to hop about 1.5 ef.
@@ -48,7 +55,7 @@ SearchPlan::SearchPlan(const Graph& graph, std::size_t k_, std::size_t ef_, Walk
     : k(k_), ef(std::min(std::max(ef_, k_), graph.rows().count)), walk_on(walk_on_) {
   if (!allowed_ || allowed_->count() == graph.rows().count) return;
   allowed = allowed_;
-  enough = enough_for(k, ef);
+  enough = enough_for(k, ef, allowed->share());
   scan = scan_is_cheap(graph.rows(), *allowed, enough);
   hop = hop_is_cheap(*allowed, enough, ef);
   scan_compares = static_cast<double>(allowed->count()) * scan_cost(graph.rows()) *

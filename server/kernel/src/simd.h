@@ -43,6 +43,10 @@ struct Simd {
   FloatSums float_products;
   FloatSums float_squared_differences;
   CodeKeys code_keys;
+  // What comparing a row's codes takes in a scan, in nanoseconds of one core, choosing included:
+  // for the row, and for each byte of its record. Fitted to 64 to 784 dimensions.
+  double row_ns;
+  double byte_ns;
 };
 
 // The loops in use: the best that the machine has, or a lower level when one was forced.

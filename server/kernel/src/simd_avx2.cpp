@@ -50,6 +50,7 @@ const Simd simd_avx2 = {
     sums_of<Product, float, 32>,
     sums_of<SquaredDifference, float, 32>,
     code_keys,
+    4, 0.06,  // 10,000 and 20,000 rows, Zen 3
 };
 
 }  // namespace fanlight
