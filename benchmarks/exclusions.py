@@ -1,7 +1,8 @@
 """Measure what excluding many ids costs, through a client, a router and shards of a local cluster.
 
-Each search is asked without exclusions, with `exclude_ids` in a new order each time, and with a set
-of the same ids that the servers hold; in turns, so that other programs on the machine meet all three.
+Each search is asked without exclusions, with other `exclude_ids` each time, in no order, and with a
+set of as many ids that the servers hold; in turns, so that other programs on the machine meet all
+three.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ def main() -> None:
             items = _loaded(client, arguments, rng)
             print(
                 f"{arguments.rows:,} x {arguments.dim}, {arguments.shards} shards, "
-                f"{arguments.ids:,} excluded ids of which {_excluded(arguments):,} are items; "
+                f"{arguments.ids:,} excluded ids of which {_excluded(arguments):,} are items, "
+                f"{arguments.apart:,} apart at least; "
                 f"{description()}"
             )
             for queries, k in SEARCHES:
@@ -53,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--dim", type=int, default=64)
     add("--shards", type=int, default=3)
     add("--ids", type=int, default=100_000, help="excluded; a quarter of them are items")
+    add("--apart", type=int, default=1, help="multiply ids; from 2**33 on no two are near")
     add("--rounds", type=int, default=21)
     add("--seed", type=int, default=5)
     return parser
@@ -67,23 +70,26 @@ def _loaded(
 ) -> fanlight.Collection:
     items = client.create_collection("bench", dim=arguments.dim)
     vectors = rng.standard_normal((arguments.rows, arguments.dim), dtype=np.float32)
-    items.upsert(np.arange(arguments.rows), vectors)
+    items.upsert(np.arange(arguments.rows) * arguments.apart, vectors)
     deadline = time.monotonic() + _BUILT_S
     while client.get_collection("bench").unindexed_items:
         if time.monotonic() > deadline:
             raise SystemExit("the graphs were not built in time")
         time.sleep(0.2)
     started = time.monotonic()
-    items.sets.append("seen", _ids(arguments))
+    items.sets.append("seen", _ids(arguments, rng))
     print(f"a set of {arguments.ids:,} ids took {time.monotonic() - started:.2f} s to append")
     return items
 
 
-def _ids(arguments: argparse.Namespace) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Give ids of which the first quarter are items, spread over all of them."""
-    n = _excluded(arguments)
-    stored = np.linspace(0, arguments.rows - 1, n).astype(np.int64)
-    return np.concatenate([stored, np.arange(arguments.ids - n) + arguments.rows])
+def _ids(
+    arguments: argparse.Namespace, rng: np.random.Generator
+) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Draw ids of which a quarter are items, in no order."""
+    n, rows = _excluded(arguments), arguments.rows
+    stored = rng.choice(rows, n, replace=False)
+    others = rows + rng.choice(2 * arguments.ids, arguments.ids - n, replace=False)
+    return rng.permutation(np.concatenate([stored, others])) * np.int64(arguments.apart)
 
 
 def _measure(
@@ -93,14 +99,14 @@ def _measure(
     queries: int,
     k: int,
 ) -> None:
-    ids, n = _ids(arguments), _excluded(arguments)
+    n = _excluded(arguments)
     times: dict[str, list[float]] = {"without": [], "ids": [], "set": []}
     for _ in range(arguments.rounds):
         asked = rng.standard_normal((queries, arguments.dim), dtype=np.float32)
-        shuffled = rng.permutation(ids)
+        drawn = _ids(arguments, rng)
         ways: dict[str, Callable[[Floats], fanlight.Hits]] = {
             "without": lambda q: items.search(q, k=k),
-            "ids": lambda q, s=shuffled: items.search(q, k=k, exclude_ids=s),  # type: ignore[misc]
+            "ids": lambda q, s=drawn: items.search(q, k=k, exclude_ids=s),  # type: ignore[misc]
             "set": lambda q: items.search(q, k=k, exclude_sets=["seen"]),
         }
         for name, ask in ways.items():

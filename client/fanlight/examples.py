@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fanlight.errors import InvalidRequest
-from fanlight.ids import IdsLike, to_column
+from fanlight.ids import IdsLike, ascending, to_column
 from fanlight.inputs import as_number, as_text, id_sizes
 from fanlight.queries import Exclusions, Interest, Query
 
@@ -138,12 +138,15 @@ def as_exclusions(ids: IdsLike | None, sets: Sequence[str]) -> Exclusions | None
     if isinstance(ids, (str, bytes)) or not isinstance(ids, Iterable):
         got = f"one {type(ids).__name__}"
         raise InvalidRequest.of_field("exclude_ids", "a sequence of ids", got)
-    column = to_column(ids, "exclude_ids")
+    column = to_column(ids, "exclude_ids", copy=False)
     if not len(column):
         # of either type, so it can exclude nothing of any collection
         return Exclusions(None, names)
-    id_sizes(column)
-    return Exclusions(column, names)
+    if column.dtype == object:
+        id_sizes(column)  # refuses what cannot travel
+        return Exclusions(column, names)
+    ordered = ascending(column)
+    return Exclusions.of(ordered.copy() if ordered is ids else ordered, names)
 
 
 def _terms(values: Iterable[Weighted]) -> list[tuple[Example, float]]:

@@ -15,12 +15,21 @@ from numpy.typing import NDArray
 from fanlight.errors import InvalidRequest
 from fanlight.model import NO_ID, IdColumn, IdType, Rows
 
+# Ids so many times as far apart as there are of them are sorted by marking them.
+_CLOSE = 8
 # What a caller may hand over as a column of ids.
 IdsLike = Sequence[int] | Sequence[str] | NDArray[Any]
 
 
-def to_column(ids: IdsLike | Iterable[int] | Iterable[str], field: str = "ids") -> IdColumn:
+def to_column(
+    ids: IdsLike | Iterable[int] | Iterable[str], field: str = "ids", *, copy: bool = True
+) -> IdColumn:
     """Turn integers or strings into an id column.
+
+    Args:
+        ids: the integers or strings.
+        field: what errors call them.
+        copy: make another array of an int64 array too; False for who only reads it at once.
 
     Returns:
         (n,) int64, or (n,) objects that are str.
@@ -34,7 +43,7 @@ def to_column(ids: IdsLike | Iterable[int] | Iterable[str], field: str = "ids") 
     if array.ndim != 1:
         raise InvalidRequest.of_field(field, "one dimension", f"{array.ndim} dimensions")
     if array.dtype.kind in "iu":
-        return _checked_int64(array, field)
+        return _checked_int64(array, field, copy=copy)
     if array.dtype.kind in "UT":
         return array.astype(object)
     if array.dtype.kind != "O":
@@ -43,7 +52,7 @@ def to_column(ids: IdsLike | Iterable[int] | Iterable[str], field: str = "ids") 
     if kinds == {"string"}:
         return _as_objects(str(value) for value in array)
     if kinds <= {"integer"}:
-        return _checked_int64(array, field)
+        return _checked_int64(array, field, copy=copy)
     kinds.discard("integer")
     raise InvalidRequest.of_field(field, expected, " and ".join(sorted(kinds)) + " among them")
 
@@ -63,12 +72,16 @@ def _kind(value: object) -> str:
     return type(value).__name__
 
 
-def _checked_int64(array: NDArray[Any], field: str) -> NDArray[np.int64]:
+def _checked_int64(array: NDArray[Any], field: str, *, copy: bool) -> NDArray[np.int64]:
     limits = np.iinfo(np.int64)
-    if array.size and (int(array.max()) > limits.max or int(array.min()) < limits.min):
+    if (
+        not np.can_cast(array.dtype, np.int64)
+        and array.size
+        and (int(array.max()) > limits.max or int(array.min()) < limits.min)
+    ):
         got = int(array.max()) if int(array.max()) > limits.max else int(array.min())
         raise InvalidRequest.of_field(field, "integers that fit int64", str(got))
-    return array.astype(np.int64)
+    return array.astype(np.int64, copy=copy)
 
 
 def id_type_of(column: IdColumn) -> IdType:
@@ -136,11 +149,26 @@ def among(column: IdColumn, others: IdColumn) -> NDArray[np.bool_]:
 def ascending(column: IdColumn) -> IdColumn:
     """Sort ids, each once; a column that is so already is given back.
 
-    By sorting: `np.unique` hashes, which took 229 ms for 100,000 integers against 6.
+    By marking them where they lie close together, in half of the time of sorting, and else by
+    sorting: `np.unique` hashes, which took 229 ms for 100,000 integers against 6.
     """
     if len(column) < 2 or bool((column[1:] > column[:-1]).all()):
         return column
+    if column.dtype != object:
+        low, high = int(column.min()), int(column.max())
+        if high - low < _CLOSE * len(column):
+            return _marked(column, low, high - low + 1)
     ordered = np.sort(column)
-    first = np.ones(len(ordered), dtype=np.bool_)
-    first[1:] = ordered[1:] != ordered[:-1]
-    return cast(IdColumn, ordered[first])
+    differ = ordered[1:] != ordered[:-1]
+    if differ.all():
+        return cast(IdColumn, ordered)
+    return cast(IdColumn, ordered[np.concatenate(([True], differ))])
+
+
+def _marked(column: IdColumn, low: int, span: int) -> Rows:
+    """Sort ids from `low` on, each once."""
+    marks = np.zeros(span, dtype=np.bool_)
+    marks[column - low if low else column] = True
+    ids: Rows = np.flatnonzero(marks)
+    ids += low
+    return ids

@@ -8,6 +8,7 @@ from typing import Annotated
 from annotated_types import Interval
 
 from fanlight.filters import DEPTH_MAX
+from fanlight.queries import EXCLUDE_IDS_MOST
 
 MIB = 1 << 20
 
@@ -82,7 +83,7 @@ class Limits:
     filter_values: Annotated[int, Interval(ge=1, le=1_000_000)] = 10_000
     examples: Annotated[int, Interval(ge=1, le=10_000)] = 1_024
     interests: Annotated[int, Interval(ge=1, le=1_024)] = 64
-    exclude_ids: Annotated[int, Interval(ge=0, le=4_000_000)] = 1_000_000
+    exclude_ids: Annotated[int, Interval(ge=0, le=EXCLUDE_IDS_MOST)] = 1_000_000
     exclude_sets: Annotated[int, Interval(ge=0, le=1_024)] = 16
     set_ids: Annotated[int, Interval(ge=1, le=10_000_000)] = 1_000_000
     slate_rules: Annotated[int, Interval(ge=0, le=1_024)] = 16

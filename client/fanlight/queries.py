@@ -7,7 +7,7 @@ the values make sense is judged by `fanlight.query_rules`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fanlight.filters import Filter
+from fanlight.packed_ids import PackedIds
 
 # As in `fanlight.model`, which imports this module.
 _Ids: TypeAlias = "NDArray[np.int64] | NDArray[np.object_]"
@@ -23,6 +24,8 @@ _Floats: TypeAlias = NDArray[np.float32]
 # Candidates weighed for each place of a list. More gain little: Carbonell and Goldstein re-rank the
 # first 50 to 100 documents ("The use of MMR", SIGIR 1998).
 MMR_CANDIDATES = 100
+# Ids that one search may exclude, wherever `limits.exclude_ids` is set: 32 MB of them.
+EXCLUDE_IDS_MOST = 4_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,10 +83,28 @@ class Exclusions:
     Attributes:
         ids: (e,) ids, of items or not; None for none.
         sets: names of sets that the servers hold.
+        packed: many ids, in the place of `ids`; None for none.
     """
 
     ids: _Ids | None = None
     sets: tuple[str, ...] = ()
+    packed: PackedIds | None = None
+
+    @classmethod
+    def of(cls, ids: _Ids, sets: tuple[str, ...] = ()) -> Exclusions:
+        """Exclude ids, packed where that pays: see `PackedIds.of`."""
+        packed = PackedIds.of(ids)
+        return cls(ids if packed is None else None, sets, packed)
+
+    @property
+    def n_ids(self) -> int:
+        """Count the ids."""
+        column: Sized | None = self.ids if self.packed is None else self.packed
+        return 0 if column is None else len(column)
+
+    def column(self) -> _Ids | None:
+        """Give the ids, of either form: (e,); None for none."""
+        return self.ids if self.packed is None else self.packed.unpacked()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from fanlight.errors import InvalidRequest
 from fanlight.filter_rules import check_filter, check_filter_fields
 from fanlight.filters import FieldType
 from fanlight.ids import id_type_of
-from fanlight.model import CollectionSpec, Floats, IdColumn, SearchRequest
+from fanlight.model import CollectionSpec, Floats, IdColumn, IdType, SearchRequest
 from fanlight.queries import Exclusions, Floor, Interest, Mmr, Query, Slate
 
 if TYPE_CHECKING:  # the SDK, which reads no configuration, checks here too
@@ -48,8 +48,11 @@ def check_against_spec(request: SearchRequest, spec: CollectionSpec) -> None:
             raise InvalidRequest.of_field("vectors", f"dimension {spec.dim}", got)
         if interest.ids is not None:
             _check_id_type("ids", interest.ids, spec)
-    if request.exclude is not None and request.exclude.ids is not None:
-        _check_id_type("exclude_ids", request.exclude.ids, spec)
+    exclude = request.exclude
+    if exclude is not None and exclude.ids is not None:
+        _check_id_type("exclude_ids", exclude.ids, spec)
+    if exclude is not None and exclude.packed is not None and spec.id_type is IdType.STRING:
+        raise InvalidRequest.of_field("exclude_ids", f"{spec.id_type} ids", f"{IdType.INT64} ids")
     if request.slate is not None:
         check_floors(request.slate.floors, spec.filterable)
 
@@ -114,9 +117,9 @@ def _check_weights(terms: Sized | None, weights: Floats | None) -> None:
 
 
 def _check_exclusions(exclude: Exclusions, limits: Limits) -> None:
-    ids = 0 if exclude.ids is None else len(exclude.ids)
-    if ids > limits.exclude_ids:
-        raise InvalidRequest.of_field("exclude_ids", f"at most {limits.exclude_ids}", str(ids))
+    if exclude.n_ids > limits.exclude_ids:
+        got = str(exclude.n_ids)
+        raise InvalidRequest.of_field("exclude_ids", f"at most {limits.exclude_ids}", got)
     if len(exclude.sets) > limits.exclude_sets:
         got = str(len(exclude.sets))
         raise InvalidRequest.of_field("exclude_sets", f"at most {limits.exclude_sets}", got)

@@ -1,10 +1,11 @@
 """The one place where searches wait and run: a bounded pool that takes equal searches together.
 
-Laws: everything that compares vectors runs here. Searches that arrive while all threads are busy wait by kind (same collection, same
-parameters, same shape of query), as long as `limits.queue_s` allows; a free thread takes the longest-waiting kind and runs it as
-one search over the stacked queries, and when a stack fails its members run alone. What nobody
-waits for any more is not started. Work waits here, bounded, and nowhere else. A search that is
-likely to take less time than handing it to a thread and back runs where it is.
+Laws: everything that compares vectors runs here. Searches that arrive while all threads are busy
+wait by kind (same collection, same parameters, same shape of query), as long as `limits.queue_s`
+allows; a free thread takes the longest-waiting kind and runs it as one search over the stacked
+queries, and when a stack fails its members run alone. What nobody waits for any more is not
+started. Work waits here, bounded, and nowhere else. A search that is likely to take less time than
+handing it to a thread and back runs where it is.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from fanlight.admission import RETRY_MIN_S, Pace, Queue, work_of
 from fanlight.errors import DeadlineExceeded, Overloaded
 from fanlight.limits import Limits
 from fanlight.model import Hits, Searcher, SearchRequest
-from fanlight.stacking import Alone, kind_of, room_for, size_of, stacked, taken_apart
+from fanlight.stacking import Alone, effort_of, kind_of, room_for, size_of, stacked, taken_apart
 
 T = TypeVar("T")
 Outcome: TypeAlias = Hits | Exception
@@ -39,6 +40,7 @@ class _Waiting:
 
     Attributes:
         deadline: in the event loop's time, or None.
+        effort: what takes about as long, unit by unit; see `effort_of`.
         units: how much it is; see `work_of`.
         seconds: what it is likely to take; 0 once it was given up.
         answer: resolved on the event loop; cancelled when the caller is gone.
@@ -48,6 +50,7 @@ class _Waiting:
 
     request: SearchRequest
     deadline: float | None
+    effort: Hashable
     units: float
     seconds: float
     answer: asyncio.Future[Any]
@@ -100,9 +103,12 @@ class SearchExecutor:
         Raises:
             Overloaded: too many searches wait, or it would wait too long.
         """
-        kind = kind_of(request)
-        units = work_of(request, size_of(request))
-        return self._enter(kind, request, units, self._pace.seconds(kind, units), timeout_s)
+        kind, units = kind_of(request), work_of(request, size_of(request))
+        effort = effort_of(request) if isinstance(kind, Alone) else kind
+        seconds = self._pace.seconds(effort, units)
+        answer = self._loop.create_future()
+        waiting = _Waiting(request, self._end_of(timeout_s), effort, units, seconds, answer)
+        return self._enter(kind, waiting, timeout_s)
 
     def run(
         self, request: SearchRequest, work: Work[T], timeout_s: float | None
@@ -115,31 +121,32 @@ class SearchExecutor:
                 one on that collection.
             timeout_s: seconds after which it is not started any more, or None.
         """
-        seconds = self._pace_of_work.seconds(request.collection, 1)
-        return self._enter(Alone(), request, 1.0, seconds, timeout_s, work)
+        effort, ends, answer = (
+            request.collection,
+            self._end_of(timeout_s),
+            self._loop.create_future(),
+        )
+        seconds = self._pace_of_work.seconds(effort, 1)
+        waiting = _Waiting(request, ends, effort, 1, seconds, answer, work)
+        return self._enter(Alone(), waiting, timeout_s)
+
+    def _end_of(self, timeout_s: float | None) -> float | None:
+        return None if timeout_s is None else self._loop.time() + timeout_s
 
     def _enter(
-        self,
-        kind: Hashable,
-        request: SearchRequest,
-        units: float,
-        seconds: float,
-        timeout_s: float | None,
-        work: Work[Any] | None = None,
+        self, kind: Hashable, waiting: _Waiting, timeout_s: float | None
     ) -> asyncio.Future[Any]:
         if self.n_waiting >= self._limits.in_flight:
             raise Overloaded(
                 f"{self.n_waiting} searches wait, which is the limit (in_flight)",
                 retry_after_s=RETRY_MIN_S,
             )
-        deadline = None if timeout_s is None else self._loop.time() + timeout_s
-        waiting = _Waiting(request, deadline, units, seconds, self._loop.create_future(), work)
         if waiting.is_late(self._loop.time()) or (
-            self._idle and not self._waiting and self._is_quick(kind, waiting)
+            self._idle and not self._waiting and self._is_quick(waiting)
         ):
-            _settle(self._outcomes(kind, [waiting]))
+            _settle(self._outcomes([waiting]))
             return waiting.answer
-        self._queue.enter(seconds, timeout_s)
+        self._queue.enter(waiting.seconds, timeout_s)
         waiting.answer.add_done_callback(partial(self._on_done, waiting))
         self._waiting.setdefault(kind, deque()).append(waiting)
         self.n_waiting += 1
@@ -163,9 +170,9 @@ class SearchExecutor:
         self._dispatch_is_due = False
         while self._idle and self._waiting:
             self._idle -= 1
-            self._pool.submit(self._work, *self._take())
+            self._pool.submit(self._work, self._take())
 
-    def _take(self) -> tuple[Hashable, list[_Waiting]]:
+    def _take(self) -> list[_Waiting]:
         """Take as many searches of the longest-waiting kind as one request may hold."""
         kind = next(iter(self._waiting))
         queue = self._waiting.pop(kind)
@@ -180,21 +187,21 @@ class SearchExecutor:
         self._queue.leave(sum(waiting.seconds for waiting in taken))
         for waiting in taken:
             waiting.is_taken = True
-        return kind, taken
+        return taken
 
-    def _is_quick(self, kind: Hashable, waiting: _Waiting) -> bool:
+    def _is_quick(self, waiting: _Waiting) -> bool:
         """Tell whether a search is likely to end soon and cannot wait for the disk."""
         request = waiting.request
         if request.ids is not None or request.with_payloads or request.with_vectors:
             return False
-        return waiting.seconds < _ON_LOOP_S and self._pace.knows(kind)
+        return waiting.seconds < _ON_LOOP_S and self._pace.knows(waiting.effort)
 
     # --- in a thread of the pool, or on the loop ----------------------------------------------
 
-    def _work(self, kind: Hashable, taken: Sequence[_Waiting]) -> None:
-        self._loop.call_soon_threadsafe(self._finish, self._outcomes(kind, taken))
+    def _work(self, taken: Sequence[_Waiting]) -> None:
+        self._loop.call_soon_threadsafe(self._finish, self._outcomes(taken))
 
-    def _outcomes(self, kind: Hashable, taken: Sequence[_Waiting]) -> list[tuple[_Waiting, Any]]:
+    def _outcomes(self, taken: Sequence[_Waiting]) -> list[tuple[_Waiting, Any]]:
         started = self._loop.time()
         wanted = [waiting for waiting in taken if not waiting.answer.cancelled()]
         live = [waiting for waiting in wanted if not waiting.is_late(started)]
@@ -210,14 +217,15 @@ class SearchExecutor:
             outcomes: list[Any] = [_outcome_of(live[0].work, longest_s)]
         else:
             outcomes = [*_run_stack(self._find, [waiting.request for waiting in live], longest_s)]
-        self._learn(kind, live, self._loop.time() - started)
+        self._learn(live, self._loop.time() - started)
         return [*zip(live, outcomes, strict=True), *late]
 
-    def _learn(self, kind: Hashable, done: Sequence[_Waiting], seconds: float) -> None:
+    def _learn(self, done: Sequence[_Waiting], seconds: float) -> None:
+        effort, units = done[0].effort, sum([waiting.units for waiting in done])
         if done[0].work is not None:
-            self._pace_of_work.learn(done[0].request.collection, 1, seconds)
-        elif not isinstance(kind, Alone):
-            self._pace.learn(kind, sum([waiting.units for waiting in done]), seconds)
+            self._pace_of_work.learn(effort, units, seconds)
+        elif not isinstance(effort, Alone):
+            self._pace.learn(effort, units, seconds)
 
     def _finish(self, answers: Sequence[tuple[_Waiting, Any]]) -> None:
         self._idle += 1

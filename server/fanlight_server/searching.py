@@ -155,8 +155,8 @@ class Searching:
 
     def _excluded(self, exclude: Exclusions) -> Excluded:
         """Gather the ids that a search may not find."""
-        ids = None if exclude.ids is None else ascending(exclude.ids)
-        return Excluded(ids, [self._members(name) for name in exclude.sets])
+        ids, sets = exclude.column(), [self._members(name) for name in exclude.sets]
+        return Excluded(None if ids is None else ascending(ids), sets)
 
     def _queries(
         self,

@@ -90,6 +90,18 @@ def _exclusions() -> Iterator[Bad]:
     yield bad_row("Search", "exclude.ids", "7 bytes", _search(exclude=cut), "exclude_ids")
     numbers = _search(collection=NAMED, exclude=exclusions(ids=good_ids()))
     yield bad_row("Search", "exclude.ids", "int64 for strings", numbers, "exclude_ids")
+    steps, last = queries_pb2.AscendingIds, 2**63 - 1
+    for path, what, ascending in (
+        ("first", "past int64 with its steps", steps(first=last, width=1, steps=b"\1")),
+        ("width", "0", steps(steps=b"\1")),
+        ("width", "8", steps(width=8, steps=b"\1" * 8)),
+        ("steps", "3 bytes of 2 each", steps(width=2, steps=b"\1" * 3)),
+        ("steps", "more than any server takes", steps(width=1, steps=bytes(4_000_000))),
+    ):
+        made = _search(exclude=exclusions(ascending=ascending))
+        yield bad_row("Search", f"exclude.ascending.{path}", what, made, "exclude_ids")
+    both = exclusions(ids=good_ids(), ascending=steps(width=1))
+    yield bad_row("Search", "exclude.ascending", "with ids", _search(exclude=both), "exclude_ids")
     for what, names in (
         ("an empty name", [""]),
         ("a name of 257 bytes", ["x" * 257]),

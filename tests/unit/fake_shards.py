@@ -128,7 +128,8 @@ class FakeShard:
     def _kept(self, request: SearchRequest) -> Rows:
         """List the rows that no id of the exclusions leaves out."""
         exclude = request.exclude
-        gone = set() if exclude is None or exclude.ids is None else set(exclude.ids.tolist())
+        ids = None if exclude is None else exclude.column()
+        gone = set() if ids is None else set(ids.tolist())
         self.excluded.append(len(gone))
         return np.array([r for r, name in enumerate(self.items) if name not in gone], np.int64)
 

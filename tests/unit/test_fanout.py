@@ -120,7 +120,7 @@ async def test_a_shard_that_is_asked_again_excludes_the_same(id_type: IdType) ->
             shard.items[name] = (vector - np.float32(9), payload)
     vectors = np.stack([np.ones(DIM), -np.ones(DIM)]).astype(np.float32)
     ids = np.random.default_rng(4).permutation(ids_of(range(1_600), id_type))
-    unknown = ids_of(range(9_000, 9_500), id_type)
+    unknown = ids_of(range(9_000, 109_000), id_type)
     excluded = joined([ids, unknown])
     search = request(vectors=vectors, k=400, exclude=Exclusions(excluded))
     hits = await cluster.fanout.search(search, soon())

@@ -9,7 +9,7 @@ from fanlight import F
 from fanlight.errors import InvalidRequest
 from fanlight.examples import as_exclusions, combine, examples, interest, interests
 from fanlight.model import Coverage, Explanation, Facets, Hits, Outcome, SearchRequest
-from fanlight.queries import Cap, Floor, Interest, Mmr, Query, Slate
+from fanlight.queries import Cap, Exclusions, Floor, Interest, Mmr, Query, Slate
 from fanlight.v1 import queries_pb2, search_pb2
 from fanlight.wire.answer_codec import (
     from_explain,
@@ -19,7 +19,7 @@ from fanlight.wire.answer_codec import (
     to_facets,
 )
 from fanlight.wire.codec import from_hits, from_search, to_hits, to_ids, to_search
-from fanlight.wire.query_codec import from_slate, to_slate
+from fanlight.wire.query_codec import from_exclusions, from_slate, to_exclusions, to_slate
 
 COVERAGE = Coverage(3, 3, 9, 9)
 VECTOR = np.array([0.5, -1, 2], dtype=np.float32)
@@ -70,14 +70,58 @@ def test_a_floor_without_a_least_is_judged_not_guessed() -> None:
     assert from_slate(to_slate(Slate(floors=[floor]))).floors == (floor,)
 
 
-@pytest.mark.parametrize("ids", [None, [3, 1, 2, 3], ["b", "a"]])
+INT64 = np.iinfo(np.int64)
+DENSE = list(range(-5_000, 5_000))
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        None,
+        [1, 2, 3],
+        ["b", "a"],
+        DENSE,
+        [INT64.min, *DENSE, INT64.max],
+        *([*DENSE, DENSE[-1] + gap] for gap in (255, 256, 65_535, 65_536, 2**32 - 1, 2**32)),
+    ],
+    ids=lambda ids: "none" if ids is None else f"{len(ids)} to {ids[-1]}",
+)
 def test_exclusions_survive(ids: list[int] | list[str] | None) -> None:
+    """Few and many, and gaps of every width."""
     exclude = as_exclusions(ids, ["seen", "blocked"])
     request = SearchRequest("movies", VECTOR[None], 5, exclude=exclude)
     read = from_search(to_search(request)).exclude
     assert read is not None
     assert read.sets == ("seen", "blocked")
-    assert (None if read.ids is None else read.ids.tolist()) == ids
+    column = read.column()
+    assert (None if column is None else column.tolist()) == ids
+    assert read.n_ids == (0 if ids is None else len(ids))
+
+
+def test_excluded_ids_are_a_set() -> None:
+    """In whatever order and however often they are given."""
+    given = np.random.default_rng(3).permutation(DENSE * 2)
+    exclude = as_exclusions(given, [])
+    assert exclude is not None
+    column = exclude.column()
+    assert column is not None
+    assert column.tolist() == DENSE
+
+
+def test_ids_of_a_column_that_does_not_ascend_travel_as_they_are() -> None:
+    """As another client may send them on."""
+    ids = np.random.default_rng(4).permutation(DENSE * 2)
+    read = from_exclusions(to_exclusions(Exclusions.of(ids)))
+    assert read.ids is not None
+    np.testing.assert_array_equal(np.unique(read.ids), DENSE)
+
+
+def test_many_excluded_ids_take_few_bytes() -> None:
+    """100,000 of a catalogue of a million, in a quarter of their 800 KB."""
+    ids = np.random.default_rng(5).choice(1_000_000, 100_000, replace=False)
+    exclude = as_exclusions(ids, [])
+    assert exclude is not None
+    assert to_exclusions(exclude).ByteSize() < 201_000
 
 
 def test_what_an_answer_says_besides_survives() -> None:

@@ -26,7 +26,7 @@ from fanlight.v1 import filters_pb2 as fanlight_dot_v1_dot_filters__pb2
 from fanlight.v1 import types_pb2 as fanlight_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66\x61nlight/v1/queries.proto\x12\x0b\x66\x61nlight.v1\x1a\x19\x66\x61nlight/v1/filters.proto\x1a\x17\x66\x61nlight/v1/types.proto\".\n\x07Queries\x12#\n\x07queries\x18\x01 \x03(\x0b\x32\x12.fanlight.v1.Query\"H\n\x05Query\x12(\n\tinterests\x18\x01 \x03(\x0b\x32\x15.fanlight.v1.Interest\x12\x15\n\rkeep_examples\x18\x02 \x01(\x08\"\xe7\x01\n\x08Interest\x12\x1d\n\x03ids\x18\x01 \x01(\x0b\x32\x10.fanlight.v1.Ids\x12\x12\n\nid_weights\x18\x02 \x01(\x0c\x12$\n\x07vectors\x18\x03 \x01(\x0b\x32\x13.fanlight.v1.Matrix\x12\x16\n\x0evector_weights\x18\x04 \x01(\x0c\x12\x13\n\x06weight\x18\x05 \x01(\x02H\x00\x88\x01\x01\x12\x16\n\tmin_share\x18\x06 \x01(\x02H\x01\x88\x01\x01\x12\x16\n\tmax_share\x18\x07 \x01(\x02H\x02\x88\x01\x01\x42\t\n\x07_weightB\x0c\n\n_min_shareB\x0c\n\n_max_share\"9\n\nExclusions\x12\x1d\n\x03ids\x18\x01 \x01(\x0b\x32\x10.fanlight.v1.Ids\x12\x0c\n\x04sets\x18\x02 \x03(\t\"\x9a\x01\n\x05Slate\x12\x1e\n\x04\x63\x61ps\x18\x01 \x03(\x0b\x32\x10.fanlight.v1.Cap\x12\"\n\x06\x66loors\x18\x02 \x03(\x0b\x32\x12.fanlight.v1.Floor\x12\x1d\n\x03mmr\x18\x03 \x01(\x0b\x32\x10.fanlight.v1.Mmr\x12\x1b\n\x0enear_duplicate\x18\x04 \x01(\x02H\x00\x88\x01\x01\x42\x11\n\x0f_near_duplicate\"\"\n\x03\x43\x61p\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x0c\n\x04most\x18\x02 \x01(\r\"W\n\x05\x46loor\x12#\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x13.fanlight.v1.Filter\x12\x0f\n\x05share\x18\x02 \x01(\x02H\x00\x12\x0f\n\x05\x63ount\x18\x03 \x01(\rH\x00\x42\x07\n\x05least\"@\n\x03Mmr\x12\x11\n\trelevance\x18\x01 \x01(\x02\x12\x17\n\ncandidates\x18\x02 \x01(\rH\x00\x88\x01\x01\x42\r\n\x0b_candidatesb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66\x61nlight/v1/queries.proto\x12\x0b\x66\x61nlight.v1\x1a\x19\x66\x61nlight/v1/filters.proto\x1a\x17\x66\x61nlight/v1/types.proto\".\n\x07Queries\x12#\n\x07queries\x18\x01 \x03(\x0b\x32\x12.fanlight.v1.Query\"H\n\x05Query\x12(\n\tinterests\x18\x01 \x03(\x0b\x32\x15.fanlight.v1.Interest\x12\x15\n\rkeep_examples\x18\x02 \x01(\x08\"\xe7\x01\n\x08Interest\x12\x1d\n\x03ids\x18\x01 \x01(\x0b\x32\x10.fanlight.v1.Ids\x12\x12\n\nid_weights\x18\x02 \x01(\x0c\x12$\n\x07vectors\x18\x03 \x01(\x0b\x32\x13.fanlight.v1.Matrix\x12\x16\n\x0evector_weights\x18\x04 \x01(\x0c\x12\x13\n\x06weight\x18\x05 \x01(\x02H\x00\x88\x01\x01\x12\x16\n\tmin_share\x18\x06 \x01(\x02H\x01\x88\x01\x01\x12\x16\n\tmax_share\x18\x07 \x01(\x02H\x02\x88\x01\x01\x42\t\n\x07_weightB\x0c\n\n_min_shareB\x0c\n\n_max_share\"g\n\nExclusions\x12\x1d\n\x03ids\x18\x01 \x01(\x0b\x32\x10.fanlight.v1.Ids\x12\x0c\n\x04sets\x18\x02 \x03(\t\x12,\n\tascending\x18\x03 \x01(\x0b\x32\x19.fanlight.v1.AscendingIds\";\n\x0c\x41scendingIds\x12\r\n\x05\x66irst\x18\x01 \x01(\x03\x12\r\n\x05width\x18\x02 \x01(\r\x12\r\n\x05steps\x18\x03 \x01(\x0c\"\x9a\x01\n\x05Slate\x12\x1e\n\x04\x63\x61ps\x18\x01 \x03(\x0b\x32\x10.fanlight.v1.Cap\x12\"\n\x06\x66loors\x18\x02 \x03(\x0b\x32\x12.fanlight.v1.Floor\x12\x1d\n\x03mmr\x18\x03 \x01(\x0b\x32\x10.fanlight.v1.Mmr\x12\x1b\n\x0enear_duplicate\x18\x04 \x01(\x02H\x00\x88\x01\x01\x42\x11\n\x0f_near_duplicate\"\"\n\x03\x43\x61p\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x0c\n\x04most\x18\x02 \x01(\r\"W\n\x05\x46loor\x12#\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x13.fanlight.v1.Filter\x12\x0f\n\x05share\x18\x02 \x01(\x02H\x00\x12\x0f\n\x05\x63ount\x18\x03 \x01(\rH\x00\x42\x07\n\x05least\"@\n\x03Mmr\x12\x11\n\trelevance\x18\x01 \x01(\x02\x12\x17\n\ncandidates\x18\x02 \x01(\rH\x00\x88\x01\x01\x42\r\n\x0b_candidatesb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,13 +40,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INTEREST']._serialized_start=217
   _globals['_INTEREST']._serialized_end=448
   _globals['_EXCLUSIONS']._serialized_start=450
-  _globals['_EXCLUSIONS']._serialized_end=507
-  _globals['_SLATE']._serialized_start=510
-  _globals['_SLATE']._serialized_end=664
-  _globals['_CAP']._serialized_start=666
-  _globals['_CAP']._serialized_end=700
-  _globals['_FLOOR']._serialized_start=702
-  _globals['_FLOOR']._serialized_end=789
-  _globals['_MMR']._serialized_start=791
-  _globals['_MMR']._serialized_end=855
+  _globals['_EXCLUSIONS']._serialized_end=553
+  _globals['_ASCENDINGIDS']._serialized_start=555
+  _globals['_ASCENDINGIDS']._serialized_end=614
+  _globals['_SLATE']._serialized_start=617
+  _globals['_SLATE']._serialized_end=771
+  _globals['_CAP']._serialized_start=773
+  _globals['_CAP']._serialized_end=807
+  _globals['_FLOOR']._serialized_start=809
+  _globals['_FLOOR']._serialized_end=896
+  _globals['_MMR']._serialized_start=898
+  _globals['_MMR']._serialized_end=962
 # @@protoc_insertion_point(module_scope)

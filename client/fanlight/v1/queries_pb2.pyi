@@ -112,22 +112,53 @@ class Exclusions(google.protobuf.message.Message):
 
     IDS_FIELD_NUMBER: builtins.int
     SETS_FIELD_NUMBER: builtins.int
+    ASCENDING_FIELD_NUMBER: builtins.int
     @property
     def ids(self) -> fanlight.v1.types_pb2.Ids: ...
     @property
     def sets(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Names of sets of SetService."""
 
+    @property
+    def ascending(self) -> global___AscendingIds:
+        """In the place of `ids`: many of them in an eighth of the bytes."""
+
     def __init__(
         self,
         *,
         ids: fanlight.v1.types_pb2.Ids | None = ...,
         sets: collections.abc.Iterable[builtins.str] | None = ...,
+        ascending: global___AscendingIds | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["ids", b"ids"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["ids", b"ids", "sets", b"sets"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["ascending", b"ascending", "ids", b"ids"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["ascending", b"ascending", "ids", b"ids", "sets", b"sets"]) -> None: ...
 
 global___Exclusions = Exclusions
+
+@typing.final
+class AscendingIds(google.protobuf.message.Message):
+    """int64 ids in ascending order, by their differences."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FIRST_FIELD_NUMBER: builtins.int
+    WIDTH_FIELD_NUMBER: builtins.int
+    STEPS_FIELD_NUMBER: builtins.int
+    first: builtins.int
+    width: builtins.int
+    """Bytes of a step: 1, 2 or 4."""
+    steps: builtins.bytes
+    """Little-endian, unsigned: from each id to the next."""
+    def __init__(
+        self,
+        *,
+        first: builtins.int = ...,
+        width: builtins.int = ...,
+        steps: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["first", b"first", "steps", b"steps", "width", b"width"]) -> None: ...
+
+global___AscendingIds = AscendingIds
 
 @typing.final
 class Slate(google.protobuf.message.Message):

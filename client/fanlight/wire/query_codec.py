@@ -7,7 +7,9 @@ from numpy.typing import NDArray
 
 from fanlight.errors import InvalidRequest
 from fanlight.model import Floats
+from fanlight.packed_ids import PackedIds
 from fanlight.queries import (
+    EXCLUDE_IDS_MOST,
     MMR_CANDIDATES,
     Cap,
     Exclusions,
@@ -83,17 +85,28 @@ def _from_floats(data: bytes) -> Floats:
 def to_exclusions(exclude: Exclusions) -> pb.Exclusions:
     """Put exclusions on the wire."""
     ids = None if exclude.ids is None else to_ids(exclude.ids)
-    return pb.Exclusions(ids=ids, sets=exclude.sets)
+    packed = exclude.packed
+    if packed is None:
+        return pb.Exclusions(ids=ids, sets=exclude.sets)
+    steps = pb.AscendingIds(first=packed.first, width=packed.width, steps=packed.steps)
+    return pb.Exclusions(ids=ids, sets=exclude.sets, ascending=steps)
 
 
 def from_exclusions(message: pb.Exclusions) -> Exclusions:
     """Read exclusions off the wire.
 
     Raises:
-        InvalidRequest: the column of ids is malformed.
+        InvalidRequest: a column of ids is malformed, or there are two.
     """
     ids = from_ids(message.ids, "exclude_ids") if message.HasField("ids") else None
-    return Exclusions(ids, tuple(message.sets))
+    if not message.HasField("ascending"):
+        return Exclusions(ids, tuple(message.sets))
+    if ids is not None:
+        raise InvalidRequest.of_field("exclude_ids", "ids or ascending", "both")
+    steps = message.ascending
+    packed = PackedIds(steps.first, steps.width, steps.steps)
+    packed.check("exclude_ids", EXCLUDE_IDS_MOST)
+    return Exclusions(None, tuple(message.sets), packed)
 
 
 def to_slate(slate: Slate) -> pb.Slate:

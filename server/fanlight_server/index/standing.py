@@ -123,6 +123,7 @@ def exclusion_outcomes(
     """
     if exclude is None:
         return []
-    given = [] if exclude.ids is None else [("exclude_ids", exclude.ids)]
+    ids = exclude.column()
+    given = [] if ids is None else [("exclude_ids", ids)]
     given += [(f"set {name}", members(name)) for name in exclude.sets]
-    return [Outcome(rule, not bool((ids == id_[0]).any())) for rule, ids in given]
+    return [Outcome(rule, not bool((column == id_[0]).any())) for rule, column in given]

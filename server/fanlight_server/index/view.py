@@ -67,6 +67,11 @@ class Part:
         rows = lookup.rows_of(ids)
         return np.where((rows >= 0) & self._are_live(rows), rows, -1)
 
+    def rows_without(self, ids: IdColumn) -> Bits:
+        """Tell which rows of a segment do not have one of these int64 ids; see `RowLookup`."""
+        assert isinstance(self.source, Segment)
+        return self.source.lookup.rows_without(ids)
+
     def _are_live(self, rows: Rows) -> Bitmap:
         """Tell of some rows whether they live."""
         if self.alive is None:
