@@ -53,6 +53,17 @@ def test_what_was_not_used_for_longest_goes_first() -> None:
     assert kept.get(columns[0]) is bits
 
 
+def test_ids_may_lie_anywhere_in_memory(tmp_path: Path) -> None:
+    """Those of a message begin at any byte."""
+    ids = np.arange(N, dtype=np.int64)
+    block = block_of(ids, floats(1, N, DIM))
+    part = Part(segment_of(tmp_path / "s", spec_of(DIM), block), block)
+    shifted = np.frombuffer(b"x" + ids[:N:2].tobytes(), dtype=np.int64, offset=1)
+    assert not shifted.flags.aligned
+    for column in (shifted, ids[::2]):
+        assert kept_ids(part, column) == set(range(1, N, 2))
+
+
 @pytest.mark.parametrize("id_type", list(IdType))
 def test_only_sets_are_kept(tmp_path: Path, id_type: IdType) -> None:
     """Ids of requests are not: they would drive out the columns of sets."""

@@ -167,7 +167,9 @@ class RowLookup:
         Both columns are read front to back: 33,000 ids among 20,000 rows take 0.1 ms, where one
         search for each took 0.8.
         """
-        return kernel.kept_rows(cast(Rows, self._sorted), self._rows, cast(Rows, ids))
+        # what came off the wire lies where it lay in its message
+        aligned = np.require(ids, np.int64, ["C", "A"])
+        return kernel.kept_rows(cast(Rows, self._sorted), self._rows, aligned)
 
     def between(self, after: Any, upto: Any) -> Rows:
         """List the rows with ids in (after, upto], None for no bound, older ones of an id too."""
