@@ -18,7 +18,7 @@ from fanlight.queries import Exclusions
 # splits and packs 100,000 ids in 2.4 ms; three shards that unpack and look up all of them take
 # less than half a millisecond longer each.
 _SPLIT_BYTES_MIN = 2 << 20
-# A string id with its object, about.
+# Of a string id, about.
 _STRING_BYTES = 16
 
 
