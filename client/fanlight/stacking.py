@@ -63,19 +63,6 @@ def kind_of(request: SearchRequest) -> Hashable:
     return _parameters_of(request), queries, size_of(request) > 0
 
 
-def effort_of(request: SearchRequest) -> Hashable:
-    """Tell which searches take about as long, query by query and candidate by candidate.
-
-    Those of one kind do. Of those that exclude, which have no kind, those that exclude about as
-    many ids, and the same sets.
-    """
-    exclude = request.exclude
-    if exclude is None or not request.is_nearest or request.vectors is None:
-        return kind_of(request)
-    size = exclude.n_ids.bit_length()
-    return _parameters_of(request), request.vectors.shape, size, exclude.sets
-
-
 class Bounds(Protocol):
     """What a stack may hold, and how many searches may be under way; `Limits` are such bounds."""
 

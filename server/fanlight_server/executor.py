@@ -22,7 +22,7 @@ from fanlight.admission import RETRY_MIN_S, Pace, Queue, work_of
 from fanlight.errors import DeadlineExceeded, Overloaded
 from fanlight.limits import Limits
 from fanlight.model import Hits, Searcher, SearchRequest
-from fanlight.stacking import Alone, effort_of, kind_of, room_for, size_of, stacked, taken_apart
+from fanlight.stacking import Alone, kind_of, room_for, size_of, stacked, taken_apart
 
 T = TypeVar("T")
 Outcome: TypeAlias = Hits | Exception
@@ -40,7 +40,7 @@ class _Waiting:
 
     Attributes:
         deadline: in the event loop's time, or None.
-        effort: what takes about as long, unit by unit; see `effort_of`.
+        effort: what takes about as long, unit by unit: its kind, or for other work its collection.
         units: how much it is; see `work_of`.
         seconds: what it is likely to take; 0 once it was given up.
         answer: resolved on the event loop; cancelled when the caller is gone.
@@ -104,10 +104,8 @@ class SearchExecutor:
             Overloaded: too many searches wait, or it would wait too long.
         """
         kind, units = kind_of(request), work_of(request, size_of(request))
-        effort = effort_of(request) if isinstance(kind, Alone) else kind
-        seconds = self._pace.seconds(effort, units)
-        answer = self._loop.create_future()
-        waiting = _Waiting(request, self._end_of(timeout_s), effort, units, seconds, answer)
+        seconds, answer = self._pace.seconds(kind, units), self._loop.create_future()
+        waiting = _Waiting(request, self._end_of(timeout_s), kind, units, seconds, answer)
         return self._enter(kind, waiting, timeout_s)
 
     def run(
