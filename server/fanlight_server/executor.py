@@ -119,13 +119,9 @@ class SearchExecutor:
                 one on that collection.
             timeout_s: seconds after which it is not started any more, or None.
         """
-        effort, ends, answer = (
-            request.collection,
-            self._end_of(timeout_s),
-            self._loop.create_future(),
-        )
-        seconds = self._pace_of_work.seconds(effort, 1)
-        waiting = _Waiting(request, ends, effort, 1, seconds, answer, work)
+        name, answer = request.collection, self._loop.create_future()
+        seconds = self._pace_of_work.seconds(name, 1)
+        waiting = _Waiting(request, self._end_of(timeout_s), name, 1, seconds, answer, work)
         return self._enter(Alone(), waiting, timeout_s)
 
     def _end_of(self, timeout_s: float | None) -> float | None:
