@@ -20,6 +20,7 @@ from fanlight.filters import FieldType
 from fanlight.model import CollectionSpec, IdType, Metric
 from fanlight.placement import ShardIdentity
 from fanlight_server.storage import header, log_check, marks
+from fanlight_server.storage.database import Database
 from fanlight_server.storage.disk import Disk
 from fanlight_server.storage.files import sync_directory
 from fanlight_server.storage.filesystem import FileSystem
@@ -101,7 +102,7 @@ class Records:
             header.check(path)
             log_check.check(path)
         with sqlite_errors(path.name):
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._db = Database(path, isolation_level=None, check_same_thread=False)
             try:
                 with named(path.name):
                     _prepare(self._db, path, identity, disk.files)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fanlight.errors import Corruption
 from fanlight_server.records import Record
+from fanlight_server.storage.database import Database
 from fanlight_server.storage.filesystem import LOCAL_FILES, FileSystem
 
 
@@ -53,7 +54,7 @@ def is_lost(path: Path, records: Mapping[str, Record]) -> bool:
 def _holds_items(path: Path) -> bool:
     """Tell whether a database has items; one that cannot be read may have."""
     try:
-        with closing(sqlite3.connect(path)) as db:
+        with closing(Database(path)) as db:
             made = db.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'items'")
             if not made.fetchone()[0]:
                 return False

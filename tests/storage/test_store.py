@@ -359,3 +359,22 @@ def test_a_read_that_meets_the_closing_is_told_so(
     monkeypatch.setattr(store, "_idle_reader", connect_too_late)
     with pytest.raises(NotReady):
         store.get(ids_of(range(3), id_type))
+
+
+@pytest.mark.parametrize(
+    ("was", "is_now"),
+    [
+        (b"tableitemsitems", b"table\xfftemsitems"),
+        (b"CREATE TABLE items", b"CREATE \xffABLE items"),
+    ],
+)
+def test_a_damaged_schema_is_corruption_whatever_its_bytes(
+    path: Path, was: bytes, is_now: bytes
+) -> None:
+    """SQLite quotes it in its message, which may then be no text."""
+    Store(path, DIM, IdType.INT64, create=True).close()
+    sound = path.read_bytes()
+    assert sound.count(was) == 1
+    path.write_bytes(sound.replace(was, is_now))
+    with pytest.raises(Corruption, match=r"things@1/items\.db"):
+        reopened(path, IdType.INT64)

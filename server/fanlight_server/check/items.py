@@ -14,6 +14,7 @@ from fanlight.errors import Corruption
 from fanlight.model import CollectionSpec
 from fanlight_server.check.report import Finding, Found
 from fanlight_server.storage import format2, header, log_check, marks, sets
+from fanlight_server.storage.database import Database
 from fanlight_server.storage.marks import Expected, Owner, Pin, Tally
 from fanlight_server.storage.rows import is_sound
 from fanlight_server.storage.stored import SegmentEntry
@@ -47,7 +48,7 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
     absent = [file for file in beside if not file.exists()]
     try:
         with closing(
-            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+            Database(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
         ) as db:
             yield db
     finally:

@@ -14,6 +14,7 @@ from pathlib import Path
 from fanlight.model import CollectionSpec
 from fanlight_server.check.items import Contents, opened
 from fanlight_server.storage import format2, marks, sets
+from fanlight_server.storage.database import Database
 from fanlight_server.storage.files import sync_directory
 from fanlight_server.storage.marks import Expected, Tally
 from fanlight_server.storage.rows import Row, is_sound
@@ -91,7 +92,7 @@ def drop_segments(path: Path, names: list[str]) -> None:
 
     The others promised something about the whole list, so they promise nothing now.
     """
-    with closing(sqlite3.connect(path, isolation_level=None)) as db, db:
+    with closing(Database(path, isolation_level=None)) as db, db:
         db.execute("PRAGMA synchronous = FULL")
         db.execute("BEGIN IMMEDIATE")
         db.executemany("DELETE FROM segments WHERE name = ?", [(name,) for name in names])

@@ -22,6 +22,7 @@ from fanlight.errors import Corruption, NotReady, Overloaded
 from fanlight.ids import empty
 from fanlight.model import Floats, IdColumn, IdType, Rows
 from fanlight_server.storage import format2, header, log_check, marks, sets
+from fanlight_server.storage.database import Database
 from fanlight_server.storage.disk import Disk
 from fanlight_server.storage.export import StoreExport
 from fanlight_server.storage.marks import Expected, Pin, Tally
@@ -114,9 +115,7 @@ class Store:
         return self._disk.writing("items", self._name)
 
     def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(
-            self._path, isolation_level=None, check_same_thread=False, timeout=60.0
-        )
+        return Database(self._path, isolation_level=None, check_same_thread=False, timeout=60.0)
 
     def _prepare(self, create: bool) -> None:
         db = self._writer
