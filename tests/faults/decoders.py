@@ -50,6 +50,7 @@ from fanlight.wire import codec
 from fanlight.wire.filter_codec import from_filter, to_filter
 from fanlight_server.config import ServerConfig
 from fanlight_server.index.segment import Segment
+from fanlight_server.index.segment_file import OutdatedSegment
 from fanlight_server.paging import from_token, to_token
 from fanlight_server.storage import log_check
 from fanlight_server.storage.store import Store
@@ -294,10 +295,13 @@ def mutated(choice: random.Random, seeds: Sequence[bytes]) -> bytes:
 
 
 def only_ours(target: Target, data: bytes) -> bool:
-    """Decode; tell whether that was refused. Anything but our own errors goes on."""
+    """Decode; tell whether that was refused. Anything but our own errors goes on.
+
+    A segment of an older format is no error: whoever opens it builds it again.
+    """
     try:
         target.decode(data)
-    except (FanlightError, DecodeError):
+    except (FanlightError, DecodeError, OutdatedSegment):
         return True
     return False
 
@@ -381,8 +385,8 @@ def child(
 def _fuzzed(name: str, done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     counts = [line.split()[1] for line in done.stderr.splitlines() if line.startswith("Done ")]
     found: dict[str, Any] = {"trials": int(counts[-1]) if counts else 1, "refused": 0, "faults": []}
-    if done.returncode:
-        found["crash"] = f"{name}: {done.stderr[-1_500:]}"
+    if done.returncode:  # the exception is on stdout, the input on stderr
+        found["crash"] = f"{name}: {done.stdout[-1_500:]} {done.stderr[-1_500:]}"
     return found
 
 

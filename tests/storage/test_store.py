@@ -7,6 +7,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -378,3 +379,22 @@ def test_a_damaged_schema_is_corruption_whatever_its_bytes(
     path.write_bytes(sound.replace(was, is_now))
     with pytest.raises(Corruption, match=r"things@1/items\.db"):
         reopened(path, IdType.INT64)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE marks SET value = CAST(value AS BLOB) WHERE name = 'tally'",
+        "UPDATE marks SET crc = CAST(crc AS BLOB) WHERE name = 'owner'",
+        "UPDATE segments SET name = CAST(name AS BLOB)",
+    ],
+)
+def test_bytes_in_the_place_of_a_text_are_corruption(path: Path, change: str) -> None:
+    """Types are data in SQLite: one bit makes a text a blob."""
+    with closing(Store(path, DIM, IdType.INT64, create=True)) as store:
+        store.write([Change(np.arange(3), 1, floats(1, 3, DIM))])
+        store.replace_segments([], [SegmentEntry("1.seg", 3, 5)])
+    with closing(sqlite3.connect(path)) as db, db:
+        assert db.execute(change).rowcount == 1
+    with pytest.raises(Corruption), closing(reopened(path, IdType.INT64)) as store:
+        store.segments()

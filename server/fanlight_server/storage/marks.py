@@ -141,8 +141,11 @@ class Contents:
 
 
 def checksum(value: object) -> int:
-    """Compute the CRC-32 of plain values, as JSON."""
-    return crc32(json.dumps(value, ensure_ascii=True).encode())
+    """Compute the CRC-32 of plain values, as JSON.
+
+    What is none (bytes, in the place of a text that was damaged) has another than any that was written.
+    """
+    return crc32(json.dumps(value, ensure_ascii=True, default=repr).encode())
 
 
 def write(db: sqlite3.Connection, mark: Any) -> None:
