@@ -157,7 +157,7 @@ def ascending(column: IdColumn) -> IdColumn:
     if column.dtype != object:
         low, high = int(column.min()), int(column.max())
         if high - low < _CLOSE * len(column):
-            return _marked(column, low, high - low + 1)
+            return _marked(cast(Rows, column), low, high - low + 1)
     ordered = np.sort(column)
     differ = ordered[1:] != ordered[:-1]
     if differ.all():
@@ -165,7 +165,7 @@ def ascending(column: IdColumn) -> IdColumn:
     return cast(IdColumn, ordered[np.concatenate(([True], differ))])
 
 
-def _marked(column: IdColumn, low: int, span: int) -> Rows:
+def _marked(column: Rows, low: int, span: int) -> Rows:
     """Sort ids from `low` on, each once."""
     marks = np.zeros(span, dtype=np.bool_)
     marks[column - low if low else column] = True

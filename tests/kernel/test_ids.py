@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -40,5 +42,6 @@ def test_rows_that_do_not_exist_are_refused() -> None:
             kernel.kept_rows(ids, np.array([0, 1, row]), ids)
     with pytest.raises(ValueError, match="rows: expected shape"):
         kernel.kept_rows(ids, np.arange(2), ids)
+    narrow: Any = ids.astype(np.int32)
     with pytest.raises(TypeError, match="gone: expected an array of int64"):
-        kernel.kept_rows(ids, ids, ids.astype(np.int32))
+        kernel.kept_rows(ids, ids, narrow)
