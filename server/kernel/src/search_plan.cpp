@@ -36,8 +36,12 @@ std::size_t enough_for(std::size_t k, std::size_t ef, double share) {
   return std::max(candidates_for(k), static_cast<std::size_t>(part * static_cast<double>(ef)));
 }
 
-// To wade until enough are found takes enough / share visits, to hop about 1.5 ef.
-bool hop_is_cheap(const Allowed& allowed, std::size_t enough, std::size_t ef) {
+// To wade until enough are found takes enough / share visits, to hop about 1.5 ef. Inner products are
+// waded for at any share: what leads to the rows of great length are others of great length, and
+// where those are not allowed hops went past them. Of 100 hits among 120,000 rows, half of them
+// allowed, hops found 0.76 where wading found 0.96 in 1.5 times the time, and unfiltered walks 0.90.
+bool hop_is_cheap(Metric metric, const Allowed& allowed, std::size_t enough, std::size_t ef) {
+  if (metric == Metric::dot) return false;
   return static_cast<double>(enough) > 1.5 * allowed.share() * static_cast<double>(ef);
 }
 
@@ -57,7 +61,7 @@ SearchPlan::SearchPlan(const Graph& graph, std::size_t k_, std::size_t ef_, Walk
   allowed = allowed_;
   enough = enough_for(k, ef, allowed->share());
   scan = scan_is_cheap(graph.rows(), *allowed, enough);
-  hop = hop_is_cheap(*allowed, enough, ef);
+  hop = hop_is_cheap(graph.rows().metric, *allowed, enough, ef);
   scan_compares = static_cast<double>(allowed->count()) * scan_cost(graph.rows()) *
                   kComparesPerVisit / visit_cost(graph.rows());
 }

@@ -84,7 +84,7 @@ const Simd simd_avx512 = {
     sums_of<Product, float, 64>,
     sums_of<SquaredDifference, float, 64>,
     code_keys,
-    1.5, 0.02,  // 8,000 to 200,000 rows, Zen 4
+    1.5, 0.02,  // 8,000 to 200,000 rows, AMD EPYC
 };
 
 }  // namespace fanlight
