@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from tests.faults.clusters import running
 from tests.faults.outcome import Outcome
+from tests.waiting import wait_until
 
 import fanlight
 from fanlight.cli.local_cluster import ROUTER, LocalCluster
@@ -263,11 +264,10 @@ def harmed(cluster: LocalCluster) -> str:
         if path and f"pid {process.pid} " not in (owner_of_socket(path) or "nobody"):
             return f"the socket of {process.name} is not its own any more"
     with fanlight.Client(cluster.address) as client:
-        deadline = time.monotonic() + CALL_S
-        while not client.status(timeout=CALL_S).complete:
-            if time.monotonic() > deadline:
-                return "the cluster is not whole"
-            time.sleep(0.02)
+        try:
+            wait_until(lambda: client.status(timeout=CALL_S).complete, CALL_S, step_s=0.02)
+        except AssertionError:
+            return "the cluster is not whole"
         got = client.collection(NAME).get(IDS, timeout=CALL_S)
     same = got.vectors is not None and np.array_equal(got.vectors, VECTORS)
     return "" if same else "items have changed"

@@ -30,6 +30,7 @@ from tests import oracle
 from tests.faults.faulty_disk import KINDS, Control, environment
 from tests.faults.outcome import Outcome
 from tests.pieces import floats, spec_of
+from tests.waiting import wait_until
 
 from fanlight.errors import FanlightError, NotReady
 from fanlight.limits import Limits
@@ -134,12 +135,10 @@ class Trial:
 
     def _await_notice(self, catalog: Catalog, fault: str) -> None:
         """Wait until whoever made the call that failed has told it: the builder may be behind."""
-        deadline = time.monotonic() + self._notice_s
-        while not isinstance(catalog.write_refusal, NotReady):
-            if time.monotonic() > deadline:
-                self._see("wrong", f"{fault}: the shard does not say that its disk failed")
-                return
-            time.sleep(0.001)
+        try:
+            wait_until(lambda: isinstance(catalog.write_refusal, NotReady), self._notice_s)
+        except AssertionError:
+            self._see("wrong", f"{fault}: the shard does not say that its disk failed")
 
     def _step(self, collection: Collection, failed: bool, fault: str) -> None:
         """Do one operation; `failed` tells that the call had failed before it began."""

@@ -164,8 +164,8 @@ class RowLookup:
     def rows_without(self, ids: IdColumn) -> Bits:
         """Tell which rows do not have one of these int64 ids, which ascend: packed bits.
 
-        Both columns are read front to back: 33,000 ids among 20,000 rows take 0.1 ms, where one
-        search for each took 0.8.
+        Both columns are read front to back: 100,000 ids among 20,000 rows take 0.4 ms, where a
+        binary search for each took 2.4.
         """
         # what came off the wire lies where it lay in its message
         aligned = np.require(ids, np.int64, ["C", "A"])
