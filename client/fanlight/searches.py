@@ -60,8 +60,9 @@ class StreamedSearches:
 
     def _ask(self, request: SearchRequest, timeout_s: float | None) -> asyncio.Future[Hits]:
         assert timeout_s is not None
+        blob = to_search(request).SerializeToString()
         return self._stream.submit(
-            to_search(request), timeout_s, lambda response: from_hits(response, request.width)
+            blob, timeout_s, lambda response: from_hits(response, request.width)
         )
 
     async def close(self) -> None:

@@ -101,13 +101,13 @@ class SearchEncoder:
 
     def __init__(self) -> None:
         self._request: SearchRequest | None = None
-        self._message = search.SearchRequest()
+        self._blob = b""
 
-    def encode(self, request: SearchRequest) -> search.SearchRequest:
-        """Give the message of a search; nobody may change it."""
+    def encode(self, request: SearchRequest) -> bytes:
+        """Give the message of a search, serialized."""
         if request is not self._request:
-            self._request, self._message = request, codec.to_search(request)
-        return self._message
+            self._request, self._blob = request, codec.to_search(request).SerializeToString()
+        return self._blob
 
 
 class RemoteShard(RemoteSets):

@@ -171,14 +171,9 @@ class ItemServicer(items_pb2_grpc.ItemServiceServicer):
             _columns(request),
             self._deadlines.of_read(context),
         )
-        ids, vectors, payloads = codec.to_items(found)
-        return items.GetItemsResponse(
-            ids=ids,
-            vectors=vectors,
-            payloads=payloads,
-            missing=codec.to_ids(found.missing),
-            coverage=to_coverage(coverage),
-        )
+        response = items.GetItemsResponse(coverage=to_coverage(coverage))
+        codec.fill_items(response, found)
+        return response
 
     async def ScrollItems(
         self, request: items.ScrollItemsRequest, context: _Context
@@ -193,14 +188,11 @@ class ItemServicer(items_pb2_grpc.ItemServiceServicer):
             _columns(request),
             self._deadlines.of_read(context),
         )
-        ids, vectors, payloads = codec.to_items(page.items)
-        return items.ScrollItemsResponse(
-            ids=ids,
-            vectors=vectors,
-            payloads=payloads,
-            next_page_token=page.next_page_token,
-            coverage=to_coverage(coverage),
+        response = items.ScrollItemsResponse(
+            next_page_token=page.next_page_token, coverage=to_coverage(coverage)
         )
+        codec.fill_items(response, page.items)
+        return response
 
     async def ExportItems(
         self, request: items.ExportItemsRequest, context: _Context

@@ -216,14 +216,9 @@ class ItemServicer(items_pb2_grpc.ItemServiceServicer):
         def work() -> items.GetItemsResponse:
             collection = self._catalog().get(request.collection)
             found = collection.get(asked, **_columns(request))
-            ids, vectors, payloads = codec.to_items(found)
-            return items.GetItemsResponse(
-                ids=ids,
-                vectors=vectors,
-                payloads=payloads,
-                missing=codec.to_ids(found.missing),
-                coverage=_own_coverage(collection.count()),
-            )
+            response = items.GetItemsResponse(coverage=_own_coverage(collection.count()))
+            codec.fill_items(response, found)
+            return response
 
         return await self._workers.run(work)
 
@@ -237,14 +232,11 @@ class ItemServicer(items_pb2_grpc.ItemServiceServicer):
         def work() -> items.ScrollItemsResponse:
             collection = self._catalog().get(request.collection)
             page = collection.scroll(size, request.page_token, **_columns(request))
-            ids, vectors, payloads = codec.to_items(page.items)
-            return items.ScrollItemsResponse(
-                ids=ids,
-                vectors=vectors,
-                payloads=payloads,
-                next_page_token=page.next_page_token,
-                coverage=_own_coverage(collection.count()),
+            response = items.ScrollItemsResponse(
+                next_page_token=page.next_page_token, coverage=_own_coverage(collection.count())
             )
+            codec.fill_items(response, page.items)
+            return response
 
         return await self._workers.run(work)
 

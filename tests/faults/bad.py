@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from tests import messages
 from tests.faults.bad_columns import DIM, ROWS, good_ids, good_names, good_vectors, varint
 from tests.faults.bad_requests import FIELDS, PAYLOADS, RPCS, every_request
 from tests.faults.bad_table import NAMED, NUMBERED, Bad
@@ -255,7 +256,7 @@ def caught(cluster: LocalCluster) -> str:
         bad for bad in every_request() if bad.rpc == "UpsertItems" and bad.what == "zeros in i8"
     )
     request = RPCS["UpsertItems"].input_type._concrete_class.FromString(right.blob)
-    request.vectors.CopyFrom(codec.to_matrix(codec.from_matrix(good_vectors(), "")[::-1]))
+    request.vectors.CopyFrom(messages.matrix(codec.from_matrix(good_vectors(), "")[::-1]))
     lie = Bad("UpsertItems", "vectors", "good", request.SerializeToString(), named="vectors", row=1)
     with grpc.insecure_channel(address, channel_options()) as channel:
         attack(Peer("shard-0", channel), address, [lie], findings)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
+from tests import messages
 
 from fanlight.v1 import filters_pb2, types_pb2
 from fanlight.wire import codec
@@ -24,7 +25,7 @@ Named: TypeAlias = tuple[str, str, Any]  # path below the column, what is bad ab
 
 def good_vectors(rows: int = ROWS) -> types_pb2.Matrix:
     """Make vectors that are right; the stored items have the same."""
-    return codec.to_matrix(np.arange(1, rows * DIM + 1, dtype=np.float32).reshape(rows, DIM))
+    return messages.matrix(np.arange(1, rows * DIM + 1, dtype=np.float32).reshape(rows, DIM))
 
 
 def good_ids(rows: int = ROWS) -> types_pb2.Ids:
@@ -109,8 +110,8 @@ def bad_matrices() -> Iterator[Named]:
     yield "rows", "rows of nothing", types_pb2.Matrix(dtype=f32, rows=2**32 - 1, dim=0)
     yield "rows", "rows past all memory", changed(rows=2**32 - 1, dim=2**32 - 1)
     yield "dim", "dimension 0", types_pb2.Matrix(dtype=f32, rows=ROWS, dim=0)
-    yield "dim", "dimension 3 for 4", codec.to_matrix(np.ones((ROWS, DIM - 1), np.float32))
-    yield "dim", "dimension 5 for 4", codec.to_matrix(np.ones((ROWS, DIM + 1), np.float32))
+    yield "dim", "dimension 3 for 4", messages.matrix(np.ones((ROWS, DIM - 1), np.float32))
+    yield "dim", "dimension 5 for 4", messages.matrix(np.ones((ROWS, DIM + 1), np.float32))
 
 
 def bad_vectors() -> Iterator[tuple[str, types_pb2.Matrix]]:
@@ -128,10 +129,10 @@ def bad_vectors() -> Iterator[tuple[str, types_pb2.Matrix]]:
     yield "a denormal vector", _with_second_row(np.float32(1e-45), only_one=False)
     half = np.ones((ROWS, DIM), np.float16)
     half[1, 2] = np.inf
-    yield "an infinity in f16", codec.to_matrix(half)
+    yield "an infinity in f16", messages.matrix(half)
     small = np.ones((ROWS, DIM), np.int8)
     small[1] = 0
-    yield "zeros in i8", codec.to_matrix(small)
+    yield "zeros in i8", messages.matrix(small)
 
 
 def _with_second_row(value: np.float32, *, only_one: bool) -> types_pb2.Matrix:
@@ -140,7 +141,7 @@ def _with_second_row(value: np.float32, *, only_one: bool) -> types_pb2.Matrix:
         vectors[1, 2] = value
     else:
         vectors[1] = value
-    return codec.to_matrix(vectors)
+    return messages.matrix(vectors)
 
 
 def bad_payloads() -> Iterator[tuple[str, str, bytes]]:

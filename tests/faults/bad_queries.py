@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 from google.protobuf.message import Message
+from tests import messages
 from tests.faults import bad_columns as columns
 from tests.faults.bad_columns import good_ids, good_vectors
 from tests.faults.bad_table import NAMED, NUMBERED, Bad, bad_row, bad_texts
 
 from fanlight.v1 import filters_pb2, items_pb2, queries_pb2, search_pb2, sets_pb2, types_pb2
-from fanlight.wire import codec
 
 _NAN, _INF = float("nan"), float("inf")
 _UNKNOWN = filters_pb2.Filter(exists=filters_pb2.Exists(field="colour"))
@@ -158,7 +158,7 @@ def _explanations() -> Iterator[Bad]:
         ("beside examples", _composed(_interest()), "queries"),
         ("beside several vectors", _search(), "queries"),
         ("beside no query", search_pb2.SearchRequest(collection=NUMBERED, k=3), "queries"),
-        ("beside NaN", _search(vectors=codec.to_matrix(nowhere)), "vectors"),
+        ("beside NaN", _search(vectors=messages.matrix(nowhere)), "vectors"),
     ):
         made = request(search=asked, id=one, score=0.5)
         yield bad_row(rpc, "score", what, made, named)

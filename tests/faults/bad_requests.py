@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 from google.protobuf.message import Message
+from tests import messages
 from tests.faults import bad_columns as columns
 from tests.faults.bad_columns import DIM, ROWS, good_ids, good_vectors
 from tests.faults.bad_queries import query_requests
@@ -176,7 +177,7 @@ def _of_collections() -> Iterator[Bad]:
 
 
 def _upserts() -> Iterator[Bad]:
-    rpc, blobs = "UpsertItems", codec.to_blobs
+    rpc, blobs = "UpsertItems", messages.blobs
 
     def upsert(**keys: Any) -> items_pb2.UpsertItemsRequest:
         good = {"collection": NUMBERED, "ids": good_ids(), "vectors": good_vectors()}
@@ -221,13 +222,13 @@ def _second_of(vectors: types_pb2.Matrix) -> types_pb2.Matrix:
     """Take the bad row of some vectors, between the good ones that are stored."""
     whole, bad = codec.from_matrix(good_vectors(), "").copy(), codec.from_matrix(vectors, "")
     whole[BAD_ROW] = bad[BAD_ROW]
-    return codec.to_matrix(whole)
+    return messages.matrix(whole)
 
 
 def _names_with(bad: bytes) -> types_pb2.Ids:
     names = [f"item-{row}".encode() for row in range(ROWS)]
     names[BAD_ROW] = bad
-    return types_pb2.Ids(strings=codec.to_blobs(names))
+    return types_pb2.Ids(strings=messages.blobs(names))
 
 
 def _deletions() -> Iterator[Bad]:
@@ -243,7 +244,7 @@ def _deletions() -> Iterator[Bad]:
     yield _bad(rpc, "ids.int64s", "int64 ids for strings", made, "ids")
     for what, name in columns.bad_names():
         names = [b"unknown-0", name, b"unknown-2"]
-        made = delete(collection=NAMED, ids=types_pb2.Ids(strings=codec.to_blobs(names)))
+        made = delete(collection=NAMED, ids=types_pb2.Ids(strings=messages.blobs(names)))
         yield _bad(rpc, "ids.strings.data", what, made, "ids", row=BAD_ROW)
 
 
@@ -300,7 +301,7 @@ def _exports() -> Iterator[Bad]:
         yield _bad(rpc, _under("after", path), what, made, "after")
     yield _bad(rpc, "after.int64s", "two ids", export(after=good_ids(2), shards=[0]), "after")
     for what, name in columns.bad_names():
-        ids = types_pb2.Ids(strings=codec.to_blobs([name]))
+        ids = types_pb2.Ids(strings=messages.blobs([name]))
         made = export(collection=NAMED, after=ids, shards=[0])
         yield _bad(rpc, "after.strings.data", what, made, "after")
 
@@ -330,7 +331,7 @@ def _searches() -> Iterator[Bad]:
         yield _bad(rpc, _under("ids", path), what, _search(ids=ids), named)
     named_ids = _search(collection=NAMED, ids=good_ids())
     yield _bad(rpc, "ids.int64s", "int64 for strings", named_ids, "ids")
-    unknown = types_pb2.Ids(strings=codec.to_blobs([b"item-0", b"unknown", b"item-2"]))
+    unknown = types_pb2.Ids(strings=messages.blobs([b"item-0", b"unknown", b"item-2"]))
     made = _search(collection=NAMED, ids=unknown)
     yield _bad(rpc, "ids.strings.data", "unknown", made, "ids", row=BAD_ROW, code=NOT_FOUND)
     yield from _search_numbers(rpc)

@@ -113,10 +113,8 @@ def messages() -> Target:
     request = SearchRequest("things", vectors, 3, filter=FILTER, score_threshold=0.5)
     scores = np.ones((1, 3), np.float32)
     hits = Hits(ids.reshape(1, 3), scores, np.array([3]), Coverage(1, 1, 3, 3), {})
-    got = codec.to_items(Items(ids, vectors, batch.payload_blobs, ids[:0]))
-    response = items_pb2.GetItemsResponse(
-        ids=got[0], vectors=got[1], payloads=got[2], missing=codec.to_ids(ids[:0])
-    )
+    response = items_pb2.GetItemsResponse()
+    codec.fill_items(response, Items(ids, vectors, batch.payload_blobs, ids[:0]))
     sound: list[bytes] = [
         codec.to_upsert("things", batch).SerializeToString(),
         codec.to_search(request).SerializeToString(),

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from numpy.testing import assert_array_equal
+from tests import messages
 
 from fanlight.cluster import ClusterStatus, ShardState, ShardStatus
 from fanlight.declarations import Declaration
@@ -129,7 +130,7 @@ def test_changes_of_fields_survive_the_wire(spec: CollectionSpec) -> None:
 @given(VECTORS)
 def test_a_matrix_survives_the_wire(vectors: np.ndarray[Any, np.dtype[np.float32]]) -> None:
     """float32 vectors come back bit by bit, NaN and infinity included."""
-    got = codec.from_matrix(codec.to_matrix(vectors), "vectors")
+    got = codec.from_matrix(messages.matrix(vectors), "vectors")
     assert got.dtype == np.float32
     assert got.flags.c_contiguous
     assert got.shape == vectors.shape
@@ -140,7 +141,7 @@ def test_a_matrix_survives_the_wire(vectors: np.ndarray[Any, np.dtype[np.float32
 def test_narrow_vectors_stay_narrow_on_the_wire(dtype: type[np.generic]) -> None:
     """float16 and int8 travel at their own size, and are read as float32."""
     vectors = np.array([[1, -2, 3], [0, 5, -128]], dtype=dtype)
-    message = codec.to_matrix(vectors)
+    message = messages.matrix(vectors)
     assert len(message.data) == vectors.nbytes
     assert_array_equal(codec.from_matrix(message, "vectors"), vectors.astype(np.float32))
 
@@ -148,7 +149,7 @@ def test_narrow_vectors_stay_narrow_on_the_wire(dtype: type[np.generic]) -> None
 def test_strided_vectors_survive_the_wire() -> None:
     """A view that is not contiguous is sent as the rows that it shows."""
     vectors = np.arange(24, dtype=np.float32).reshape(4, 6)[::2, ::3]
-    assert_array_equal(codec.from_matrix(codec.to_matrix(vectors), "v"), vectors)
+    assert_array_equal(codec.from_matrix(messages.matrix(vectors), "v"), vectors)
 
 
 @given(COLUMNS)
@@ -166,7 +167,7 @@ def test_an_empty_column_of_strings_keeps_its_type() -> None:
 
 def test_ids_that_are_no_utf8_survive_to_be_refused() -> None:
     """Bytes that are no UTF-8 reach the check of ids, row by row, and come back as they were."""
-    message = pb.Ids(strings=codec.to_blobs([b"\xff", b"ok"]))
+    message = pb.Ids(strings=messages.blobs([b"\xff", b"ok"]))
     ids = codec.from_ids(message, "ids")
     assert ids[1] == "ok"
     assert codec.to_ids(ids) == message
@@ -175,7 +176,7 @@ def test_ids_that_are_no_utf8_survive_to_be_refused() -> None:
 @given(BLOBS)
 def test_blobs_survive_the_wire(blobs: list[bytes]) -> None:
     """Byte strings come back in order, empty ones included."""
-    assert codec.from_blobs(codec.to_blobs(blobs), "payloads") == blobs
+    assert codec.from_blobs(messages.blobs(blobs), "payloads") == blobs
 
 
 @given(SPECS)
@@ -222,10 +223,8 @@ def test_items_survive_the_wire(ids: IdColumn, with_vectors: bool, with_payloads
         [b"{}"] * len(ids) if with_payloads else None,
         ids[::-1],
     )
-    columns, vectors, payloads = codec.to_items(items)
-    message = items_pb2.GetItemsResponse(
-        ids=columns, vectors=vectors, payloads=payloads, missing=codec.to_ids(items.missing)
-    )
+    message = items_pb2.GetItemsResponse()
+    codec.fill_items(message, items)
     got = codec.from_items(message)
     assert got.ids.tolist() == ids.tolist()
     assert got.missing.tolist() == ids.tolist()[::-1]

@@ -190,23 +190,20 @@ class FakeRouter(grpc.GenericRpcHandler):
         found = [value for value in asked if value in stored.items]
         missing = [value for value in asked if value not in stored.items]
         items = stored.columns(found, missing, request.with_vectors, request.with_payloads)
-        ids, vectors, payloads = codec.to_items(items)
-        return items_pb2.GetItemsResponse(
-            ids=ids, vectors=vectors, payloads=payloads, missing=codec.to_ids(items.missing)
-        )
+        response = items_pb2.GetItemsResponse()
+        codec.fill_items(response, items)
+        return response
 
     def ScrollItems(self, request: Any) -> Any:
         stored, start = self._stored(request.collection), int(request.page_token or b"0")
         page = list(stored.items)[start : start + request.page_size]
         items = stored.columns(page, [], request.with_vectors, request.with_payloads)
-        ids, vectors, payloads = codec.to_items(items)
         end = start + len(page)
-        return items_pb2.ScrollItemsResponse(
-            ids=ids,
-            vectors=vectors,
-            payloads=payloads,
-            next_page_token=b"" if end == len(stored.items) else str(end).encode(),
+        response = items_pb2.ScrollItemsResponse(
+            next_page_token=b"" if end == len(stored.items) else str(end).encode()
         )
+        codec.fill_items(response, items)
+        return response
 
     def CountItems(self, request: Any) -> Any:
         items = self._stored(request.collection).items

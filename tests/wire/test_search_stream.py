@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests import messages
 from tests.wire.serving_shard import ServingShard, search_message
 
 from fanlight.limits import Limits
@@ -196,7 +197,7 @@ async def test_large_answers_travel_apart(stream: Any) -> None:
     message = codec.to_search(
         codec.from_search(search_message(k=2_000, with_vectors=True)),
     )
-    message.vectors.CopyFrom(codec.to_matrix(np.ones((16, 4), dtype=np.float32)))
+    message.vectors.CopyFrom(messages.matrix(np.ones((16, 4), dtype=np.float32)))
     await ask(stream, *(tagged(tag, message) for tag in range(4)))
     n = 0
     while n < 4:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias, cast
 
@@ -32,8 +33,6 @@ from fanlight.wire.status import to_error
 UNDER_WAY_MAX = 256
 # Answers are joined into messages up to about this size; more gains nothing.
 JOINED_BYTES = 1 << 20
-# What a message adds to its only answer: a key and a length.
-_FRAME_BYTES = 16
 
 # Starts a search that has this many seconds (or None), or refuses it with a FanlightError.
 Submit: TypeAlias = Callable[[SearchRequest, float | None], asyncio.Future[Hits]]
@@ -87,17 +86,26 @@ class AnswerRoom:
             context.add_done_callback(cast(Any, on_end))
 
 
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """A message with one answer, and its bytes."""
+
+    message: pb.SearchStreamResponse
+    size: int
+
+
 class AnswerStream:
     """The searches of one stream; used from one event loop."""
 
     def __init__(self, submit: Submit, answers: AnswerRoom) -> None:
         self._submit = submit
         self._answers = answers
-        self._answer_bytes_max = answers.limits.message_bytes - _FRAME_BYTES
+        self._limits = answers.limits
         # Bytes of room that answers hold, by tag; those of small ones hold none.
         self._held: dict[int, int] = {}
         self._searching: dict[int, asyncio.Future[Hits]] = {}
-        self._done: deque[pb.TaggedAnswer] = deque()
+        # Messages with one answer each: to join the others to the first copies no large one.
+        self._done: deque[_Done] = deque()
         # Set when there is something to send, or nothing left to wait for.
         self._news = asyncio.Event()
         # Set when a message was sent.
@@ -118,10 +126,10 @@ class AnswerStream:
                 await self._news.wait()
                 self._news.clear()
                 while self._done:
-                    answers = self._take_done()
-                    yield pb.SearchStreamResponse(answers=answers)
+                    message = self._take_done()
+                    yield message
                     if self._held:
-                        self._free([answer.tag for answer in answers])
+                        self._free([answer.tag for answer in message.answers])
                     self._room.set()
                 if reader.done():
                     reader.result()
@@ -163,7 +171,7 @@ class AnswerStream:
                 self._held[tag] = size
             search = self._submit(request, timeout_s)
         except FanlightError as error:
-            self._add(pb.TaggedAnswer(tag=tag, error=to_error(error)))
+            self._fail(tag, error)
             return
         self._searching[tag] = search
         if search.done():
@@ -187,22 +195,31 @@ class AnswerStream:
         try:
             if search.cancelled():
                 raise NotReady("the search was given up before it ended")
-            answer = pb.TaggedAnswer(tag=tag, response=codec.to_hits(search.result()))
-            if answer.ByteSize() > self._answer_bytes_max:
-                raise answer_too_large(answer.ByteSize(), self._answer_bytes_max)
+            message = pb.SearchStreamResponse()
+            codec.fill_hits(message.answers.add(tag=tag).response, search.result())
+            size = message.ByteSize()
+            if size > self._limits.message_bytes:
+                raise answer_too_large(size, self._limits.message_bytes)
         except Exception as error:
-            answer = pb.TaggedAnswer(tag=tag, error=to_error(for_caller(error, "SearchStream")))
-        self._add(answer)
+            self._fail(tag, for_caller(error, "SearchStream"))
+        else:
+            self._add(_Done(message, size))
 
-    def _add(self, answer: pb.TaggedAnswer) -> None:
-        self._done.append(answer)
+    def _fail(self, tag: int, error: FanlightError) -> None:
+        message = pb.SearchStreamResponse()
+        message.answers.add(tag=tag, error=to_error(error))
+        self._add(_Done(message, message.ByteSize()))
+
+    def _add(self, done: _Done) -> None:
+        self._done.append(done)
         self._news.set()
 
-    def _take_done(self) -> list[pb.TaggedAnswer]:
+    def _take_done(self) -> pb.SearchStreamResponse:
         """Take the answers of one message: at least one."""
-        answers = [self._done.popleft()]
-        room = JOINED_BYTES - answers[0].ByteSize()
-        while self._done and (size := self._done[0].ByteSize()) <= room:
-            room -= size
-            answers.append(self._done.popleft())
-        return answers
+        first = self._done.popleft()
+        room = min(JOINED_BYTES, self._limits.message_bytes) - first.size
+        while self._done and self._done[0].size <= room:
+            joined = self._done.popleft()
+            first.message.MergeFrom(joined.message)
+            room -= joined.size
+        return first.message

@@ -1,6 +1,6 @@
 """The one codec: Fanlight's values to protobuf messages and back.
 
-Every `from_x` undoes its `to_x`. Columns stay buffers: a matrix, an id column and a score
+Every `from_x` undoes its `to_x` or `fill_x`. Columns stay buffers: a matrix, an id column and a score
 column are one copy each, whatever their number of rows. Messages from outside are checked for
 their form here; whether the values make sense is `fanlight.validation`'s matter.
 """
@@ -38,6 +38,15 @@ from fanlight.v1 import types_pb2 as pb
 
 # callers know one codec
 from fanlight.wire.columns import (
+    fill_blobs as fill_blobs,
+)
+from fanlight.wire.columns import (
+    fill_ids as fill_ids,
+)
+from fanlight.wire.columns import (
+    fill_matrix as fill_matrix,
+)
+from fanlight.wire.columns import (
     from_blobs as from_blobs,
 )
 from fanlight.wire.columns import (
@@ -47,21 +56,15 @@ from fanlight.wire.columns import (
     from_matrix as from_matrix,
 )
 from fanlight.wire.columns import (
-    to_blobs as to_blobs,
-)
-from fanlight.wire.columns import (
     to_ids as to_ids,
-)
-from fanlight.wire.columns import (
-    to_matrix as to_matrix,
 )
 from fanlight.wire.filter_codec import from_filter, to_filter
 from fanlight.wire.query_codec import (
+    fill_exclusions,
+    fill_queries,
     from_exclusions,
     from_queries,
     from_slate,
-    to_exclusions,
-    to_queries,
     to_slate,
 )
 from fanlight.wire.status import from_coverage, from_error, to_coverage, to_error
@@ -211,13 +214,12 @@ def from_info(message: collections_pb2.Collection) -> CollectionInfo:
 
 def to_upsert(collection: str, batch: ItemBatch) -> items_pb2.UpsertItemsRequest:
     """Put a batch of items on the wire."""
-    payloads = None if batch.payload_blobs is None else to_blobs(batch.payload_blobs)
-    return items_pb2.UpsertItemsRequest(
-        collection=collection,
-        ids=to_ids(batch.ids),
-        vectors=to_matrix(batch.vectors),
-        payloads=payloads,
-    )
+    message = items_pb2.UpsertItemsRequest(collection=collection)
+    fill_ids(message.ids, batch.ids)
+    fill_matrix(message.vectors, batch.vectors)
+    if batch.payload_blobs is not None:
+        fill_blobs(message.payloads, batch.payload_blobs)
+    return message
 
 
 def from_upsert(message: items_pb2.UpsertItemsRequest) -> ItemBatch:
@@ -234,11 +236,17 @@ def from_upsert(message: items_pb2.UpsertItemsRequest) -> ItemBatch:
     )
 
 
-def to_items(items: Items) -> tuple[pb.Ids, pb.Matrix | None, pb.Blobs | None]:
-    """Put the columns of stored items on the wire."""
-    vectors = None if items.vectors is None else to_matrix(items.vectors)
-    payloads = None if items.payload_blobs is None else to_blobs(items.payload_blobs)
-    return to_ids(items.ids), vectors, payloads
+def fill_items(
+    message: items_pb2.GetItemsResponse | items_pb2.ScrollItemsResponse, items: Items
+) -> None:
+    """Put the columns of stored items on the wire, and the ids that were not found."""
+    fill_ids(message.ids, items.ids)
+    if items.vectors is not None:
+        fill_matrix(message.vectors, items.vectors)
+    if items.payload_blobs is not None:
+        fill_blobs(message.payloads, items.payload_blobs)
+    if isinstance(message, items_pb2.GetItemsResponse):
+        fill_ids(message.missing, items.missing)
 
 
 def from_items(message: items_pb2.GetItemsResponse | items_pb2.ScrollItemsResponse) -> Items:
@@ -262,10 +270,8 @@ def from_items(message: items_pb2.GetItemsResponse | items_pb2.ScrollItemsRespon
 
 def to_search(request: SearchRequest) -> search_pb2.SearchRequest:
     """Put a search on the wire."""
-    return search_pb2.SearchRequest(
+    message = search_pb2.SearchRequest(
         collection=request.collection,
-        vectors=None if request.vectors is None else to_matrix(request.vectors),
-        ids=None if request.ids is None else to_ids(request.ids),
         k=request.k,
         ef_search=request.ef_search,
         exact=request.exact or None,
@@ -275,10 +281,17 @@ def to_search(request: SearchRequest) -> search_pb2.SearchRequest:
         min_coverage=None if request.min_coverage == 1.0 else request.min_coverage,
         filter=None if request.filter is None else to_filter(request.filter),
         take=request.take,
-        composed=None if request.composed is None else to_queries(request.composed),
-        exclude=None if request.exclude is None else to_exclusions(request.exclude),
         slate=None if request.slate is None else to_slate(request.slate),
     )
+    if request.vectors is not None:
+        fill_matrix(message.vectors, request.vectors)
+    if request.ids is not None:
+        fill_ids(message.ids, request.ids)
+    if request.composed is not None:
+        fill_queries(message.composed, request.composed)
+    if request.exclude is not None:
+        fill_exclusions(message.exclude, request.exclude)
+    return message
 
 
 def from_search(message: search_pb2.SearchRequest) -> SearchRequest:
@@ -333,25 +346,30 @@ def filter_of_deletion(message: items_pb2.DeleteItemsRequest) -> Filter:
 
 def to_hits(hits: Hits) -> search_pb2.SearchResponse:
     """Put hits on the wire, without their padding."""
+    message = search_pb2.SearchResponse()
+    fill_hits(message, hits)
+    return message
+
+
+def fill_hits(message: search_pb2.SearchResponse, hits: Hits) -> None:
+    """Put hits into an empty message, without their padding."""
     counts = hits.counts
     real = _real(counts, hits.ids.shape[1])
-    vectors = None if hits.vectors is None else to_matrix(_without_padding(hits.vectors, real))
-    payloads = None if hits.payload_blobs is None else to_blobs(hits.payload_blobs)
-    interests = None if hits.interests is None else _without_padding(hits.interests, real)
-    scores = _without_padding(hits.scores, real)
-    return search_pb2.SearchResponse(
-        counts=counts.astype(_COUNT).tobytes(),
-        ids=to_ids(_without_padding(hits.ids, real)),
-        scores=scores.astype(_SCORE, copy=False).tobytes(),
-        errors=_to_errors(hits.errors) if hits.errors else None,
-        coverage=to_coverage(hits.coverage),
-        payloads=payloads,
-        vectors=vectors,
-        excluded=hits.excluded,
-        missing=_to_missing(hits.missing_ids) if hits.missing_ids else None,
-        interests=b"" if interests is None else interests.astype(_COUNT).tobytes(),
-        unmet=_to_unmet(hits.unmet) if hits.unmet else None,
-    )
+    message.counts = counts.astype(_COUNT).tobytes()
+    fill_ids(message.ids, _without_padding(hits.ids, real))
+    message.scores = _without_padding(hits.scores, real).astype(_SCORE, copy=False).tobytes()
+    message.coverage.CopyFrom(to_coverage(hits.coverage))
+    if hits.vectors is not None:
+        fill_matrix(message.vectors, _without_padding(hits.vectors, real))
+    if hits.payload_blobs is not None:
+        fill_blobs(message.payloads, hits.payload_blobs)
+    if hits.interests is not None:
+        message.interests = _without_padding(hits.interests, real).astype(_COUNT).tobytes()
+    if hits.excluded is not None:
+        message.excluded = hits.excluded
+    message.errors.extend(_to_errors(hits.errors))
+    message.missing.extend(_to_missing(hits.missing_ids))
+    message.unmet.extend(_to_unmet(hits.unmet))
 
 
 def _to_errors(errors: Mapping[int, FanlightError]) -> list[pb.RowError]:

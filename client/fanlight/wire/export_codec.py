@@ -57,7 +57,9 @@ def from_export_request(message: items_pb2.ExportItemsRequest) -> ExportRequest:
 def to_export(shard: int, part: ExportPart) -> items_pb2.ExportItemsResponse:
     """Put a part of a shard's export on the wire."""
     if isinstance(part, ExportRows):
-        return items_pb2.ExportItemsResponse(shard=shard, rows=_to_rows(part))
+        message = items_pb2.ExportItemsResponse(shard=shard)
+        _fill_rows(message.rows, part)
+        return message
     if isinstance(part, ExportStart):
         start = items_pb2.ExportStart(
             shards=part.shards,
@@ -70,13 +72,13 @@ def to_export(shard: int, part: ExportPart) -> items_pb2.ExportItemsResponse:
     return items_pb2.ExportItemsResponse(shard=shard, end=items_pb2.ExportEnd(error=error))
 
 
-def _to_rows(part: ExportRows) -> items_pb2.ExportRows:
-    return items_pb2.ExportRows(
-        ids=codec.to_ids(part.ids),
-        seqs=part.seqs.astype("<i8", copy=False).tobytes(),
-        vectors=None if part.vectors is None else codec.to_matrix(part.vectors),
-        payloads=None if part.payload_blobs is None else codec.to_blobs(part.payload_blobs),
-    )
+def _fill_rows(message: items_pb2.ExportRows, part: ExportRows) -> None:
+    codec.fill_ids(message.ids, part.ids)
+    message.seqs = part.seqs.astype("<i8", copy=False).tobytes()
+    if part.vectors is not None:
+        codec.fill_matrix(message.vectors, part.vectors)
+    if part.payload_blobs is not None:
+        codec.fill_blobs(message.payloads, part.payload_blobs)
 
 
 def from_export(message: items_pb2.ExportItemsResponse) -> tuple[int, ExportPart]:

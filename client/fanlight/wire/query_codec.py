@@ -20,13 +20,16 @@ from fanlight.queries import (
     Slate,
 )
 from fanlight.v1 import queries_pb2 as pb
-from fanlight.wire.columns import from_ids, from_matrix, to_ids, to_matrix
+from fanlight.wire.columns import fill_ids, fill_matrix, from_ids, from_matrix
 from fanlight.wire.filter_codec import from_filter, to_filter
 
 
-def to_queries(queries: tuple[Query, ...]) -> pb.Queries:
+def fill_queries(message: pb.Queries, queries: tuple[Query, ...]) -> None:
     """Put queries by meaning on the wire."""
-    return pb.Queries(queries=map(_to_query, queries))
+    for query in queries:
+        added = message.queries.add(keep_examples=query.keep_examples)
+        for interest in query.interests:
+            _fill_interest(added.interests.add(), interest)
 
 
 def from_queries(message: pb.Queries) -> tuple[Query, ...]:
@@ -38,25 +41,22 @@ def from_queries(message: pb.Queries) -> tuple[Query, ...]:
     return tuple(map(_from_query, message.queries))
 
 
-def _to_query(query: Query) -> pb.Query:
-    interests = map(_to_interest, query.interests)
-    return pb.Query(interests=interests, keep_examples=query.keep_examples)
-
-
 def _from_query(message: pb.Query) -> Query:
     return Query(tuple(map(_from_interest, message.interests)), message.keep_examples)
 
 
-def _to_interest(interest: Interest) -> pb.Interest:
-    return pb.Interest(
-        ids=None if interest.ids is None else to_ids(interest.ids),
-        id_weights=_to_floats(interest.id_weights),
-        vectors=None if interest.vectors is None else to_matrix(interest.vectors),
-        vector_weights=_to_floats(interest.vector_weights),
-        weight=None if interest.weight == 1 else interest.weight,
-        min_share=interest.min_share or None,
-        max_share=None if interest.max_share == 1 else interest.max_share,
-    )
+def _fill_interest(message: pb.Interest, interest: Interest) -> None:
+    if interest.ids is not None:
+        fill_ids(message.ids, interest.ids)
+    if interest.vectors is not None:
+        fill_matrix(message.vectors, interest.vectors)
+    message.id_weights = _to_floats(interest.id_weights)
+    message.vector_weights = _to_floats(interest.vector_weights)
+    message.min_share = interest.min_share
+    if interest.weight != 1:
+        message.weight = interest.weight
+    if interest.max_share != 1:
+        message.max_share = interest.max_share
 
 
 def _from_interest(message: pb.Interest) -> Interest:
@@ -82,14 +82,15 @@ def _from_floats(data: bytes) -> Floats:
     return np.frombuffer(data, dtype="<f4").astype(np.float32, copy=False)
 
 
-def to_exclusions(exclude: Exclusions) -> pb.Exclusions:
+def fill_exclusions(message: pb.Exclusions, exclude: Exclusions) -> None:
     """Put exclusions on the wire."""
-    ids = None if exclude.ids is None else to_ids(exclude.ids)
-    packed = exclude.packed
-    if packed is None:
-        return pb.Exclusions(ids=ids, sets=exclude.sets)
-    steps = pb.AscendingIds(first=packed.first, width=packed.width, steps=packed.steps)
-    return pb.Exclusions(ids=ids, sets=exclude.sets, ascending=steps)
+    message.sets.extend(exclude.sets)
+    if exclude.ids is not None:
+        fill_ids(message.ids, exclude.ids)
+    if exclude.packed is not None:
+        packed, ascending = exclude.packed, message.ascending
+        ascending.first, ascending.width = packed.first, packed.width
+        ascending.steps = packed.steps
 
 
 def from_exclusions(message: pb.Exclusions) -> Exclusions:

@@ -57,8 +57,7 @@ OnBreak: TypeAlias = Callable[[grpc.aio.AioRpcError | None], FanlightError]
 class _Search:
     """A search on its way."""
 
-    message: pb.SearchRequest
-    size: int
+    request: bytes
     expires_at: float
     decode: Decode[Any]
     answer: asyncio.Future[Any]
@@ -93,13 +92,11 @@ class SearchStream:
         # Old ones with searches under way.
         self._retired: list[_Session] = []
 
-    def submit(
-        self, message: pb.SearchRequest, timeout_s: float, decode: Decode[T]
-    ) -> asyncio.Future[T]:
+    def submit(self, request: bytes, timeout_s: float, decode: Decode[T]) -> asyncio.Future[T]:
         """Send a search; cancel the future to give it up.
 
         Args:
-            message: the search; nobody may change it.
+            request: the SearchRequest, serialized, which costs several servers only one copy each.
             timeout_s: seconds for which its caller waits.
             decode: reads the answer.
 
@@ -110,7 +107,7 @@ class SearchStream:
         Raises:
             Overloaded: the search does not fit a message.
         """
-        size = message.ByteSize() + _ENVELOPE_BYTES
+        size = len(request) + _ENVELOPE_BYTES
         if size > self._message_bytes:
             raise Overloaded(
                 f"the search has {size} bytes, more than the limit of {self._message_bytes} "
@@ -118,7 +115,7 @@ class SearchStream:
             )
         loop = asyncio.get_running_loop()
         answer, now = loop.create_future(), loop.time()
-        self._current(now).add(_Search(message, size, now + timeout_s, decode, answer))
+        self._current(now).add(_Search(request, now + timeout_s, decode, answer))
         return answer
 
     def open(self) -> _Session:
@@ -245,7 +242,7 @@ class _Session:
         self._given_up.clear()
         now = asyncio.get_running_loop().time()
         for tag, search in list(self._waiting.items()):
-            if size and size + search.size > _PACK_BYTES:
+            if size and size + len(search.request) > _PACK_BYTES:
                 break
             del self._waiting[tag]
             left_ms = int((search.expires_at - now) * 1_000)
@@ -254,10 +251,11 @@ class _Session:
             if left_ms < 1:
                 search.answer.set_exception(DeadlineExceeded("was too busy to take the search"))
                 continue
-            message.searches.add(tag=tag, search=search.message, timeout_ms=left_ms)
+            added = message.searches.add(tag=tag, timeout_ms=left_ms)
+            added.search.MergeFromString(search.request)
             self._sent[tag] = (search, packed)
             packed.searches += 1
-            size += search.size
+            size += len(search.request) + _ENVELOPE_BYTES
         self._messages += bool(packed.searches)
         return message
 
