@@ -8,9 +8,9 @@ import threading
 from collections.abc import Callable, Sequence
 
 from fanlight.errors import NotReady, Overloaded
-from fanlight_server.index.graph import lower_priority
 from fanlight_server.index.settings import IndexConfig
 from fanlight_server.keeper import SegmentKeeper
+from fanlight_server.priority import BUILDS, give_way
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class Builder:
         self._thread.join()
 
     def _run(self) -> None:
-        lower_priority()
+        give_way(BUILDS)
         idle_check_at = self._now() + self._config.idle_s
         release_at = self._now() + _RELEASE_S
         while not self._stopped.is_set():

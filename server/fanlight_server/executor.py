@@ -23,6 +23,7 @@ from fanlight.errors import DeadlineExceeded, Overloaded
 from fanlight.limits import Limits
 from fanlight.model import Hits, Searcher, SearchRequest
 from fanlight.stacking import Alone, kind_of, room_for, size_of, stacked, taken_apart
+from fanlight_server.priority import SEARCHES, give_way
 
 T = TypeVar("T")
 Outcome: TypeAlias = Hits | Exception
@@ -79,7 +80,7 @@ class SearchExecutor:
         self._find = find
         self._limits = limits
         self._loop = asyncio.get_running_loop()
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="search")
+        self._pool = ThreadPoolExecutor(threads, "search", give_way, (SEARCHES,))
         self._idle = threads
         # By kind, in order of the longest waiting; no kind is empty.
         self._waiting: dict[Hashable, deque[_Waiting]] = {}

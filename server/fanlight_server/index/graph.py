@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -94,8 +92,3 @@ def build(
         cpu_s = builder.add(stop, effort.threads, 0.0 if effort.urgent() else _PATIENCE_S)
         effort.waited_s += max(0.0, time.monotonic() - started - cpu_s / effort.threads)
     return GraphArrays(*builder.finish())
-
-
-def lower_priority() -> None:
-    """Let the calling thread, and those it starts, give way to searches (Linux)."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 15)
