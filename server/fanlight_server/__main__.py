@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 import grpc
 from threadpoolctl import threadpool_limits
@@ -20,6 +21,7 @@ from fanlight.wire.program import Withdraw, run
 from fanlight_server.catalog import Catalog
 from fanlight_server.config import ServerConfig
 from fanlight_server.executor import SearchExecutor
+from fanlight_server.priority import give_way_to_messages
 from fanlight_server.service import (
     ClusterServicer,
     CollectionServicer,
@@ -48,10 +50,12 @@ class ShardServer:
         self._address = ""
         self._catalog: asyncio.Future[Catalog] = asyncio.get_running_loop().create_future()
         self._workers = Workers(WORKER_THREADS)
+        threads = config.search.worker_threads
         self._executor = SearchExecutor(
             lambda name: self._catalog.result().get(name),
-            config.search.worker_threads,
+            threads,
             config.limits,
+            partial(give_way_to_messages, threads - 1),
         )
 
     def register(self, server: grpc.aio.Server) -> None:

@@ -23,7 +23,6 @@ from fanlight.errors import DeadlineExceeded, Overloaded
 from fanlight.limits import Limits
 from fanlight.model import Hits, Searcher, SearchRequest
 from fanlight.stacking import Alone, kind_of, room_for, size_of, stacked, taken_apart
-from fanlight_server.priority import SEARCHES, give_way
 
 T = TypeVar("T")
 Outcome: TypeAlias = Hits | Exception
@@ -69,18 +68,26 @@ class SearchExecutor:
         n_waiting: searches that wait for a thread.
     """
 
-    def __init__(self, find: Callable[[str], Searcher], threads: int, limits: Limits) -> None:
+    def __init__(
+        self,
+        find: Callable[[str], Searcher],
+        threads: int,
+        limits: Limits,
+        prepare: Callable[[], None] = lambda: None,
+    ) -> None:
         """Make the pool.
 
         Args:
             find: gives the searcher of a collection, or raises NotFound; called in threads.
             threads: searches (or stacks of them) that run at once.
             limits: what one search, hence one stack, may hold, and how many may wait.
+            prepare: called in each thread, in the first one now.
         """
         self._find = find
         self._limits = limits
         self._loop = asyncio.get_running_loop()
-        self._pool = ThreadPoolExecutor(threads, "search", give_way, (SEARCHES,))
+        self._pool = ThreadPoolExecutor(threads, "search", prepare)
+        self._pool.submit(lambda: None)  # which starts a thread
         self._idle = threads
         # By kind, in order of the longest waiting; no kind is empty.
         self._waiting: dict[Hashable, deque[_Waiting]] = {}

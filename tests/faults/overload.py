@@ -215,7 +215,7 @@ def run(seconds: float, seed: int) -> Outcome:
         "overload",
         trials=sum(sum(seen.codes.values()) for seen in ridden.steps.values()),
         acknowledged=sum(seen.codes["OK"] for seen in ridden.steps.values()),
-        wrong=strange + (share < 0.8) + (median_ms > 20) + (back_s > 5),
+        wrong=strange + (share < 0.8) + (shed_ms > 20) + (back_s > 5),
         crashes=ridden.crashes,
         recovery_s=(back_s, back_s),
         control=(

@@ -16,6 +16,7 @@ from fanlight_kernel._native import (
     lengths,
     simd,
     simd_levels,
+    start_threads,
     use_simd,
 )
 from fanlight_kernel.found import Found
@@ -33,5 +34,6 @@ __all__ = [
     "lengths",
     "simd",
     "simd_levels",
+    "start_threads",
     "use_simd",
 ]

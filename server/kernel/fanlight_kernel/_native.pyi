@@ -32,6 +32,19 @@ def use_simd(level: str) -> None:
         ValueError: the machine does not have it.
     """
 
+def start_threads(count: int) -> None:
+    """Start threads that help searches, which inherit the priority of the calling one (Linux).
+
+    Without it they are started by the first search that wants them.
+
+    Args:
+        count: threads that there are then at least, 0 to 256; a search with t threads has t - 1
+            helpers.
+
+    Raises:
+        ValueError: it is out of range.
+    """
+
 def code_bytes(dim: int) -> int:
     """Tell the bytes of one code record for vectors of `dim` elements, 1 to 65,536."""
 

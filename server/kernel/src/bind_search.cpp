@@ -11,6 +11,7 @@
 #include "codes.h"
 #include "scan.h"
 #include "search.h"
+#include "thread_pool.h"
 
 namespace fanlight {
 namespace {
@@ -147,6 +148,12 @@ void use_simd_of_environment() {
   if (level && *level) use_simd(level);
 }
 
+void start_threads(py::ssize_t count) {
+  const std::size_t helpers = checked_range("count", count, 0, kMaxThreads);
+  py::gil_scoped_release release;
+  start_helpers(helpers);
+}
+
 std::size_t checked_code_bytes(py::ssize_t dim) {
   return code_bytes(checked_range("dim", dim, 1, kMaxDim));
 }
@@ -184,6 +191,7 @@ void bind_search(py::module_& module) {
   module.def("simd", [] { return simd().name; });
   module.def("simd_levels", levels);
   module.def("use_simd", use_simd, py::arg("level"));
+  module.def("start_threads", start_threads, py::arg("count"));
   module.def("code_bytes", checked_code_bytes, py::arg("dim"));
   module.def("encode", encode, py::arg("metric"), py::arg("vectors"), py::arg("lengths"));
   module.def("lengths", lengths, py::arg("vectors"));

@@ -30,6 +30,7 @@ struct Job {
 class ThreadPool {
  public:
   void run(std::size_t helpers, const std::function<void()>& work);
+  void start(std::size_t helpers);
   void stop();
 
  private:
@@ -63,6 +64,11 @@ void ThreadPool::run(std::size_t helpers, const std::function<void()>& work) {
   job.ended.wait(lock, [&] { return job.running == 0; });
   if (!failure) failure = job.failure;
   if (failure) std::rethrow_exception(failure);
+}
+
+void ThreadPool::start(std::size_t helpers) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  grow(helpers);
 }
 
 // Fewer threads than asked for is no failure: the calling thread does what is left.
@@ -142,5 +148,7 @@ void run_with_helpers(std::size_t helpers, const std::function<void()>& work) {
   if (helpers == 0) return work();
   shared_pool().run(helpers, work);
 }
+
+void start_helpers(std::size_t helpers) { shared_pool().start(helpers); }
 
 }  // namespace fanlight

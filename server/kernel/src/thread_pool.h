@@ -12,4 +12,7 @@ namespace fanlight {
 // fork starts its own.
 void run_with_helpers(std::size_t helpers, const std::function<void()>& work);
 
+// Start so many threads of the pool, if it has fewer, now and at the priority of the calling thread.
+void start_helpers(std::size_t helpers);
+
 }  // namespace fanlight
