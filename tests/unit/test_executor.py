@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -24,6 +25,7 @@ from fanlight.limits import Limits
 from fanlight.model import Coverage, Hits, SearchRequest
 from fanlight.stacking import STACK_QUERIES
 from fanlight_server.executor import SearchExecutor
+from fanlight_server.index.settings import SearchConfig
 
 DIM = 2
 FAR_S = 1_000.0
@@ -421,3 +423,11 @@ async def test_other_work_counts_by_what_it_took(
             executor.submit(query(1), 0.1)
         end.set()
         await asyncio.gather(running, waiting)
+
+
+def test_a_machine_with_many_cores_gets_as_many_threads_as_the_kernel_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 384)
+    assert SearchConfig().worker_threads == 256
+    assert SearchConfig(threads=3).worker_threads == 3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -96,6 +98,13 @@ def test_exclusions_survive(ids: list[int] | list[str] | None) -> None:
     column = read.column()
     assert (None if column is None else column.tolist()) == ids
     assert read.n_ids == (0 if ids is None else len(ids))
+
+
+def test_no_exclusions_are_not_the_same_as_none() -> None:
+    """The answer to the first says how many were left out: 0."""
+    request = SearchRequest("movies", VECTOR[None], 5, exclude=as_exclusions([], []))
+    assert from_search(to_search(request)).exclude is not None
+    assert from_search(to_search(replace(request, exclude=None))).exclude is None
 
 
 def test_excluded_ids_are_a_set() -> None:

@@ -26,6 +26,7 @@ from fanlight.wire.filter_codec import from_filter, to_filter
 
 def fill_queries(message: pb.Queries, queries: tuple[Query, ...]) -> None:
     """Put queries by meaning on the wire."""
+    message.SetInParent()
     for query in queries:
         added = message.queries.add(keep_examples=query.keep_examples)
         for interest in query.interests:
@@ -83,7 +84,8 @@ def _from_floats(data: bytes) -> Floats:
 
 
 def fill_exclusions(message: pb.Exclusions, exclude: Exclusions) -> None:
-    """Put exclusions on the wire."""
+    """Put exclusions on the wire; none are some that exclude nothing."""
+    message.SetInParent()
     message.sets.extend(exclude.sets)
     if exclude.ids is not None:
         fill_ids(message.ids, exclude.ids)

@@ -9,6 +9,8 @@ from typing import Annotated, Literal, TypeAlias
 from annotated_types import Interval
 
 MIB = 1 << 20
+# What one call of the kernel takes.
+_THREADS_MAX = 256
 
 # What a graph walk compares.
 Walk: TypeAlias = Literal["codes", "vectors"]
@@ -41,7 +43,7 @@ class IndexConfig:
     head_bytes: Annotated[int, Interval(ge=4096, le=1 << 30)] = MIB // 4
     unindexed_bytes: Annotated[int, Interval(ge=4096, le=1 << 36)] = 4 * MIB
     unindexed_bytes_searched: Annotated[int, Interval(ge=4096, le=1 << 36)] = MIB // 2
-    build_threads: Annotated[int, Interval(ge=0, le=256)] = 0
+    build_threads: Annotated[int, Interval(ge=0, le=_THREADS_MAX)] = 0
     segments_max: Annotated[int, Interval(ge=1, le=64)] = 2
     dead_share_max: Annotated[float, Interval(gt=0, le=1)] = 0.2
     idle_s: Annotated[float, Interval(ge=0, le=86_400)] = 2.0
@@ -61,11 +63,11 @@ class SearchConfig:
             candidates are scored exactly; or "vectors", which reads four times as much.
     """
 
-    threads: Annotated[int, Interval(ge=0, le=256)] = 0
+    threads: Annotated[int, Interval(ge=0, le=_THREADS_MAX)] = 0
     ef_search_default: Annotated[int, Interval(ge=1, le=100_000)] = 100
     walk: Walk = "codes"
 
     @property
     def worker_threads(self) -> int:
         """Tell the number of threads, resolved for this machine."""
-        return self.threads or os.cpu_count() or 1
+        return min(self.threads or os.cpu_count() or 1, _THREADS_MAX)
