@@ -23,7 +23,7 @@ class ShardState(StrEnum):
     # Reached, but it loads or drains.
     NOT_SERVING = "not_serving"
     UNREACHABLE = "unreachable"
-    # Reached, but its identity contradicts the shard map; a router sends it nothing.
+    # Reached, but not the shard of the map, or without the data that it had; a router sends it nothing.
     MISMATCHED = "mismatched"
 
     @property

@@ -275,7 +275,7 @@ def _judged(shard: WatchedShard, status: ShardStatus, before: ShardStatus) -> Sh
     if status.state in (ShardState.UNREACHABLE, ShardState.NOT_SERVING):
         return replace(status, address=shard.address, collections=before.collections)
     if status.identity == shard.identity:
-        return replace(status, address=shard.address)
+        return _with_its_data(replace(status, address=shard.address), before)
     expected, found = (_described(identity) for identity in (shard.identity, status.identity))
     return replace(
         status,
@@ -284,6 +284,26 @@ def _judged(shard: WatchedShard, status: ShardStatus, before: ShardStatus) -> Sh
         error=status.error or WrongShard(f"the shard map expects {expected}, got {found}"),
         collections=(),
     )
+
+
+def _with_its_data(status: ShardStatus, before: ShardStatus) -> ShardStatus:
+    """Refuse a shard that came back without a collection that it had: to bring it up would hide that.
+
+    What it had stays known, until the router ends: whoever restarts it has seen the loss.
+    """
+    held = {info.spec.name: info.version for info in status.collections}
+    lost = [
+        f"{info.spec.name!r} (version {info.version}, {info.items} items)"
+        for info in before.collections
+        if not info.deleted and held.get(info.spec.name, 0) < info.version
+    ]
+    if not lost:
+        return status
+    error = WrongShard(
+        f"{status.identity.name} no longer has {', '.join(lost)}, which it had when it was last seen: "
+        "it runs over other data; give it its own again, or restart the routers to go on without"
+    )
+    return replace(status, state=ShardState.MISMATCHED, error=error, collections=before.collections)
 
 
 def _gist(status: ShardStatus) -> tuple[object, ...]:

@@ -145,6 +145,54 @@ async def test_what_returns_at_an_address_may_be_another_shard(
     assert isinstance(cluster.shards[1].refusal, WrongShard)
 
 
+async def test_a_shard_that_comes_back_without_its_data_is_refused(
+    cluster: WatchedCluster, wait_until_async: WaitUntil
+) -> None:
+    """It is not taken for an empty one and brought up, which would hide the loss."""
+    for shard in cluster.shards:
+        shard.hold(CollectionInfo(SPEC, version=1, items=7))
+    await cluster.topology.start()
+    lost = cluster.shards[1]
+    lost.die()
+    await wait_until_async(lambda: cluster.states() == [UP, DOWN, UP])
+    own = lost.held.pop("things")
+    lost.is_up = True
+    await wait_until_async(lambda: cluster.states() == [UP, WRONG, UP])
+    assert isinstance(lost.refusal, WrongShard)
+    assert "shard-1 no longer has 'things' (version 1, 7 items)" in str(lost.refusal)
+    looks = lost.looks
+    await wait_until_async(lambda: lost.looks > looks + 2)
+    assert cluster.states() == [UP, WRONG, UP]
+    assert lost.changes == []
+    assert cluster.known.of(1, "things") == 7
+    lost.hold(own)
+    await wait_until_async(lambda: lost.is_admitted)
+    assert cluster.states() == [UP, UP, UP]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "state"),
+    [
+        (CollectionInfo(SPEC, 3, items=7), CollectionInfo(SPEC, 2, items=5), WRONG),
+        (CollectionInfo(SPEC, 3, items=7), CollectionInfo(SPEC, 4, deleted=True), UP),
+        (CollectionInfo(SPEC, 3, items=7), CollectionInfo(SPEC, 5), UP),
+        (CollectionInfo(SPEC, 3, items=7), CollectionInfo(SPEC, 3), UP),
+        (CollectionInfo(SPEC, 3, deleted=True), CollectionInfo(SPEC, 2, items=7), UP),
+    ],
+    ids=["older", "deleted", "made anew", "emptied", "had none"],
+)
+async def test_what_a_shard_had_is_compared_by_version(
+    calm: WatchedCluster, before: CollectionInfo, after: CollectionInfo, state: ShardState
+) -> None:
+    """Only what is there is lost, and what was deleted or emptied is not."""
+    shard = calm.shards[1]
+    shard.hold(before)
+    await calm.topology.refresh()
+    shard.hold(after)
+    await calm.topology.refresh()
+    assert calm.states()[1] is state
+
+
 async def test_a_shard_lost_while_it_is_looked_at_is_not_admitted(
     calm: WatchedCluster,
 ) -> None:

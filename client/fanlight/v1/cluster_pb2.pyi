@@ -35,8 +35,8 @@ class _ShardStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enu
     SHARD_STATE_UNREACHABLE: _ShardState.ValueType  # 3
     """Cannot be reached."""
     SHARD_STATE_MISMATCHED: _ShardState.ValueType  # 4
-    """Is reached, but its identity contradicts the router's shard map; the
-    router sends it nothing.
+    """Is reached, but its identity contradicts the router's shard map, or it no
+    longer has what it had; the router sends it nothing.
     """
     SHARD_STATE_READ_ONLY: _ShardState.ValueType  # 5
     """Answers searches and reads, and refuses writes: its disk is full or has
@@ -53,8 +53,8 @@ SHARD_STATE_NOT_SERVING: ShardState.ValueType  # 2
 SHARD_STATE_UNREACHABLE: ShardState.ValueType  # 3
 """Cannot be reached."""
 SHARD_STATE_MISMATCHED: ShardState.ValueType  # 4
-"""Is reached, but its identity contradicts the router's shard map; the
-router sends it nothing.
+"""Is reached, but its identity contradicts the router's shard map, or it no
+longer has what it had; the router sends it nothing.
 """
 SHARD_STATE_READ_ONLY: ShardState.ValueType  # 5
 """Answers searches and reads, and refuses writes: its disk is full or has
