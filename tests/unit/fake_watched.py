@@ -166,9 +166,19 @@ class WatchedCluster:
     def __init__(self, probe_s: float = 0.05) -> None:
         shard_map = ShardMap("local", ("host-0:1", "host-1:1", "host-2:1"))
         self.shards = [FakeWatched(identity) for identity in shard_map.identities]
+        self._probe_s = probe_s
+        self._watch()
+
+    def _watch(self) -> None:
         self.known = KnownItems()
-        self.topology = Topology("local", self.shards, self.known, probe_s, "1.0")
+        self.topology = Topology("local", self.shards, self.known, self._probe_s, "1.0")
         self.catalog = ClusterCatalog(self.shards, self.topology, self.known, Limits())
+
+    async def restart_router(self) -> None:
+        """Go on with a router that has seen nothing yet."""
+        await self.topology.close()
+        self._watch()
+        await self.topology.start()
 
     def states(self) -> list[ShardState]:
         return [shard.state for shard in self.topology.status.shards]

@@ -204,6 +204,7 @@ async def test_a_lost_shard_gets_the_collection_with_its_fields(
     """Under the version of the others, so that later changes are told from older ones."""
     await cluster.catalog.update("things", {"year": INT}, [], soon())
     cluster.shards[1].held.clear()
+    await cluster.restart_router()
     await wait_until_async(
         lambda: "things" in cluster.shards[1].held and fields_of(cluster)[1] == (1, {"year": INT})
     )
