@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -35,17 +36,13 @@ def test_threads_that_search_give_way_to_those_that_speak(
 
 def check(pid: int) -> None:
     """Look at all threads of a shard server, whose event loop is its first."""
-    priorities = {
-        int(task.name): os.getpriority(os.PRIO_PROCESS, int(task.name))
-        for task in Path(f"/proc/{pid}/task").iterdir()
-    }
+    priorities, names = dict[int, int](), dict[int, str]()
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(OSError):  # a thread that has just ended
+            names[int(task.name)] = (task / "comm").read_text().strip()
+            priorities[int(task.name)] = os.getpriority(os.PRIO_PROCESS, int(task.name))
     own = os.getpriority(os.PRIO_PROCESS, os.getpid())
     assert priorities[pid] == own
     assert max(own, SEARCHES) in priorities.values()
-    helpers = [thread for thread in priorities if name_of(pid, thread) == "fanlight-kernel"]
+    helpers = [thread for thread in priorities if names[thread] == "fanlight-kernel"]
     assert {priorities[thread] for thread in helpers} <= {max(own, SEARCHES)}
-
-
-def name_of(pid: int, thread: int) -> str:
-    """Read the name of a thread."""
-    return Path(f"/proc/{pid}/task/{thread}/comm").read_text().strip()

@@ -11,7 +11,7 @@ import fanlight_kernel as kernel
 
 # In a process of its own, whose pool is not started yet: prints the niceness of each of its threads.
 STARTED = """
-import os, pathlib, threading
+import contextlib, os, pathlib, threading
 import fanlight_kernel as kernel
 
 def start():
@@ -23,8 +23,9 @@ starter = threading.Thread(target=start)
 starter.start()
 starter.join()
 for task in pathlib.Path("/proc/self/task").iterdir():
-    if task.joinpath("comm").read_text() == "fanlight-kernel\\n":
-        print(os.getpriority(os.PRIO_PROCESS, int(task.name)))
+    with contextlib.suppress(OSError):  # the starter's is there until the system has ended it
+        if task.joinpath("comm").read_text() == "fanlight-kernel\\n":
+            print(os.getpriority(os.PRIO_PROCESS, int(task.name)))
 """
 
 
