@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,14 +23,28 @@ IDS = np.arange(len(VECTORS))
 LOST = "shard-1"
 
 
-def states(client: fanlight.Client) -> list[ShardState]:
-    return [shard.state for shard in client.status().shards]
+@dataclass(frozen=True, slots=True)
+class Bereft:
+    """A cluster one of whose shards has come back over an empty directory.
+
+    Attributes:
+        cluster: two shards and a router.
+        client: of the router.
+        items: the collection that the shard had a part of.
+        data: the directory of the shard.
+        kept: where its data is.
+    """
+
+    cluster: LocalCluster
+    client: fanlight.Client
+    items: fanlight.Collection
+    data: Path
+    kept: Path
 
 
-def test_a_shard_without_its_data_is_not_taken_for_an_empty_one(
-    start_cluster: StartCluster, wait_until: WaitUntil
-) -> None:
-    """It is refused by name until it has its data again, or until the routers are restarted."""
+@pytest.fixture
+def bereft(start_cluster: StartCluster, wait_until: WaitUntil) -> Iterator[Bereft]:
+    """Take a shard's data away, and wait until the router has noticed."""
     with start_cluster(shards=2) as cluster, fanlight.Client(cluster.address) as client:
         items = client.create_collection("things", dim=8)
         items.upsert(IDS, VECTORS)
@@ -39,42 +55,38 @@ def test_a_shard_without_its_data_is_not_taken_for_an_empty_one(
         cluster.kill(LOST)
         kept = data.rename(data.with_name("kept"))
         cluster.restart(LOST)
-        wait_until(lambda: states(client)[1] is ShardState.MISMATCHED, 60)
-
-        for call in (
-            lambda: items.search(VECTORS[:1], k=5, timeout=5),
-            lambda: items.upsert(IDS, VECTORS, timeout=5),
-        ):
-            with pytest.raises(FanlightError, match="no longer has 'things'"):
-                call()
-        part = items.search(VECTORS[:1], k=5, min_coverage=0.5)
-        assert part.coverage.shards_answered == 1
-        assert part.coverage.items_total == len(IDS)
-
-        cluster.kill(LOST)
-        data.rename(data.with_name("empty"))
-        kept.rename(data)
-        cluster.restart(LOST)
-        wait_until(lambda: client.status().complete, 60)
-        assert items.search(VECTORS, k=1, exact=True).ids[:, 0].tolist() == IDS.tolist()
+        wait_until(lambda: client.status().shards[1].state is ShardState.MISMATCHED, 60)
+        yield Bereft(cluster, client, items, data, kept)
 
 
-def test_a_new_router_goes_on_with_what_is_there(
-    start_cluster: StartCluster, wait_until: WaitUntil
+def test_a_shard_without_its_data_is_not_taken_for_an_empty_one(
+    bereft: Bereft, wait_until: WaitUntil
 ) -> None:
+    """It is refused by name until it has its data again."""
+    items, cluster = bereft.items, bereft.cluster
+    for call in (
+        lambda: items.search(VECTORS[:1], k=5, timeout=5),
+        lambda: items.upsert(IDS, VECTORS, timeout=5),
+    ):
+        with pytest.raises(FanlightError, match="no longer has 'things'"):
+            call()
+    part = items.search(VECTORS[:1], k=5, min_coverage=0.5)
+    assert part.coverage.shards_answered == 1
+    assert part.coverage.items_total == len(IDS)
+
+    cluster.kill(LOST)
+    bereft.data.rename(bereft.data.with_name("empty"))
+    bereft.kept.rename(bereft.data)
+    cluster.restart(LOST)
+    wait_until(lambda: bereft.client.status().complete, 60)
+    assert items.search(VECTORS, k=1, exact=True).ids[:, 0].tolist() == IDS.tolist()
+
+
+def test_a_new_router_goes_on_with_what_is_there(bereft: Bereft, wait_until: WaitUntil) -> None:
     """Whoever restarts it says that the loss is known."""
-    with start_cluster(shards=2) as cluster, fanlight.Client(cluster.address) as client:
-        items = client.create_collection("things", dim=8)
-        items.upsert(IDS, VECTORS)
-        data = cluster.process(LOST).program.data
-        assert data is not None
-        cluster.kill(LOST)
-        data.rename(data.with_name("kept"))
-        cluster.restart(LOST)
-        wait_until(lambda: states(client)[1] is ShardState.MISMATCHED, 60)
-        cluster.kill(ROUTER)
-        cluster.restart(ROUTER)
-        wait_until(lambda: client.status().complete, 60)
-        assert 0 < items.count() < len(IDS)
-        items.upsert(IDS, VECTORS)
-        assert items.count() == len(IDS)
+    bereft.cluster.kill(ROUTER)
+    bereft.cluster.restart(ROUTER)
+    wait_until(lambda: bereft.client.status().complete, 60)
+    assert 0 < bereft.items.count() < len(IDS)
+    bereft.items.upsert(IDS, VECTORS)
+    assert bereft.items.count() == len(IDS)
