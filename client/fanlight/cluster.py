@@ -6,7 +6,8 @@ Values are frozen.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from fanlight.errors import FanlightError
@@ -23,7 +24,7 @@ class ShardState(StrEnum):
     # Reached, but it loads or drains.
     NOT_SERVING = "not_serving"
     UNREACHABLE = "unreachable"
-    # Reached, but not the shard of the map, or without the data that it had; a router sends it nothing.
+    # Reached, but not the shard of the map, or over other data than is known; a router sends it nothing.
     MISMATCHED = "mismatched"
 
     @property
@@ -43,6 +44,8 @@ class ShardStatus:
         error: why it is not serving all calls; None when it is.
         collections: its part of each collection by name, deleted ones included.
         version: of the shard server; "" when it cannot be reached.
+        data_id: of the data that it stands on, see `fanlight.provenance`; "" when it was never told.
+        peers: the data of the cluster's other shards, by index, as this one has met them.
     """
 
     identity: ShardIdentity
@@ -51,6 +54,8 @@ class ShardStatus:
     error: FanlightError | None = None
     collections: tuple[CollectionInfo, ...] = ()
     version: str = ""
+    data_id: str = ""
+    peers: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def items(self) -> int:

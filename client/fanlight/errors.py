@@ -68,7 +68,7 @@ class AlreadyExists(FanlightError):
 
 
 class WrongShard(FanlightError):
-    """The shard does not hold what was asked of it: two shard maps disagree."""
+    """A shard is not the one of the map, or stands on other data than is known of it."""
 
 
 class NotReady(FanlightError):

@@ -21,6 +21,7 @@ from fanlight.filters import FieldType
 from fanlight.limits import Limits
 from fanlight.model import CollectionInfo, CollectionSpec
 from fanlight.placement import ShardIdentity
+from fanlight.provenance import check_data, check_known
 from fanlight.validation import check_name, check_same, check_spec, check_version
 from fanlight_server.builder import Builder
 from fanlight_server.collection import Collection
@@ -132,6 +133,41 @@ class Catalog:
 
     def _keepers(self) -> list[SegmentKeeper]:
         return [collection.keeper for collection in self._collections.values()]
+
+    @property
+    def data_id(self) -> str:
+        """Tell which data this is: drawn when the directory was made."""
+        return self._records.data_id
+
+    @property
+    def peers(self) -> Mapping[int, str]:
+        """Give the data of the cluster's other shards, by index, as this one has met them."""
+        return self._records.peers
+
+    def accept_data(self, data: Mapping[int, str], *, replace: bool = False) -> None:
+        """Take data for that of other shards from now on; idempotent.
+
+        Args:
+            data: ids of data by index of their shards; this shard's own may be among them.
+            replace: give up other data that was known of them.
+
+        Raises:
+            InvalidRequest: a shard or an id of data cannot be.
+            WrongShard: this shard's own data is other, or other data is known and not given up.
+            Overloaded, NotReady: the disk is full or has failed.
+        """
+        check_data(data, self.identity.count)
+        with self._lock:
+            known = {self.identity.index: self.data_id}
+            check_known(data, known if replace else {**self.peers, **known})
+            news = {
+                index: data_id
+                for index, data_id in data.items()
+                if index != self.identity.index and self.peers.get(index) != data_id
+            }
+            if news:
+                self.disk.check_writable()
+                self._records.meet(news)
 
     @property
     def write_refusal(self) -> FanlightError | None:

@@ -1,4 +1,4 @@
-"""catalog.db: which collections a shard has or had, and whose shard it is.
+"""catalog.db: which collections a shard has or had, whose shard it is, and which others it has met.
 
 Laws: every change is one synced transaction, which also changes the checksum of the whole. What is
 read is compared with it first. See docs/format.md.
@@ -10,8 +10,8 @@ import json
 import sqlite3
 import threading
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from fanlight_server.storage.marks import Contents, Expected, Owner
 from fanlight_server.storage.store import named, sqlite_errors
 from fanlight_server.storage.wal import Checkpoints
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 # In place of the least seq of a collection: its items.db may still be of format version 1.
 UNMARKED = -1
 
@@ -46,6 +46,11 @@ ALTER TABLE collections ADD COLUMN uuid TEXT NOT NULL DEFAULT '';
 ALTER TABLE collections ADD COLUMN last_seq INTEGER NOT NULL DEFAULT {UNMARKED};
 {marks.SCHEMA}
 UPDATE collections SET uuid = lower(hex(randomblob(16)));
+"""
+_TO_3 = f"""
+ALTER TABLE identity ADD COLUMN data_id TEXT NOT NULL DEFAULT '';
+CREATE TABLE peers (shard INTEGER PRIMARY KEY, data_id TEXT NOT NULL);
+UPDATE identity SET data_id = lower(hex(randomblob(16)));
 PRAGMA user_version = {FORMAT_VERSION};
 """
 _COLUMNS = "name, version, deleted, spec, uuid, last_seq"
@@ -83,8 +88,31 @@ class Record:
         return f"{self.spec.name}@{self.version}"
 
 
+@dataclass(frozen=True, slots=True)
+class Catalogued:
+    """All that a catalog.db says.
+
+    Attributes:
+        generation: how often it was changed.
+        records: of each name.
+        data_id: drawn when it was made (or was brought to format version 3): 32 hexadecimal digits.
+        peers: the data ids of the cluster's other shards, by index, as they were met.
+    """
+
+    generation: int = 0
+    records: Mapping[str, Record] = field(default_factory=dict)
+    data_id: str = ""
+    peers: Mapping[int, str] = field(default_factory=dict)
+
+
 class Records:
-    """One catalog.db, open. Safe for many threads."""
+    """One catalog.db, open. Safe for many threads.
+
+    Attributes:
+        data_id: see `Catalogued`.
+        all: see `Catalogued.records`.
+        peers: see `Catalogued`.
+    """
 
     def __init__(self, path: Path, identity: ShardIdentity, disk: Disk) -> None:
         """Open the database, or create it beside a directory without collections.
@@ -107,10 +135,13 @@ class Records:
                 with named(path.name):
                     _prepare(self._db, path, identity, disk.files)
                     self._checkpoints = Checkpoints(self._db, path, disk.config.wal_bytes)
-                    self.generation, self.all = read(self._db)
+                    found = read(self._db)
             except BaseException:
                 self._db.close()
                 raise
+        self.data_id = found.data_id
+        # replaced whole, never changed
+        self.generation, self.all, self.peers = found.generation, found.records, found.peers
 
     def expected(self, record: Record) -> Expected:
         """Tell what the items.db of a collection must be."""
@@ -135,17 +166,25 @@ class Records:
                 self._commit(news)
             return bool(news)
 
+    def meet(self, peers: Mapping[int, str]) -> None:
+        """Remember the data of other shards, durably."""
+        with self._lock:
+            statement = "INSERT OR REPLACE INTO peers VALUES (?, ?)"
+            self._change(statement, list(peers.items()))
+            self.peers = {**self.peers, **peers}
+
     def _commit(self, changed: Mapping[str, Record]) -> None:
-        records = {**self.all, **changed}
+        statement = f"INSERT OR REPLACE INTO collections ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"
+        self._change(statement, [_row_of(record) for record in changed.values()])
+        self.all = {**self.all, **changed}
+
+    def _change(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
         with self._disk.writing("catalog", "catalog.db"), self._db:
             self._checkpoints.run_if_due()
             self._db.execute("BEGIN IMMEDIATE")
-            rows = [_row_of(record) for record in changed.values()]
-            statement = f"INSERT OR REPLACE INTO collections ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"
             self._db.executemany(statement, rows)
             _seal(self._db, self.generation + 1)
-        # replaced whole, never changed
-        self.all, self.generation = records, self.generation + 1
+        self.generation += 1
 
     def close(self) -> None:
         """Close the database; idempotent."""
@@ -158,8 +197,8 @@ def new_uuid() -> str:
     return uuid.uuid4().hex
 
 
-def read(db: sqlite3.Connection) -> tuple[int, dict[str, Record]]:
-    """Read the generation and all records of a database of format version 2.
+def read(db: sqlite3.Connection) -> Catalogued:
+    """Read all of a database of format version 2 or 3, of which the former has no data id.
 
     Raises:
         Corruption: something of it is damaged.
@@ -172,13 +211,26 @@ def read(db: sqlite3.Connection) -> tuple[int, dict[str, Record]]:
     if contents.crc != _crc(db):
         raise Corruption("its rows fail their checksum")
     rows = db.execute(f"SELECT {_COLUMNS} FROM collections").fetchall()
-    return contents.generation, {row[0]: _record_of(*row) for row in rows}
+    records = {row[0]: _record_of(*row) for row in rows}
+    if _version_of(db) < 3:
+        return Catalogued(contents.generation, records)
+    (data_id,) = db.execute("SELECT data_id FROM identity").fetchone()
+    peers = dict(db.execute("SELECT shard, data_id FROM peers"))
+    return Catalogued(contents.generation, records, data_id, peers)
+
+
+def _version_of(db: sqlite3.Connection) -> int:
+    version: int = db.execute("PRAGMA user_version").fetchone()[0]
+    return version
 
 
 def _crc(db: sqlite3.Connection) -> int:
     identity = db.execute("SELECT * FROM identity").fetchall()
     rows = db.execute(f"SELECT {_COLUMNS} FROM collections ORDER BY name").fetchall()
-    return marks.checksum([identity, rows])
+    if _version_of(db) < 3:
+        return marks.checksum([identity, rows])
+    peers = db.execute("SELECT shard, data_id FROM peers ORDER BY shard").fetchall()
+    return marks.checksum([identity, rows, peers])
 
 
 def _seal(db: sqlite3.Connection, generation: int) -> None:
@@ -191,9 +243,9 @@ def _prepare(
 ) -> None:
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
-    version = db.execute("PRAGMA user_version").fetchone()[0]
-    if version > FORMAT_VERSION or version < 0:
-        raise Corruption(f"format version {version}, expected {FORMAT_VERSION} or 1")
+    version = _version_of(db)
+    if version:
+        check_version(version)
     if version == 0 and any((path.parent / "collections").iterdir()):
         # A new catalog would declare them waste.
         raise Corruption("missing or empty, but there are collections")
@@ -204,20 +256,38 @@ def _prepare(
     check_identity(db, identity)
 
 
+def check_version(version: int) -> None:
+    """Refuse a format version that this program does not know.
+
+    Raises:
+        Corruption: names both.
+    """
+    if not 1 <= version <= FORMAT_VERSION:
+        raise Corruption(f"format version {version}, expected 1 to {FORMAT_VERSION}")
+
+
 def _upgrade(db: sqlite3.Connection, version: int, identity: ShardIdentity) -> None:
-    """Create the tables, or add to those of format version 1, in one transaction."""
+    """Create the tables, or add to those of an older format version, in one transaction."""
     db.execute("BEGIN IMMEDIATE")
+    # what version 1 has no checksum for is judged as well as it can be
+    generation = 0
     if version == 1:
-        # what version 1 has no checksum for is judged as well as it can be
         read_1(db)
-    script = _TO_2 if version == 1 else _SCHEMA_1 + _TO_2
-    for statement in filter(str.strip, script.split(";")):
-        db.execute(statement)
+    elif version == 2:
+        generation = read(db).generation + 1
+    _run(db, "" if version else _SCHEMA_1)
     if not db.execute("SELECT count(*) FROM identity").fetchone()[0]:
         ours = (identity.cluster, identity.index, identity.count)
         db.execute("INSERT INTO identity VALUES (?, ?, ?)", ours)
+    _run(db, _TO_3 if version == 2 else _TO_2 + _TO_3)
     marks.write(db, marks.structure_of(db))
-    _seal(db, 0)
+    _seal(db, generation)
+
+
+def _run(db: sqlite3.Connection, script: str) -> None:
+    """Execute statements within the caller's transaction, which `executescript` would end."""
+    for statement in filter(str.strip, script.split(";")):
+        db.execute(statement)
 
 
 def read_1(db: sqlite3.Connection) -> dict[str, Record]:

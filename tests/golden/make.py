@@ -1,9 +1,9 @@
-"""Write tests/golden/v3: a data directory whose databases have marks, and what it answers.
+"""Write tests/golden/v4: a data directory that knows those of other shards, and what it answers.
 
 python -m tests.golden.make: was run once. What is there stands for the data of users, so it is
 not made anew for a version that was released; a new version gets a directory of its own. v1 was
 written by version 0.1.0, without the collection that has filterable fields; v2 has segments of
-format version 2, and databases of format version 1.
+format version 2, and databases of format version 1; v3 has marks, and no ids of data.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ from fanlight_server.catalog import Catalog
 from fanlight_server.collection import Collection
 from fanlight_server.index.settings import IndexConfig, SearchConfig
 
-V1, V2, V3 = (Path(__file__).parent / version for version in ("v1", "v2", "v3"))
+V1, V2, V3, V4 = (Path(__file__).parent / version for version in ("v1", "v2", "v3", "v4"))
+# The data of other shards that v4 knows.
+PEERS = {0: "0" * 32, 4: "4" * 32}
 IDENTITY = ShardIdentity("golden", 2, 5)
 # One head of 512 rows, which is sealed when it is full and not before.
 CONFIG = IndexConfig(head_bytes=4 * 4 * 512, build_threads=1, idle_s=86_400.0)
@@ -99,12 +101,13 @@ def main() -> None:
             fill(catalog.get(spec.name))
         catalog.create(spec_of(9, name="gone"))
         catalog.delete("gone", 7)
+        catalog.accept_data(PEERS)
         answers = {spec.name: answers_of(catalog.get(spec.name)) for spec in SPECS_V2}
         catalog.close()
         (data / "LOCK").unlink()
-        with tarfile.open(V3 / "data.tar.gz", "w:gz") as archive:
+        with tarfile.open(V4 / "data.tar.gz", "w:gz") as archive:
             archive.add(data, "data", filter=_anonymous)
-    (V3 / "answers.json").write_text(json.dumps(answers, indent=1) + "\n")
+    (V4 / "answers.json").write_text(json.dumps(answers, indent=1) + "\n")
 
 
 def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
@@ -114,5 +117,5 @@ def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 if __name__ == "__main__":
-    V3.mkdir(exist_ok=True)
+    V4.mkdir(exist_ok=True)
     main()

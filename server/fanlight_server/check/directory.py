@@ -112,13 +112,12 @@ class _Check:
 
     def _read_catalog(self, db: sqlite3.Connection) -> None:
         version = db.execute("PRAGMA user_version").fetchone()[0]
+        records.check_version(version)
         if version == 1:
             self._records = records.read_1(db)
-        elif version == records.FORMAT_VERSION:
-            self._generation, self._records = records.read(db)
         else:
-            expected = f"expected {records.FORMAT_VERSION} or 1"
-            raise Corruption(f"is of format version {version}, {expected}")
+            found = records.read(db)
+            self._generation, self._records = found.generation, found.records
         cluster, index, count = db.execute("SELECT cluster, shard, shards FROM identity").fetchone()
         self._identity = ShardIdentity(cluster, index, count)
         self.report.shard = f"shard {index} of {count} of cluster {cluster!r}"
