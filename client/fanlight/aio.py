@@ -13,7 +13,7 @@ from types import TracebackType
 from numpy.typing import ArrayLike
 
 from fanlight.backups import AsyncClientRestores, AsyncCollectionExports
-from fanlight.cluster import ClusterStatus
+from fanlight.cluster import ClusterStatus, ShardStatus
 from fanlight.conditions import FilterLike
 from fanlight.credentials import KeyLike, TlsLike, identity_of
 from fanlight.ids import IdsLike
@@ -174,6 +174,17 @@ class AsyncClient(AsyncClientUpdates, AsyncClientRestores):
     async def status(self, *, timeout: float | None = None) -> ClusterStatus:
         """Tell how every shard stands. Shards that cannot be reached are no error."""
         return await self._transport.run(self._operations.status(timeout))
+
+    async def accept_data(self, shard: ShardStatus, *, timeout: float | None = None) -> None:
+        """Take the data that a shard of `status()` stands on for its own; what it had is given up.
+
+        For one that is `mismatched` since the others know it by other data. Safe to repeat.
+
+        Raises:
+            WrongShard: by now it stands on other data than `shard` says.
+            NotReady: a shard is missing; all have to be there.
+        """
+        await self._transport.run(self._operations.accept_data(shard, timeout))
 
     async def close(self) -> None:
         """Close the connections; calls under way fail. May be called twice."""

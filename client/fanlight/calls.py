@@ -126,6 +126,9 @@ SEARCH = Rpc("/fanlight.v1.SearchService/Search", search_pb2.SearchResponse, tim
 GET_STATUS = Rpc(
     "/fanlight.v1.ClusterService/GetStatus", cluster_pb2.GetStatusResponse, timeout_s=10.0
 )
+ACCEPT_DATA = Rpc(
+    "/fanlight.v1.ClusterService/AcceptData", cluster_pb2.AcceptDataResponse, timeout_s=30.0
+)
 
 
 @dataclass(frozen=True, slots=True)

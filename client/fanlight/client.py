@@ -11,7 +11,7 @@ from types import TracebackType
 from numpy.typing import ArrayLike
 
 from fanlight.backups import ClientRestores, CollectionExports
-from fanlight.cluster import ClusterStatus
+from fanlight.cluster import ClusterStatus, ShardStatus
 from fanlight.conditions import FilterLike
 from fanlight.credentials import KeyLike, TlsLike, identity_of
 from fanlight.driver import Driver
@@ -177,6 +177,17 @@ class Client(ClientUpdates, ClientRestores):
     def status(self, *, timeout: float | None = None) -> ClusterStatus:
         """Tell how every shard stands. Shards that cannot be reached are no error."""
         return self._transport.run(self._operations.status(timeout))
+
+    def accept_data(self, shard: ShardStatus, *, timeout: float | None = None) -> None:
+        """Take the data that a shard of `status()` stands on for its own; what it had is given up.
+
+        For one that is `mismatched` since the others know it by other data. Safe to repeat.
+
+        Raises:
+            WrongShard: by now it stands on other data than `shard` says.
+            NotReady: a shard is missing; all have to be there.
+        """
+        self._transport.run(self._operations.accept_data(shard, timeout))
 
     def close(self) -> None:
         """Close the connections; calls under way fail. May be called twice."""

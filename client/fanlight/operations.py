@@ -25,7 +25,7 @@ from fanlight.chunks import (
     spans_of_bytes,
     spans_of_rows,
 )
-from fanlight.cluster import ClusterStatus
+from fanlight.cluster import ClusterStatus, ShardStatus
 from fanlight.conditions import FilterLike, as_filter
 from fanlight.errors import InvalidRequest, RowError
 from fanlight.examples import as_composed, as_exclusions, is_composed
@@ -70,7 +70,7 @@ from fanlight.refusals import settle
 from fanlight.retry import Budget, RetryPolicy, Throttle
 from fanlight.stacking import size_of
 from fanlight.v1 import cluster_pb2, collections_pb2, items_pb2
-from fanlight.wire.cluster_codec import from_cluster_status
+from fanlight.wire.cluster_codec import from_cluster_status, to_accept_data
 from fanlight.wire.codec import (
     from_info,
     from_items,
@@ -206,6 +206,11 @@ class Operations:
         request = cluster_pb2.GetStatusRequest()
         response = yield from self.ask(calls.GET_STATUS, request, timeout)
         return from_cluster_status(response)
+
+    def accept_data(self, shard: ShardStatus, timeout: float | None) -> Operation[None]:
+        """Take the data that a shard stands on for its own."""
+        request = to_accept_data({shard.identity.index: shard.data_id}, replace=True)
+        yield from self.ask(calls.ACCEPT_DATA, request, timeout)
 
     # --- items ----------------------------------------------------------------------------
 

@@ -161,6 +161,20 @@ class CatalogCore(Protocol):
         ...
 
     @property
+    def data_id(self) -> str:
+        """Tell which data this is."""
+        ...
+
+    @property
+    def peers(self) -> Mapping[int, str]:
+        """Give the data of the cluster's other shards, as this one has met them."""
+        ...
+
+    def accept_data(self, data: Mapping[int, str], *, replace: bool = False) -> None:
+        """Take data for that of other shards from now on."""
+        ...
+
+    @property
     def write_refusal(self) -> FanlightError | None:
         """Tell why the shard takes no writes; None when it takes them."""
         ...

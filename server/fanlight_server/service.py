@@ -30,7 +30,7 @@ from fanlight.validation import check_min_coverage
 from fanlight.wire import codec
 from fanlight.wire.answer_codec import from_explain, to_explanation, to_facets
 from fanlight.wire.answers import AnswerRoom, AnswerStream
-from fanlight.wire.cluster_codec import to_cluster_status
+from fanlight.wire.cluster_codec import from_accept_data, to_cluster_status
 from fanlight.wire.export_codec import from_export_request, to_export
 from fanlight.wire.program import VERSION
 from fanlight.wire.status import to_coverage, to_row_errors
@@ -334,7 +334,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
 
 
 class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
-    """This shard's own status."""
+    """This shard's own status, and what it knows of others."""
 
     def __init__(
         self, catalog: CatalogGetter, workers: Workers, address: Callable[[], str]
@@ -358,7 +358,18 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
                 error=refusal,
                 collections=tuple(catalog.describe(with_deleted=True)),
                 version=VERSION,
+                data_id=catalog.data_id,
+                peers=catalog.peers,
             )
             return to_cluster_status(ClusterStatus(catalog.identity.cluster, (shard,), VERSION))
 
         return await self._workers.run(work)
+
+    async def AcceptData(
+        self, request: cluster_pb2.AcceptDataRequest, context: _Context
+    ) -> cluster_pb2.AcceptDataResponse:
+        """Take data for that of other shards from now on."""
+        data = from_accept_data(request)
+        catalog = self._catalog()
+        await self._workers.run(lambda: catalog.accept_data(data, replace=request.replace))
+        return cluster_pb2.AcceptDataResponse()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import grpc
@@ -11,7 +12,7 @@ from tests import messages
 from tests.faults import bad_columns as columns
 from tests.faults.bad_columns import DIM, ROWS, good_ids, good_vectors
 from tests.faults.bad_queries import query_requests
-from tests.faults.bad_table import NAMED, NOT_FOUND, NUMBERED, Bad
+from tests.faults.bad_table import NAMED, NOT_FOUND, NUMBERED, PRECONDITION, Bad
 from tests.faults.bad_table import bad_row as _bad
 from tests.faults.bad_table import bad_texts as _texts
 
@@ -44,8 +45,33 @@ def every_request() -> Iterator[Bad]:
     yield from _exports()
     yield from _searches()
     yield from query_requests()
+    yield from _data()
     for rpc in RPCS:
         yield Bad(rpc, "", "bytes that are no message", NO_MESSAGE)
+
+
+# --- the cluster ------------------------------------------------------------------------------
+
+
+def _data() -> Iterator[Bad]:
+    rpc, request, data = "AcceptData", cluster_pb2.AcceptDataRequest, cluster_pb2.ShardData
+    good = "0" * 32
+    for replace, how in ((False, ""), (True, ", to replace another")):
+        asked = partial(request, replace=replace)
+        yield _bad(rpc, "shards", f"none{how}", asked(), "shards")
+        for index in (2, 2**31, 2**32 - 1):
+            message = asked(shards=[data(index=index, data_id=good)])
+            yield _bad(rpc, "shards.index", f"{index}{how}", message, "shards.index")
+        for data_id in ("", "0", good[1:], good + "0", "G" * 32, "A" * 32, "é" * 32, "0" * 100_000):
+            shown = repr(data_id) if len(data_id) < 34 else f"{len(data_id)} characters"
+            message = asked(shards=[data(data_id=data_id)])
+            yield _bad(rpc, "shards.data_id", f"{shown}{how}", message, "shards.data_id")
+        twice = asked(shards=[data(data_id=good)] * 2)
+        yield _bad(rpc, "shards.index", f"twice{how}", twice, "shards.index")
+        other = asked(shards=[data(data_id=good)])
+        yield _bad(rpc, "shards.data_id", f"of nobody{how}", other, "", code=PRECONDITION)
+    no_utf8 = b"\x0a\x04\x12\x02\xff\xfe"
+    yield Bad(rpc, "shards.data_id", "no UTF-8", no_utf8)
 
 
 # --- collections ------------------------------------------------------------------------------

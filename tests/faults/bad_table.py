@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
+PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
 # The collections that the requests speak of.
 NUMBERED, NAMED = "numbered", "named"
 

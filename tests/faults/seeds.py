@@ -124,6 +124,12 @@ SEEDS: dict[str, list[Callable[[], Message]]] = {
         lambda: sets_pb2.GetSetRequest(collection=COLLECTION, name="seen", without_ids=True)
     ],
     "SetService/DeleteSet": [lambda: sets_pb2.DeleteSetRequest(collection=COLLECTION, name="seen")],
+    # No shard has this index: however it is mutated, hardly any makes shards forget each other.
+    "ClusterService/AcceptData": [
+        lambda: cluster_pb2.AcceptDataRequest(
+            shards=[cluster_pb2.ShardData(index=7, data_id="0" * 32)]
+        )
+    ],
     "ClusterService/GetStatus": [cluster_pb2.GetStatusRequest],
 }
 

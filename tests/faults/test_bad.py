@@ -17,6 +17,7 @@ from fanlight.cli.local_cluster import LocalCluster
 
 # Fields with which nothing can be wrong, and why.
 HARMLESS = {
+    "AcceptData.replace": "a yes or no",
     "CreateCollection.restoring": "a yes or no",
     "ExportItems.with_vectors": "a yes or no",
     "ExportItems.with_payloads": "a yes or no",

@@ -21,6 +21,8 @@ SERVING = ShardStatus(
     state=ShardState.SERVING,
     collections=(GONE, MOVIES),
     version="0.1.0",
+    data_id="a" * 32,
+    peers={1: "b" * 32},
 )
 
 

@@ -245,6 +245,13 @@ class FakeCatalog:
         self.identity = ShardIdentity("test", 1, 3)
         self.calls: list[tuple[object, ...]] = []
         self.write_refusal: FanlightError | None = None
+        self.data_id = "5" * 32
+        self.peers: Mapping[int, str] = {}
+        self.accepted: list[tuple[dict[int, str], bool]] = []
+
+    def accept_data(self, data: Mapping[int, str], *, replace: bool = False) -> None:
+        self.accepted.append((dict(data), replace))
+        self.peers = {**self.peers, **data}
 
     def create(
         self, spec: CollectionSpec, version: int | None = None, *, restoring: bool = False

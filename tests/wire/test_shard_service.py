@@ -26,7 +26,7 @@ from fanlight.v1 import search_pb2 as search
 from fanlight.v1 import sets_pb2 as sets
 from fanlight.wire import codec
 from fanlight.wire.answer_codec import from_explanation, from_facets
-from fanlight.wire.cluster_codec import from_cluster_status
+from fanlight.wire.cluster_codec import from_cluster_status, to_accept_data
 from fanlight.wire.filter_codec import to_filter
 from fanlight.wire.status import from_coverage
 from fanlight_server.deleting import delete_matching
@@ -141,6 +141,18 @@ async def test_a_shard_reports_itself_with_its_deleted_collections(shard: Servin
         ("gone", True),
         ("movies", False),
     ]
+
+
+async def test_a_shard_tells_its_data_and_that_of_others(shard: ServingShard) -> None:
+    """A router can compare what shards know of each other, and have them remember."""
+    shard.catalog.peers = {0: "a" * 32}
+    response = await shard.cluster.GetStatus(cluster_pb2.GetStatusRequest())
+    (itself,) = from_cluster_status(response).shards
+    assert (itself.data_id, itself.peers) == (shard.catalog.data_id, shard.catalog.peers)
+    for replace in (False, True):
+        data = {2: "c" * 32, 0: "d" * 32}
+        await shard.cluster.AcceptData(to_accept_data(data, replace=replace))
+        assert shard.catalog.accepted[-1] == (data, replace)
 
 
 async def test_a_shard_that_takes_no_writes_says_so_and_why(shard: ServingShard) -> None:

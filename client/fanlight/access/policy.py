@@ -25,7 +25,7 @@ class Role(enum.IntEnum):
     WRITE = 2
     """Write and delete items."""
     ADMIN = 3
-    """Create, change and delete collections, and see how the cluster stands."""
+    """Create, change and delete collections, see how the cluster stands, settle whose data is its own."""
     CLUSTER = 4
     """Be a part of the cluster: a router, which sets what only routers set."""
 
@@ -87,6 +87,7 @@ _VERSION = ("version",)
 _OPEN = Rule(Role.READ, scope=Scope.OPEN)
 
 POLICY: dict[str, Rule] = {
+    "/fanlight.v1.ClusterService/AcceptData": Rule(Role.ADMIN, scope=Scope.WHOLE),
     "/fanlight.v1.ClusterService/GetStatus": Rule(Role.ADMIN, scope=Scope.WHOLE),
     "/fanlight.v1.CollectionService/CreateCollection": Rule(
         Role.ADMIN, "spec.name", internal=_VERSION

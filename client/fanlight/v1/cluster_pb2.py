@@ -26,23 +26,29 @@ from fanlight.v1 import collections_pb2 as fanlight_dot_v1_dot_collections__pb2
 from fanlight.v1 import types_pb2 as fanlight_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66\x61nlight/v1/cluster.proto\x12\x0b\x66\x61nlight.v1\x1a\x1d\x66\x61nlight/v1/collections.proto\x1a\x17\x66\x61nlight/v1/types.proto\">\n\rShardIdentity\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\r\x12\r\n\x05\x63ount\x18\x03 \x01(\r\"\xe5\x01\n\x0bShardStatus\x12,\n\x08identity\x18\x01 \x01(\x0b\x32\x1a.fanlight.v1.ShardIdentity\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12&\n\x05state\x18\x03 \x01(\x0e\x32\x17.fanlight.v1.ShardState\x12&\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x12.fanlight.v1.ErrorH\x00\x88\x01\x01\x12,\n\x0b\x63ollections\x18\x05 \x03(\x0b\x32\x17.fanlight.v1.Collection\x12\x0f\n\x07version\x18\x06 \x01(\tB\x08\n\x06_error\"\x12\n\x10GetStatusRequest\"_\n\x11GetStatusResponse\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12(\n\x06shards\x18\x02 \x03(\x0b\x32\x18.fanlight.v1.ShardStatus\x12\x0f\n\x07version\x18\x03 \x01(\t*\xb3\x01\n\nShardState\x12\x1b\n\x17SHARD_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13SHARD_STATE_SERVING\x10\x01\x12\x1b\n\x17SHARD_STATE_NOT_SERVING\x10\x02\x12\x1b\n\x17SHARD_STATE_UNREACHABLE\x10\x03\x12\x1a\n\x16SHARD_STATE_MISMATCHED\x10\x04\x12\x19\n\x15SHARD_STATE_READ_ONLY\x10\x05\x32\\\n\x0e\x43lusterService\x12J\n\tGetStatus\x12\x1d.fanlight.v1.GetStatusRequest\x1a\x1e.fanlight.v1.GetStatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66\x61nlight/v1/cluster.proto\x12\x0b\x66\x61nlight.v1\x1a\x1d\x66\x61nlight/v1/collections.proto\x1a\x17\x66\x61nlight/v1/types.proto\">\n\rShardIdentity\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\r\x12\r\n\x05\x63ount\x18\x03 \x01(\r\"+\n\tShardData\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0f\n\x07\x64\x61ta_id\x18\x02 \x01(\t\"\x9d\x02\n\x0bShardStatus\x12,\n\x08identity\x18\x01 \x01(\x0b\x32\x1a.fanlight.v1.ShardIdentity\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12&\n\x05state\x18\x03 \x01(\x0e\x32\x17.fanlight.v1.ShardState\x12&\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x12.fanlight.v1.ErrorH\x00\x88\x01\x01\x12,\n\x0b\x63ollections\x18\x05 \x03(\x0b\x32\x17.fanlight.v1.Collection\x12\x0f\n\x07version\x18\x06 \x01(\t\x12\x0f\n\x07\x64\x61ta_id\x18\x07 \x01(\t\x12%\n\x05peers\x18\x08 \x03(\x0b\x32\x16.fanlight.v1.ShardDataB\x08\n\x06_error\"\x12\n\x10GetStatusRequest\"_\n\x11GetStatusResponse\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12(\n\x06shards\x18\x02 \x03(\x0b\x32\x18.fanlight.v1.ShardStatus\x12\x0f\n\x07version\x18\x03 \x01(\t\"L\n\x11\x41\x63\x63\x65ptDataRequest\x12&\n\x06shards\x18\x01 \x03(\x0b\x32\x16.fanlight.v1.ShardData\x12\x0f\n\x07replace\x18\x02 \x01(\x08\"\x14\n\x12\x41\x63\x63\x65ptDataResponse*\xb3\x01\n\nShardState\x12\x1b\n\x17SHARD_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13SHARD_STATE_SERVING\x10\x01\x12\x1b\n\x17SHARD_STATE_NOT_SERVING\x10\x02\x12\x1b\n\x17SHARD_STATE_UNREACHABLE\x10\x03\x12\x1a\n\x16SHARD_STATE_MISMATCHED\x10\x04\x12\x19\n\x15SHARD_STATE_READ_ONLY\x10\x05\x32\xab\x01\n\x0e\x43lusterService\x12J\n\tGetStatus\x12\x1d.fanlight.v1.GetStatusRequest\x1a\x1e.fanlight.v1.GetStatusResponse\x12M\n\nAcceptData\x12\x1e.fanlight.v1.AcceptDataRequest\x1a\x1f.fanlight.v1.AcceptDataResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fanlight.v1.cluster_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SHARDSTATE']._serialized_start=512
-  _globals['_SHARDSTATE']._serialized_end=691
+  _globals['_SHARDSTATE']._serialized_start=713
+  _globals['_SHARDSTATE']._serialized_end=892
   _globals['_SHARDIDENTITY']._serialized_start=98
   _globals['_SHARDIDENTITY']._serialized_end=160
-  _globals['_SHARDSTATUS']._serialized_start=163
-  _globals['_SHARDSTATUS']._serialized_end=392
-  _globals['_GETSTATUSREQUEST']._serialized_start=394
-  _globals['_GETSTATUSREQUEST']._serialized_end=412
-  _globals['_GETSTATUSRESPONSE']._serialized_start=414
-  _globals['_GETSTATUSRESPONSE']._serialized_end=509
-  _globals['_CLUSTERSERVICE']._serialized_start=693
-  _globals['_CLUSTERSERVICE']._serialized_end=785
+  _globals['_SHARDDATA']._serialized_start=162
+  _globals['_SHARDDATA']._serialized_end=205
+  _globals['_SHARDSTATUS']._serialized_start=208
+  _globals['_SHARDSTATUS']._serialized_end=493
+  _globals['_GETSTATUSREQUEST']._serialized_start=495
+  _globals['_GETSTATUSREQUEST']._serialized_end=513
+  _globals['_GETSTATUSRESPONSE']._serialized_start=515
+  _globals['_GETSTATUSRESPONSE']._serialized_end=610
+  _globals['_ACCEPTDATAREQUEST']._serialized_start=612
+  _globals['_ACCEPTDATAREQUEST']._serialized_end=688
+  _globals['_ACCEPTDATARESPONSE']._serialized_start=690
+  _globals['_ACCEPTDATARESPONSE']._serialized_end=710
+  _globals['_CLUSTERSERVICE']._serialized_start=895
+  _globals['_CLUSTERSERVICE']._serialized_end=1066
 # @@protoc_insertion_point(module_scope)

@@ -35,8 +35,9 @@ class _ShardStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enu
     SHARD_STATE_UNREACHABLE: _ShardState.ValueType  # 3
     """Cannot be reached."""
     SHARD_STATE_MISMATCHED: _ShardState.ValueType  # 4
-    """Is reached, but its identity contradicts the router's shard map, or it no
-    longer has what it had; the router sends it nothing.
+    """Is reached, but its identity contradicts the router's shard map, or it
+    stands on other data than the other shards know; the router sends it
+    nothing.
     """
     SHARD_STATE_READ_ONLY: _ShardState.ValueType  # 5
     """Answers searches and reads, and refuses writes: its disk is full or has
@@ -53,8 +54,9 @@ SHARD_STATE_NOT_SERVING: ShardState.ValueType  # 2
 SHARD_STATE_UNREACHABLE: ShardState.ValueType  # 3
 """Cannot be reached."""
 SHARD_STATE_MISMATCHED: ShardState.ValueType  # 4
-"""Is reached, but its identity contradicts the router's shard map, or it no
-longer has what it had; the router sends it nothing.
+"""Is reached, but its identity contradicts the router's shard map, or it
+stands on other data than the other shards know; the router sends it
+nothing.
 """
 SHARD_STATE_READ_ONLY: ShardState.ValueType  # 5
 """Answers searches and reads, and refuses writes: its disk is full or has
@@ -90,6 +92,28 @@ class ShardIdentity(google.protobuf.message.Message):
 global___ShardIdentity = ShardIdentity
 
 @typing.final
+class ShardData(google.protobuf.message.Message):
+    """Which data a shard stands on."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: builtins.int
+    DATA_ID_FIELD_NUMBER: builtins.int
+    index: builtins.int
+    """0-based place of the shard in the shard map."""
+    data_id: builtins.str
+    """Drawn when its data directory was made: 32 lower-case hexadecimal digits."""
+    def __init__(
+        self,
+        *,
+        index: builtins.int = ...,
+        data_id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["data_id", b"data_id", "index", b"index"]) -> None: ...
+
+global___ShardData = ShardData
+
+@typing.final
 class ShardStatus(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -99,9 +123,13 @@ class ShardStatus(google.protobuf.message.Message):
     ERROR_FIELD_NUMBER: builtins.int
     COLLECTIONS_FIELD_NUMBER: builtins.int
     VERSION_FIELD_NUMBER: builtins.int
+    DATA_ID_FIELD_NUMBER: builtins.int
+    PEERS_FIELD_NUMBER: builtins.int
     address: builtins.str
     state: global___ShardState.ValueType
     version: builtins.str
+    data_id: builtins.str
+    """See ShardData; empty when it was not told."""
     @property
     def identity(self) -> global___ShardIdentity: ...
     @property
@@ -112,6 +140,10 @@ class ShardStatus(google.protobuf.message.Message):
     def collections(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[fanlight.v1.collections_pb2.Collection]:
         """This shard's part of each collection, by name, deleted ones included."""
 
+    @property
+    def peers(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ShardData]:
+        """The data of the cluster's other shards, as this one has met them."""
+
     def __init__(
         self,
         *,
@@ -121,9 +153,11 @@ class ShardStatus(google.protobuf.message.Message):
         error: fanlight.v1.types_pb2.Error | None = ...,
         collections: collections.abc.Iterable[fanlight.v1.collections_pb2.Collection] | None = ...,
         version: builtins.str = ...,
+        data_id: builtins.str = ...,
+        peers: collections.abc.Iterable[global___ShardData] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_error", b"_error", "error", b"error", "identity", b"identity"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_error", b"_error", "address", b"address", "collections", b"collections", "error", b"error", "identity", b"identity", "state", b"state", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_error", b"_error", "address", b"address", "collections", b"collections", "data_id", b"data_id", "error", b"error", "identity", b"identity", "peers", b"peers", "state", b"state", "version", b"version"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_error", b"_error"]) -> typing.Literal["error"] | None: ...
 
 global___ShardStatus = ShardStatus
@@ -160,3 +194,37 @@ class GetStatusResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["cluster", b"cluster", "shards", b"shards", "version", b"version"]) -> None: ...
 
 global___GetStatusResponse = GetStatusResponse
+
+@typing.final
+class AcceptDataRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SHARDS_FIELD_NUMBER: builtins.int
+    REPLACE_FIELD_NUMBER: builtins.int
+    replace: builtins.bool
+    """Give up other data that was known of these shards. Without it that is
+    FAILED_PRECONDITION, and nothing is changed.
+    """
+    @property
+    def shards(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ShardData]:
+        """One entry a shard."""
+
+    def __init__(
+        self,
+        *,
+        shards: collections.abc.Iterable[global___ShardData] | None = ...,
+        replace: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["replace", b"replace", "shards", b"shards"]) -> None: ...
+
+global___AcceptDataRequest = AcceptDataRequest
+
+@typing.final
+class AcceptDataResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___AcceptDataResponse = AcceptDataResponse

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ClusterServiceStub(object):
-    """See how the cluster stands.
+    """See how the cluster stands, and settle which data is its own.
     """
 
     def __init__(self, channel):
@@ -40,14 +40,27 @@ class ClusterServiceStub(object):
                 request_serializer=fanlight_dot_v1_dot_cluster__pb2.GetStatusRequest.SerializeToString,
                 response_deserializer=fanlight_dot_v1_dot_cluster__pb2.GetStatusResponse.FromString,
                 _registered_method=True)
+        self.AcceptData = channel.unary_unary(
+                '/fanlight.v1.ClusterService/AcceptData',
+                request_serializer=fanlight_dot_v1_dot_cluster__pb2.AcceptDataRequest.SerializeToString,
+                response_deserializer=fanlight_dot_v1_dot_cluster__pb2.AcceptDataResponse.FromString,
+                _registered_method=True)
 
 
 class ClusterServiceServicer(object):
-    """See how the cluster stands.
+    """See how the cluster stands, and settle which data is its own.
     """
 
     def GetStatus(self, request, context):
         """A shard server reports itself; a router reports every shard of its map.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AcceptData(self, request, context):
+        """Take some data for that of a shard from now on. A shard server remembers
+        it of the others; a router sees to it that all shards do.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -61,6 +74,11 @@ def add_ClusterServiceServicer_to_server(servicer, server):
                     request_deserializer=fanlight_dot_v1_dot_cluster__pb2.GetStatusRequest.FromString,
                     response_serializer=fanlight_dot_v1_dot_cluster__pb2.GetStatusResponse.SerializeToString,
             ),
+            'AcceptData': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcceptData,
+                    request_deserializer=fanlight_dot_v1_dot_cluster__pb2.AcceptDataRequest.FromString,
+                    response_serializer=fanlight_dot_v1_dot_cluster__pb2.AcceptDataResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'fanlight.v1.ClusterService', rpc_method_handlers)
@@ -70,7 +88,7 @@ def add_ClusterServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ClusterService(object):
-    """See how the cluster stands.
+    """See how the cluster stands, and settle which data is its own.
     """
 
     @staticmethod
@@ -90,6 +108,33 @@ class ClusterService(object):
             '/fanlight.v1.ClusterService/GetStatus',
             fanlight_dot_v1_dot_cluster__pb2.GetStatusRequest.SerializeToString,
             fanlight_dot_v1_dot_cluster__pb2.GetStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AcceptData(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fanlight.v1.ClusterService/AcceptData',
+            fanlight_dot_v1_dot_cluster__pb2.AcceptDataRequest.SerializeToString,
+            fanlight_dot_v1_dot_cluster__pb2.AcceptDataResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -18,7 +18,7 @@ class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type:
     ...
 
 class ClusterServiceStub:
-    """See how the cluster stands."""
+    """See how the cluster stands, and settle which data is its own."""
 
     def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
     GetStatus: grpc.UnaryUnaryMultiCallable[
@@ -27,8 +27,16 @@ class ClusterServiceStub:
     ]
     """A shard server reports itself; a router reports every shard of its map."""
 
+    AcceptData: grpc.UnaryUnaryMultiCallable[
+        fanlight.v1.cluster_pb2.AcceptDataRequest,
+        fanlight.v1.cluster_pb2.AcceptDataResponse,
+    ]
+    """Take some data for that of a shard from now on. A shard server remembers
+    it of the others; a router sees to it that all shards do.
+    """
+
 class ClusterServiceAsyncStub:
-    """See how the cluster stands."""
+    """See how the cluster stands, and settle which data is its own."""
 
     GetStatus: grpc.aio.UnaryUnaryMultiCallable[
         fanlight.v1.cluster_pb2.GetStatusRequest,
@@ -36,8 +44,16 @@ class ClusterServiceAsyncStub:
     ]
     """A shard server reports itself; a router reports every shard of its map."""
 
+    AcceptData: grpc.aio.UnaryUnaryMultiCallable[
+        fanlight.v1.cluster_pb2.AcceptDataRequest,
+        fanlight.v1.cluster_pb2.AcceptDataResponse,
+    ]
+    """Take some data for that of a shard from now on. A shard server remembers
+    it of the others; a router sees to it that all shards do.
+    """
+
 class ClusterServiceServicer(metaclass=abc.ABCMeta):
-    """See how the cluster stands."""
+    """See how the cluster stands, and settle which data is its own."""
 
     @abc.abstractmethod
     def GetStatus(
@@ -46,5 +62,15 @@ class ClusterServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[fanlight.v1.cluster_pb2.GetStatusResponse, collections.abc.Awaitable[fanlight.v1.cluster_pb2.GetStatusResponse]]:
         """A shard server reports itself; a router reports every shard of its map."""
+
+    @abc.abstractmethod
+    def AcceptData(
+        self,
+        request: fanlight.v1.cluster_pb2.AcceptDataRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[fanlight.v1.cluster_pb2.AcceptDataResponse, collections.abc.Awaitable[fanlight.v1.cluster_pb2.AcceptDataResponse]]:
+        """Take some data for that of a shard from now on. A shard server remembers
+        it of the others; a router sees to it that all shards do.
+        """
 
 def add_ClusterServiceServicer_to_server(servicer: ClusterServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -5,7 +5,10 @@ Every `from_x` undoes its `to_x`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from fanlight.cluster import ClusterStatus, ShardState, ShardStatus
+from fanlight.errors import InvalidRequest
 from fanlight.placement import ShardIdentity
 from fanlight.v1 import cluster_pb2 as pb
 from fanlight.wire.codec import from_info, to_info
@@ -40,6 +43,8 @@ def to_shard_status(status: ShardStatus) -> pb.ShardStatus:
         error=None if status.error is None else to_error(status.error),
         collections=[to_info(info) for info in status.collections],
         version=status.version,
+        data_id=status.data_id,
+        peers=_to_data(status.peers),
     )
 
 
@@ -52,6 +57,8 @@ def from_shard_status(message: pb.ShardStatus) -> ShardStatus:
         error=from_error(message.error) if message.HasField("error") else None,
         collections=tuple(from_info(info) for info in message.collections),
         version=message.version,
+        data_id=message.data_id,
+        peers={shard.index: shard.data_id for shard in message.peers},
     )
 
 
@@ -71,3 +78,24 @@ def from_cluster_status(message: pb.GetStatusResponse) -> ClusterStatus:
         shards=tuple(from_shard_status(shard) for shard in message.shards),
         version=message.version,
     )
+
+
+def to_accept_data(data: Mapping[int, str], *, replace: bool) -> pb.AcceptDataRequest:
+    """Put the data of shards on the wire."""
+    return pb.AcceptDataRequest(shards=_to_data(data), replace=replace)
+
+
+def from_accept_data(message: pb.AcceptDataRequest) -> dict[int, str]:
+    """Read the data of shards off the wire, as ids by index.
+
+    Raises:
+        InvalidRequest: a shard comes twice.
+    """
+    data = {shard.index: shard.data_id for shard in message.shards}
+    if len(data) < len(message.shards):
+        raise InvalidRequest.of_field("shards.index", "each shard once", "one that comes twice")
+    return data
+
+
+def _to_data(data: Mapping[int, str]) -> Iterable[pb.ShardData]:
+    return [pb.ShardData(index=index, data_id=data_id) for index, data_id in sorted(data.items())]
