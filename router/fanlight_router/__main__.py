@@ -65,7 +65,7 @@ class Router:
         exporting = ItemServicer(placed, fanout, deadlines, answers, shards, limits.export_s)
         add_ItemServiceServicer_to_server(exporting, server)
         add_CollectionServiceServicer_to_server(CollectionServicer(catalog, deadlines), server)
-        add_ClusterServiceServicer_to_server(ClusterServicer(self._topology), server)
+        add_ClusterServiceServicer_to_server(ClusterServicer(self._topology, deadlines), server)
 
     async def open(self, address: str, withdraw: Withdraw) -> None:
         """Look at every shard once, whether it answers or not."""

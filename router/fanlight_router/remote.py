@@ -2,14 +2,15 @@
 
 Laws: every failure of the wire becomes an error of `fanlight.errors` whose text tells a caller
 nothing about addresses. A malformed answer is the shard's fault, never the caller's. Nothing but
-a look at its status is sent to a shard until it was admitted, and after the connection was lost
-until it is admitted again: what answers at its address may be something else by then.
+a look at its status, and which data others have, is sent to a shard until it was admitted, and after
+the connection was lost until it is admitted again: what answers at its address may be something else
+by then.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Mapping
 from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
@@ -62,7 +63,7 @@ from fanlight.v1 import search_pb2 as search
 from fanlight.wire import codec
 from fanlight.wire.answer_codec import from_explanation, from_facets
 from fanlight.wire.channels import channel_options
-from fanlight.wire.cluster_codec import from_cluster_status
+from fanlight.wire.cluster_codec import from_cluster_status, to_accept_data
 from fanlight.wire.dialing import AsyncSeat, Identity
 from fanlight.wire.export_codec import to_export_request
 from fanlight.wire.filter_codec import to_filter
@@ -217,6 +218,16 @@ class RemoteShard(RemoteSets):
             reason = WrongShard(f"expected one shard at its address, got {len(shards)}")
             return self._not_serving(ShardState.MISMATCHED, reason)
         return shards[0]
+
+    async def accept_data(
+        self, data: Mapping[int, str], timeout_s: float, *, replace: bool = False
+    ) -> None:
+        """Let the shard, admitted or not, take data for that of other shards."""
+        request = to_accept_data(data, replace=replace)
+        try:
+            await self._cluster.AcceptData(request, timeout=timeout_s)
+        except grpc.aio.AioRpcError as error:
+            raise self._translated(error) from None
 
     async def renew(self, timeout_s: float) -> None:
         """Go on with new certificates and a new key, if there are any and the shard takes them.

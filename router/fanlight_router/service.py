@@ -26,7 +26,7 @@ from fanlight.v1 import search_pb2 as search
 from fanlight.wire import codec
 from fanlight.wire.answer_codec import from_explain, to_explanation, to_facets
 from fanlight.wire.answers import AnswerRoom, AnswerStream
-from fanlight.wire.cluster_codec import to_cluster_status
+from fanlight.wire.cluster_codec import from_accept_data, to_cluster_status
 from fanlight.wire.export_codec import from_export_request, to_export
 from fanlight.wire.stacker import Stacker
 from fanlight.wire.status import to_coverage, to_row_errors
@@ -318,10 +318,11 @@ def _min_coverage(
 
 
 class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
-    """The status of every shard of the map."""
+    """The status of every shard of the map, and which data is theirs."""
 
-    def __init__(self, topology: Topology) -> None:
+    def __init__(self, topology: Topology, deadlines: Deadlines) -> None:
         self._topology = topology
+        self._deadlines = deadlines
 
     async def GetStatus(
         self, request: cluster_pb2.GetStatusRequest, context: _Context
@@ -329,3 +330,11 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
         """Report the shards as they are now."""
         await self._topology.refresh()
         return to_cluster_status(self._topology.status)
+
+    async def AcceptData(
+        self, request: cluster_pb2.AcceptDataRequest, context: _Context
+    ) -> cluster_pb2.AcceptDataResponse:
+        """Let all shards take data for that of the shards that stand on it."""
+        data, deadline = from_accept_data(request), self._deadlines.of_write(context)
+        await self._topology.accept_data(data, deadline, replace=request.replace)
+        return cluster_pb2.AcceptDataResponse()

@@ -2,7 +2,7 @@
 
 Laws: the map is immutable; which shard should be where comes from it alone. A shard is admitted
 when it has said that it is the one expected, and after each loss of its connection it has to say
-so again. One that says otherwise is refused, loudly. Of each collection the highest version wins,
+so again. One that says otherwise, or stands on other data than is known, is refused, loudly. Of each collection the highest version wins,
 and a shard that lags is brought up whenever it is looked at. Nothing is kept that cannot be read
 back from the shards.
 """
@@ -10,7 +10,7 @@ back from the shards.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -22,7 +22,9 @@ from fanlight.declarations import Declaration, declaration_of
 from fanlight.errors import FanlightError, NotReady, WrongShard
 from fanlight.model import CollectionInfo, CollectionSpec
 from fanlight.placement import ShardIdentity
+from fanlight_router.acquaintance import Acquaintance, AcquaintedShard
 from fanlight_router.coverage import KnownItems
+from fanlight_router.deadline import Deadline
 
 # A busy shard may take a while to tell its status, however often it is looked at.
 _LOOK_S = 1.0
@@ -53,7 +55,7 @@ class ShardMap:
         return tuple(ShardIdentity(self.cluster, index, count) for index in range(count))
 
 
-class WatchedShard(Protocol):
+class WatchedShard(AcquaintedShard, Protocol):
     """What the topology asks of a shard; see `fanlight_router.remote.RemoteShard`."""
 
     identity: ShardIdentity
@@ -126,6 +128,9 @@ class Topology:
             for shard in shards
         ]
         self._looking = [asyncio.Lock() for _ in shards]
+        self._acquaintance = Acquaintance(self._shards, self._look_s)
+        # One at a time: of two shards that come at once the second is introduced to the first.
+        self._vetting = asyncio.Lock()
         self._watches: list[asyncio.Task[None]] = []
 
     @property
@@ -136,6 +141,8 @@ class Topology:
     async def start(self) -> None:
         """Look at every shard once, whether it answers or not, and go on watching."""
         await self.refresh()
+        if any(status.state is ShardState.MISMATCHED for status in self._statuses):
+            await self.refresh()  # with all that is known by now of whom to believe
         self._watches = [asyncio.create_task(self._watch(i)) for i in range(len(self._shards))]
 
     async def refresh(self) -> None:
@@ -152,6 +159,25 @@ class Topology:
         for watch in self._watches:
             watch.cancel()
         await asyncio.gather(*self._watches, return_exceptions=True)
+
+    async def accept_data(
+        self, data: Mapping[int, str], deadline: Deadline, *, replace: bool
+    ) -> None:
+        """Let all shards take data for that of the shards that stand on it.
+
+        Args:
+            data: ids of data by index of their shards.
+            deadline: for all shards.
+            replace: give up other data that was known of these shards.
+
+        Raises:
+            InvalidRequest, NotReady, WrongShard: see `Acquaintance.accept`.
+        """
+        await self.refresh()
+        async with self._vetting:
+            accept = self._acquaintance.accept
+            self._learn(await accept(data, self._statuses, deadline, replace=replace))
+        await self.refresh()
 
     def newest(self, name: str) -> CollectionInfo | None:
         """Give the highest version of a collection that any shard is known to hold."""
@@ -192,17 +218,54 @@ class Topology:
             before = self._statuses[index]
             shard.lost.clear()
             status = _judged(shard, await shard.status(self._look_s, wait=wait), before)
-            # A shard that was lost while it was looked at may be another one by now.
-            if status.state.answers and not shard.lost.is_set():
-                shard.admit()
-                self._known.see(index, _items(status))
-            elif status.error is not None and (
-                status.state is ShardState.MISMATCHED or not shard.is_admitted
-            ):
-                shard.refuse(status.error)
-            self._statuses[index] = status
+            async with self._vetting:
+                if status.state.answers:
+                    status = await self._vetted(index, status)
+                self._settle(index, status)
+                self._doubt_again(status)
         if _gist(status) != _gist(before):
             _report(status, shard.identity)
+
+    async def _vetted(self, index: int, status: ShardStatus) -> ShardStatus:
+        """Refuse a shard whose data is not what the others, or this router, know of it."""
+        seen = [*self._statuses[:index], status, *self._statuses[index + 1 :]]
+        known = self._acquaintance
+        error = known.doubt(index, seen) or await known.introduce(index, seen)
+        return status if error is None else self._doubted(index, status, error)
+
+    def _doubted(self, index: int, status: ShardStatus, error: FanlightError) -> ShardStatus:
+        last = self._acquaintance.last(index)
+        held = () if last is None else last.collections
+        return replace(status, state=ShardState.MISMATCHED, error=error, collections=held)
+
+    def _settle(self, index: int, status: ShardStatus) -> None:
+        """Admit or refuse a shard by its status."""
+        shard = self._shards[index]
+        # A shard that was lost while it was looked at may be another one by now.
+        if status.state.answers and not shard.lost.is_set():
+            shard.admit()
+            self._known.see(index, _items(status))
+            self._acquaintance.note(index, status)
+        elif status.error is not None and (
+            status.state is ShardState.MISMATCHED or not shard.is_admitted
+        ):
+            shard.refuse(status.error)
+        self._statuses[index] = status
+
+    def _doubt_again(self, witness: ShardStatus) -> None:
+        """Refuse what was admitted before a shard was seen that knows it by other data."""
+        for index in witness.peers.keys() & range(len(self._shards)):
+            shard, status = self._shards[index], self._statuses[index]
+            error = self._acquaintance.doubt(index, self._statuses)
+            if shard.is_admitted and error is not None:
+                self._settle(index, self._doubted(index, status, error))
+                _report(self._statuses[index], shard.identity)
+
+    def _learn(self, told: Mapping[int, Mapping[int, str]]) -> None:
+        """Know what shards were told without asking them, so that the next look believes no old words."""
+        for index, news in told.items():
+            status = self._statuses[index]
+            self._statuses[index] = replace(status, peers={**status.peers, **news})
 
     async def _bring_up(self, index: int) -> None:
         """Give a shard what it lacks of the collections that others know."""
@@ -273,9 +336,15 @@ def _remedy(own: CollectionInfo, best: CollectionInfo) -> str:
 def _judged(shard: WatchedShard, status: ShardStatus, before: ShardStatus) -> ShardStatus:
     """Compare what a shard says with the map, and complete what it could not say."""
     if status.state in (ShardState.UNREACHABLE, ShardState.NOT_SERVING):
-        return replace(status, address=shard.address, collections=before.collections)
+        return replace(
+            status,
+            address=shard.address,
+            collections=before.collections,
+            data_id=before.data_id,
+            peers=before.peers,
+        )
     if status.identity == shard.identity:
-        return _with_its_data(replace(status, address=shard.address), before)
+        return replace(status, address=shard.address)
     expected, found = (_described(identity) for identity in (shard.identity, status.identity))
     return replace(
         status,
@@ -283,27 +352,9 @@ def _judged(shard: WatchedShard, status: ShardStatus, before: ShardStatus) -> Sh
         state=ShardState.MISMATCHED,
         error=status.error or WrongShard(f"the shard map expects {expected}, got {found}"),
         collections=(),
+        data_id="",
+        peers={},
     )
-
-
-def _with_its_data(status: ShardStatus, before: ShardStatus) -> ShardStatus:
-    """Refuse a shard that came back without a collection that it had: to bring it up would hide that.
-
-    What it had stays known, until the router ends: whoever restarts it has seen the loss.
-    """
-    held = {info.spec.name: info.version for info in status.collections}
-    lost = [
-        f"{info.spec.name!r} (version {info.version}, {info.items} items)"
-        for info in before.collections
-        if not info.deleted and held.get(info.spec.name, 0) < info.version
-    ]
-    if not lost:
-        return status
-    error = WrongShard(
-        f"{status.identity.name} no longer has {', '.join(lost)}, which it had when it was last seen: "
-        "it runs over other data; give it its own again, or restart the routers to go on without"
-    )
-    return replace(status, state=ShardState.MISMATCHED, error=error, collections=before.collections)
 
 
 def _gist(status: ShardStatus) -> tuple[object, ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.cluster.test_cli import runner
 
 import fanlight
 from fanlight.cli.local_cluster import ROUTER, LocalCluster
@@ -68,7 +69,9 @@ def test_a_shard_without_its_data_is_not_taken_for_an_empty_one(
         lambda: items.search(VECTORS[:1], k=5, timeout=5),
         lambda: items.upsert(IDS, VECTORS, timeout=5),
     ):
-        with pytest.raises(FanlightError, match="no longer has 'things'"):
+        with pytest.raises(
+            FanlightError, match=r"shard-1 stands on data .* but shard-0 met it with"
+        ):
             call()
     part = items.search(VECTORS[:1], k=5, min_coverage=0.5)
     assert part.coverage.shards_answered == 1
@@ -82,11 +85,48 @@ def test_a_shard_without_its_data_is_not_taken_for_an_empty_one(
     assert items.search(VECTORS, k=1, exact=True).ids[:, 0].tolist() == IDS.tolist()
 
 
-def test_a_new_router_goes_on_with_what_is_there(bereft: Bereft, wait_until: WaitUntil) -> None:
-    """Whoever restarts it says that the loss is known."""
-    bereft.cluster.kill(ROUTER)
-    bereft.cluster.restart(ROUTER)
-    wait_until(lambda: bereft.client.status().complete, 60)
+def test_a_loss_is_known_after_a_restart_of_all(bereft: Bereft, wait_until: WaitUntil) -> None:
+    """The other shards remember, so routers need not."""
+    cluster, client = bereft.cluster, bereft.client
+    for name in (ROUTER, "shard-0"):
+        cluster.kill(name)
+        cluster.restart(name)
+    states = [ShardState.SERVING, ShardState.MISMATCHED]
+    wait_until(lambda: [shard.state for shard in client.status().shards] == states, 60)
+    with pytest.raises(FanlightError, match="fanlight accept shard-1"):
+        bereft.items.upsert(IDS, VECTORS, timeout=5)
+
+
+def test_a_loss_that_is_accepted_is_made_up_for(
+    bereft: Bereft, wait_until: WaitUntil, tmp_path: Path
+) -> None:
+    """The shard is brought up empty, and its items may be written again; what it had is refused."""
+    cluster, client = bereft.cluster, bereft.client
+    run = runner(cluster.address, tmp_path)
+    done = run("accept", LOST, "--yes")
+    assert done.returncode == 0, done.stderr
+    assert f"{LOST} is serving now." in done.stdout
+    wait_until(lambda: len(client.status().shards[1].collections) == 1, 60)
     assert 0 < bereft.items.count() < len(IDS)
     bereft.items.upsert(IDS, VECTORS)
     assert bereft.items.count() == len(IDS)
+    again = run("accept", LOST)
+    assert (again.returncode, "nothing to accept" in again.stderr) == (0, True)
+
+    cluster.kill(LOST)
+    bereft.data.rename(bereft.data.with_name("new"))
+    bereft.kept.rename(bereft.data)
+    cluster.restart(LOST)
+    wait_until(lambda: client.status().shards[1].state is ShardState.MISMATCHED, 60)
+
+
+def test_nothing_is_accepted_that_nobody_confirmed(bereft: Bereft, tmp_path: Path) -> None:
+    """Without --yes the command asks; and it names what it cannot accept."""
+    run = runner(bereft.cluster.address, tmp_path)
+    asked = run("accept", LOST)
+    assert asked.returncode == 1
+    assert "Give up what shard-1 had before? [y/N]" in asked.stderr
+    unknown = run("accept", "shard-2", "--yes")
+    assert unknown.returncode == 1
+    assert "expected shard-0 or shard-1, got 'shard-2'" in unknown.stderr
+    assert bereft.client.status().shards[1].state is ShardState.MISMATCHED

@@ -10,7 +10,8 @@ import random
 import re
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,9 @@ from fanlight.cli.local_config import LocalConfig, merged
 from fanlight.cli.process import Process, Program
 from fanlight.cluster import ShardState
 from fanlight.errors import FanlightError, NotReady
+from fanlight.placement import shards_of
 from fanlight.ports import owner_of_socket
+from fanlight.provenance import shown
 
 SHARDS = 2
 NAME = "items"
@@ -145,29 +148,58 @@ def _router(
     def provoke(cluster: LocalCluster, folder: Path) -> str:
         keys = _keys_of(cluster, ROUTER, listen={"port": 0}, **changed)
         keys |= {"shards": order(keys["shards"]), "sockets": order(keys["sockets"])}
-        process = Process(Program("second", "fanlight_router", folder, keys))
-        try:
-            process.await_address(time.monotonic() + START_S)
-            process.await_serving(time.monotonic() + START_S)
-            return _refusals(process.address)
-        finally:
-            process.kill()
-            process.await_end()
+        with _serving("fanlight_router", keys, folder) as process:
+            return _refusals(process.address, slice(None))
 
     return provoke
 
 
-def _refusals(address: str) -> str:
-    """Give what a router says of its shards, if it sends them nothing; else ""."""
+def _second_shard(cluster: LocalCluster, folder: Path) -> str:
+    """Start another shard-1 with data of its own, and a router with that one in its map."""
+    at_shard = folder / "shard"
+    listen = _free(cluster, folder)
+    keys = _keys_of(cluster, "shard-1", data=_elsewhere(cluster, folder), listen=listen)
+    with _serving("fanlight_server", keys, at_shard) as shard:
+        keys = _keys_of(cluster, ROUTER, listen={"port": 0})
+        keys["shards"] = [keys["shards"][0], shard.address]
+        keys["sockets"] = [keys["sockets"][0], listen["socket"]]
+        with _serving("fanlight_router", keys, folder / "router") as router:
+            return _refusals(router.address, slice(1, 2))
+
+
+@contextmanager
+def _serving(module: str, keys: Mapping[str, Any], folder: Path) -> Iterator[Process]:
+    """Run a program that is expected to serve."""
+    folder.mkdir(exist_ok=True)
+    process = Process(Program("second", module, folder, keys))
+    try:
+        process.await_address(time.monotonic() + START_S)
+        process.await_serving(time.monotonic() + START_S)
+        yield process
+    finally:
+        process.kill()
+        process.await_end()
+
+
+def _refusals(address: str, wrong: slice) -> str:
+    """Give what a router says of the shards that are wrong, if it sends them nothing; else ""."""
     with fanlight.Client(address, max_attempts=1) as client:
         shards = client.status(timeout=CALL_S).shards
-        if not all(shard.state is ShardState.MISMATCHED for shard in shards):
+        if not all(shard.state is ShardState.MISMATCHED for shard in shards[wrong]):
             return ""
-        try:
-            client.collection(NAME).upsert(IDS, VECTORS[::-1], timeout=CALL_S)
-        except FanlightError as refused:
-            return "\n".join([str(refused), *(str(shard.error) for shard in shards)])
-    return ""
+        theirs = np.isin(shards_of(IDS, len(shards)), range(len(shards))[wrong])
+        items, said = client.collection(NAME), [str(shard.error) for shard in shards[wrong]]
+        for call in (
+            lambda: items.upsert(IDS[theirs], VECTORS[::-1][theirs], timeout=CALL_S),
+            lambda: items.search(VECTORS[:1], k=1, timeout=CALL_S),
+        ):
+            try:
+                call()
+            except FanlightError as refused:
+                said.append(str(refused))
+            else:
+                return ""
+    return "\n".join(said)
 
 
 # --- the table ----------------------------------------------------------------------------------
@@ -183,6 +215,12 @@ def _every_pid(cluster: LocalCluster) -> list[str]:
 
 def _launcher(_: LocalCluster) -> list[str]:
     return [r"in use by pid \d+"]
+
+
+def _data_of_shard_1(cluster: LocalCluster) -> list[str]:
+    with fanlight.Client(cluster.address) as client:
+        data_id = client.status(timeout=CALL_S).shards[1].data_id
+    return [rf"shard-1 stands on data \w+, but shard-0 met it with {shown(data_id)}"]
 
 
 def _texts(*patterns: str) -> Callable[[LocalCluster], list[str]]:
@@ -237,6 +275,11 @@ CLASHES: tuple[Clash, ...] = (
         "two routers, one of another cluster",
         _router(lambda shards: shards, cluster="other"),
         _texts("expects shard-0 of 2 of cluster 'other', got shard-0 of 2 of cluster 'local'"),
+    ),
+    Clash(
+        "two routers, one with another server in the place of a shard",
+        _second_shard,
+        _data_of_shard_1,
     ),
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 
@@ -13,12 +14,18 @@ from fanlight.errors import AlreadyExists, FanlightError, NotFound, NotReady
 from fanlight.limits import Limits
 from fanlight.model import CollectionInfo, CollectionSpec, Coverage
 from fanlight.placement import ShardIdentity
+from fanlight.provenance import check_known
 from fanlight_router.catalog import ClusterCatalog
 from fanlight_router.coverage import KnownItems
 from fanlight_router.deadline import Deadline
 from fanlight_router.topology import ShardMap, Topology
 
 UNREACHABLE = NotReady("cannot be reached")
+
+
+def data_of(index: int, letter: str = "d") -> str:
+    """Make an id of data."""
+    return f"{letter * 28}{index:04}"
 
 
 class FakeWatched:
@@ -33,6 +40,9 @@ class FakeWatched:
         write_refusal: why it takes no writes, if it takes none.
         refusal: as set by the topology; None when admitted.
         held: its collections by name, deleted ones included.
+        data_id: of the data that it stands on.
+        peers: the data of others that it has met.
+        hide_peers: whether its status is from before it met them.
         changes: the changes that reached it.
         looks: how often its status was asked for.
     """
@@ -48,6 +58,9 @@ class FakeWatched:
         self.write_refusal: FanlightError | None = None
         self.refusal: FanlightError | None = UNREACHABLE
         self.held: dict[str, CollectionInfo] = {}
+        self.data_id = data_of(identity.index)
+        self.peers: dict[int, str] = {}
+        self.hide_peers = False
         self.changes: list[tuple[str, str, int]] = []
         self.looks = 0
         self.lose_while_looked_at = False
@@ -96,7 +109,22 @@ class FakeWatched:
             return ShardStatus(self.identity, self.address, state, UNREACHABLE)
         held = tuple(self.held.values())
         state = ShardState.READ_ONLY if self.write_refusal else ShardState.SERVING
-        return ShardStatus(self.answers_as, "self", state, self.write_refusal, held, "1.0")
+        refusal, data = (
+            self.write_refusal,
+            (self.data_id, {} if self.hide_peers else dict(self.peers)),
+        )
+        return ShardStatus(self.answers_as, "self", state, refusal, held, "1.0", *data)
+
+    async def accept_data(
+        self, data: Mapping[int, str], timeout_s: float, *, replace: bool = False
+    ) -> None:
+        await asyncio.sleep(0)
+        for fault in (None if self.is_up else UNREACHABLE, self.fault):
+            if fault is not None:
+                raise fault
+        own = {self.identity.index: self.data_id}
+        check_known(data, own if replace else {**self.peers, **own})
+        self.peers |= {at: data_id for at, data_id in data.items() if at not in own}
 
     async def _begin(self) -> None:
         await asyncio.sleep(0)
@@ -161,10 +189,10 @@ class FakeWatched:
 
 
 class WatchedCluster:
-    """Three such shards, watched, and the catalog over them."""
+    """Such shards, watched, and the catalog over them."""
 
-    def __init__(self, probe_s: float = 0.05) -> None:
-        shard_map = ShardMap("local", ("host-0:1", "host-1:1", "host-2:1"))
+    def __init__(self, probe_s: float = 0.05, shards: int = 3) -> None:
+        shard_map = ShardMap("local", tuple(f"host-{index}:1" for index in range(shards)))
         self.shards = [FakeWatched(identity) for identity in shard_map.identities]
         self._probe_s = probe_s
         self._watch()
@@ -176,9 +204,13 @@ class WatchedCluster:
 
     async def restart_router(self) -> None:
         """Go on with a router that has seen nothing yet."""
+        await self.forget()
+        await self.topology.start()
+
+    async def forget(self) -> None:
+        """Go on with a router that has seen nothing yet, and looks at shards when it is told to."""
         await self.topology.close()
         self._watch()
-        await self.topology.start()
 
     def states(self) -> list[ShardState]:
         return [shard.state for shard in self.topology.status.shards]

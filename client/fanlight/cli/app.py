@@ -18,6 +18,7 @@ from fanlight.errors import FanlightError
 
 # Where each subcommand stands: its module and its name there.
 _COMMANDS = {
+    "accept": ("accept", "accept"),
     "check": ("check", "check"),
     "collections": ("collection", "collections"),
     "demo": ("demo", "demo"),

@@ -55,7 +55,7 @@ def create(name: str, role: str, collections: str, expires: str | None, file: Pa
     \b
     read     search, read, count and describe
     write    also write and delete items
-    admin    also create and delete collections, and see the cluster's status
+    admin    also create and delete collections, see the cluster's status, and accept data
     cluster  for routers, towards their shards
 
     \b

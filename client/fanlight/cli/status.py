@@ -76,6 +76,7 @@ def _as_json(cluster: ClusterStatus) -> dict[str, Any]:
                 "address": shard.address,
                 "error": None if shard.error is None else str(shard.error),
                 "version": shard.version,
+                "data_id": shard.data_id,
                 "collections": [info_as_json(info) for info in _live(shard)],
             }
             for shard in cluster.shards
