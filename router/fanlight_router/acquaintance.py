@@ -1,8 +1,8 @@
 """Whether the shards of a map know each other by the data that they stand on.
 
 Laws: a shard is introduced to the others before it is admitted, so that another one in its place is
-noticed by whoever asks one of them, and be it another router. What shards know outlives routers; what
-this router remembers of admitted shards serves where no other shard can tell.
+noticed by whoever asks one of them, and be it another router. What shards know outlives routers;
+what this router remembers of admitted shards serves where no other shard can tell. See ADR 22.
 """
 
 from __future__ import annotations
@@ -70,11 +70,9 @@ class Acquaintance:
             return None
         if last.data_id == status.data_id:
             return _less_than(status, last)
-        return (
-            None
-            if is_vouched_for(index, seen)
-            else _other_data(status, "this router", last.data_id)
-        )
+        if is_vouched_for(index, seen):
+            return None
+        return _other_data(status, "this router", last.data_id)
 
     async def introduce(self, index: int, seen: Sequence[ShardStatus]) -> FanlightError | None:
         """Let a shard and the others remember each other's data; give the error of who knows another.

@@ -2,9 +2,9 @@
 
 Laws: the map is immutable; which shard should be where comes from it alone. A shard is admitted
 when it has said that it is the one expected, and after each loss of its connection it has to say
-so again. One that says otherwise, or stands on other data than is known, is refused, loudly. Of each collection the highest version wins,
-and a shard that lags is brought up whenever it is looked at. Nothing is kept that cannot be read
-back from the shards.
+so again. One that says otherwise, or stands on other data than is known, is refused, loudly. Of
+each collection the highest version wins, and a shard that lags is brought up whenever it is looked
+at. Nothing is kept that cannot be read back from the shards.
 """
 
 from __future__ import annotations

@@ -245,7 +245,7 @@ def _prepare(
     db.execute("PRAGMA synchronous = FULL")
     version = _version_of(db)
     if version:
-        check_version(version)
+        check_format(version)
     if version == 0 and any((path.parent / "collections").iterdir()):
         # A new catalog would declare them waste.
         raise Corruption("missing or empty, but there are collections")
@@ -256,7 +256,7 @@ def _prepare(
     check_identity(db, identity)
 
 
-def check_version(version: int) -> None:
+def check_format(version: int) -> None:
     """Refuse a format version that this program does not know.
 
     Raises:

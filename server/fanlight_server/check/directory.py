@@ -112,7 +112,7 @@ class _Check:
 
     def _read_catalog(self, db: sqlite3.Connection) -> None:
         version = db.execute("PRAGMA user_version").fetchone()[0]
-        records.check_version(version)
+        records.check_format(version)
         if version == 1:
             self._records = records.read_1(db)
         else:
