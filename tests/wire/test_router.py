@@ -135,7 +135,7 @@ async def test_the_search_reaches_the_shards_as_it_was(cluster: Cluster) -> None
 
 
 async def test_searches_travel_through_a_router_in_streams_too(cluster: Cluster) -> None:
-    """A router answers SearchStream as a shard does, so a router may stand over routers."""
+    """A router answers SearchStream as a shard does."""
     stub = cast(
         "search_pb2_grpc.SearchServiceAsyncStub", search_pb2_grpc.SearchServiceStub(cluster.channel)
     )
