@@ -17,6 +17,8 @@ from fanlight.model import NO_ID, IdColumn, IdType, Rows
 
 # Ids so many times as far apart as there are of them are sorted by marking them.
 _CLOSE = 8
+# So many tell at once of most columns that they are in no order.
+_FIRST = 64
 # What a caller may hand over as a column of ids.
 IdsLike = Sequence[int] | Sequence[str] | NDArray[Any]
 
@@ -152,17 +154,27 @@ def ascending(column: IdColumn) -> IdColumn:
     By marking them where they lie close together, in half of the time of sorting, and else by
     sorting: `np.unique` hashes, which took 229 ms for 100,000 integers against 6.
     """
-    if len(column) < 2 or bool((column[1:] > column[:-1]).all()):
+    if _ascends(column[:_FIRST]) and _ascends(column):
         return column
-    if column.dtype != object:
-        low, high = int(column.min()), int(column.max())
-        if high - low < _CLOSE * len(column):
-            return _marked(cast(Rows, column), low, high - low + 1)
-    ordered = np.sort(column)
+    if column.dtype == object:
+        return _once(np.sort(column))
+    low, high = int(column.min()), int(column.max())
+    if high - low < _CLOSE * len(column):
+        return _marked(cast(Rows, column), low, high - low + 1)
+    if high - low < 2**32:  # half of the bytes are sorted in half of the time
+        offsets = _once(np.sort((column - low).astype(np.uint32)))
+        return cast(IdColumn, offsets.astype(np.int64) + low)
+    return _once(np.sort(column))
+
+
+def _ascends(column: IdColumn) -> bool:
+    return bool((column[1:] > column[:-1]).all())
+
+
+def _once(ordered: NDArray[Any]) -> IdColumn:
+    """Leave out what stands again."""
     differ = ordered[1:] != ordered[:-1]
-    if differ.all():
-        return cast(IdColumn, ordered)
-    return cast(IdColumn, ordered[np.concatenate(([True], differ))])
+    return cast(IdColumn, ordered if differ.all() else ordered[np.concatenate(([True], differ))])
 
 
 def _marked(column: Rows, low: int, span: int) -> Rows:

@@ -7,21 +7,17 @@ A call of its own for each search would cost both sides twice as much as a messa
 from __future__ import annotations
 
 import asyncio
-from operator import methodcaller
 
 import grpc
 
 from fanlight.errors import DeadlineExceeded, FanlightError, NotReady
 from fanlight.model import Hits, SearchRequest
 from fanlight.stacking import ClientBounds
-from fanlight.v1 import search_pb2
 from fanlight.wire.channels import MESSAGE_BYTES
 from fanlight.wire.codec import from_hits, to_search
 from fanlight.wire.stacker import Stacker
 from fanlight.wire.status import from_rpc_error, has_detail
 from fanlight.wire.stream import SearchStream
-
-_PATH = "/fanlight.v1.SearchService/SearchStream"
 
 
 class StreamBroke(NotReady):
@@ -37,12 +33,7 @@ class StreamedSearches:
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         """Open the stream with the first search."""
-        call = channel.stream_stream(
-            _PATH,
-            request_serializer=methodcaller("SerializeToString"),
-            response_deserializer=search_pb2.SearchStreamResponse.FromString,
-        )
-        self._stream = SearchStream(call, MESSAGE_BYTES, _reason)
+        self._stream = SearchStream(channel, MESSAGE_BYTES, _reason)
         self._stacker = Stacker(self._ask, ClientBounds())
 
     async def search(self, request: SearchRequest, timeout_s: float) -> Hits:

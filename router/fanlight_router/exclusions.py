@@ -56,7 +56,7 @@ class ExclusionSplitter:
 def _bytes_of(exclude: Exclusions) -> int:
     """Tell about how many bytes the ids take on the wire."""
     if exclude.packed is not None:
-        return len(exclude.packed.steps)
+        return exclude.packed.nbytes
     if exclude.ids is None:
         return 0
     return exclude.n_ids * (_STRING_BYTES if exclude.ids.dtype == object else 8)

@@ -173,7 +173,7 @@ class RemoteShard(RemoteSets):
         self._sets = cast(
             "sets_pb2_grpc.SetServiceAsyncStub", sets_pb2_grpc.SetServiceStub(self._channel)
         )
-        self._searches = SearchStream(searches.SearchStream, message_bytes, self._on_break)
+        self._searches = SearchStream(self._channel, message_bytes, self._on_break)
 
     # --- admission ------------------------------------------------------------------------
 

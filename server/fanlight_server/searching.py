@@ -155,8 +155,8 @@ class Searching:
 
     def _excluded(self, exclude: Exclusions) -> Excluded:
         """Gather the ids that a search may not find."""
-        ids, sets = exclude.column(), [self._members(name) for name in exclude.sets]
-        return Excluded(None if ids is None else ascending(ids), sets)
+        sets = [self._members(name) for name in exclude.sets]
+        return Excluded(exclude.packed if exclude.ids is None else ascending(exclude.ids), sets)
 
     def _queries(
         self,

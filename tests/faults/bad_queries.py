@@ -97,9 +97,24 @@ def _exclusions() -> Iterator[Bad]:
         ("width", "8", steps(width=8, steps=b"\1" * 8)),
         ("steps", "3 bytes of 2 each", steps(width=2, steps=b"\1" * 3)),
         ("steps", "more than any server takes", steps(width=1, steps=bytes(4_000_000))),
+        ("high", "fewer than steps", steps(width=1, steps=bytes(2), high=bytes(1))),
+        ("high", "without steps", steps(width=1, high=bytes(1))),
+        ("high", "past int64", steps(first=last - 9, width=2, steps=bytes(8), high=b"\1" * 4)),
+        ("wide", "none for a step that is", steps(width=1, steps=bytes(2), high=b"\1\xff")),
+        ("wide", "one too many", steps(width=1, steps=bytes(1), high=b"\1", wide=bytes(8))),
+        ("wide", "7 bytes", steps(width=1, steps=bytes(1), high=b"\xff", wide=bytes(7))),
+        ("wide", "without high", steps(width=1, steps=bytes(1), wide=bytes(8))),
+        ("wide", "past int64", steps(width=1, steps=bytes(1), high=b"\xff", wide=b"\xff" * 8)),
+        (
+            "wide",
+            "past int64 and round to 0",
+            steps(width=1, steps=bytes(2), high=b"\xff\xff", wide=(bytes(7) + b"\x80") * 2),
+        ),
     ):
         made = _search(exclude=exclusions(ascending=ascending))
         yield bad_row("Search", f"exclude.ascending.{path}", what, made, "exclude_ids")
+    numbers = _search(collection=NAMED, exclude=exclusions(ascending=steps(width=1)))
+    yield bad_row("Search", "exclude.ascending", "int64 for strings", numbers, "exclude_ids")
     both = exclusions(ids=good_ids(), ascending=steps(width=1))
     yield bad_row("Search", "exclude.ascending", "with ids", _search(exclude=both), "exclude_ids")
     for what, names in (

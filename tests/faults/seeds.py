@@ -15,6 +15,8 @@ from fanlight.declarations import Declaration
 from fanlight.examples import as_composed, as_exclusions
 from fanlight.filters import FieldType
 from fanlight.model import CollectionSpec, ItemBatch, SearchRequest
+from fanlight.packed_ids import PackedIds
+from fanlight.queries import Exclusions
 from fanlight.v1 import cluster_pb2, collections_pb2, items_pb2, search_pb2, sets_pb2
 from fanlight.wire import codec
 from fanlight.wire.filter_codec import to_filter
@@ -37,6 +39,14 @@ def _upsert() -> items_pb2.UpsertItemsRequest:
     payloads = [b'{"a": 1}', b""]
     batch = ItemBatch(np.arange(2), np.ones((2, DIM), dtype=np.float32), payloads)
     return codec.to_upsert(COLLECTION, batch)
+
+
+def _without_many() -> search_pb2.SearchRequest:
+    """Ids that travel by their steps, with all columns that steps may have."""
+    packed = PackedIds(3, 2, bytes([1, 0, 2, 0, 3, 0]), b"\0\xff\1", bytes([0, 2, *bytes(6)]))
+    vectors = np.ones((1, DIM), dtype=np.float32)
+    exclude = Exclusions(None, ("seen",), packed)
+    return codec.to_search(SearchRequest(COLLECTION, vectors, 3, exclude=exclude))
 
 
 def _by_meaning() -> search_pb2.SearchRequest:
@@ -102,7 +112,7 @@ SEEDS: dict[str, list[Callable[[], Message]]] = {
             collection=COLLECTION, field="genre", filter=to_filter(_FILTER), limit=3
         )
     ],
-    "SearchService/Search": [_search, _by_id, _by_meaning],
+    "SearchService/Search": [_search, _by_id, _by_meaning, _without_many],
     "SearchService/Explain": [
         lambda: search_pb2.ExplainRequest(search=_by_meaning(), id=codec.to_ids(np.arange(1)))
     ],

@@ -10,8 +10,10 @@ from tests.pieces import block_of, floats, ids_of, segment_of, spec_of
 
 from fanlight.ids import ascending
 from fanlight.model import IdColumn, IdType
+from fanlight.packed_ids import PackedIds
 from fanlight_server.index.bits import unpacked
 from fanlight_server.index.excluded import Excluded, KeptRows
+from fanlight_server.index.head import Head
 from fanlight_server.index.view import Part
 
 N, DIM = 500, 4
@@ -38,6 +40,25 @@ def test_rows_are_found_by_id(tmp_path: Path, id_type: IdType, columns: tuple[in
     left = set(ids.tolist()) - {value for column in excluded for value in column.tolist()}
     for _ in range(2):
         assert kept_ids(part, *excluded) == left
+
+
+@pytest.mark.parametrize("apart", [1, 300, 1_000_003, 2**33])
+def test_packed_ids_are_looked_up_in_every_part(tmp_path: Path, apart: int) -> None:
+    """By their steps in a segment, unpacked in a head; one search meets both."""
+    rng = np.random.default_rng(apart)
+    ids = rng.permutation(3 * N)[:N] * np.int64(apart)
+    block = block_of(ids, floats(1, N, DIM))
+    segment = Part(segment_of(tmp_path / "s", spec_of(DIM), block), block)
+    head = Part(Head(0, spec_of(DIM)), block)
+    gone = np.unique(rng.integers(0, 4_000, 3_000)) * np.int64(apart)
+    packed = PackedIds.of(gone)
+    assert packed is not None
+    for parts in ([segment, head, segment], [head, segment]):
+        excluded = Excluded(packed)
+        for part in parts:
+            bits = excluded.kept(part)
+            assert bits is not None
+            np.testing.assert_array_equal(unpacked(bits, N), ~np.isin(ids, gone))
 
 
 def test_what_was_not_used_for_longest_goes_first() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.pieces import ids_of
 
 from fanlight.errors import InvalidRequest
-from fanlight.ids import among, empty, id_type_of, last_occurrences, sort_keys, to_column
+from fanlight.ids import among, ascending, empty, id_type_of, last_occurrences, sort_keys, to_column
 from fanlight.model import IdType
 
 INT64 = np.iinfo(np.int64)
@@ -123,3 +123,16 @@ def test_ids_among_others_are_told(id_type: IdType, n: int, others: int) -> None
     wanted = ids_of(rng.integers(0, 40, others), id_type)
     expected = [value in wanted.tolist() for value in column.tolist()]
     assert among(column, wanted).tolist() == expected
+
+
+@pytest.mark.parametrize("low", [-(2**63), -(2**40), -7, 0, 12, 2**62])
+@pytest.mark.parametrize("span", [1, 500, 20_000, 2**32 - 1, 2**32, 2**40, 2**63 - 1])
+def test_a_column_ascends_with_each_id_once(low: int, span: int) -> None:
+    """However far apart ids are, and whatever order they have."""
+    rng = np.random.default_rng(span)
+    high = min(low + span, 2**63 - 1)
+    drawn = rng.integers(low, high, 2_000, endpoint=True)
+    column = np.concatenate([drawn, [high, low], drawn[:9]])
+    expected = np.unique(column)
+    np.testing.assert_array_equal(ascending(column), expected)
+    assert ascending(expected) is expected

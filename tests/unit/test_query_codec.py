@@ -76,6 +76,16 @@ INT64 = np.iinfo(np.int64)
 DENSE = list(range(-5_000, 5_000))
 
 
+def ids_by_steps(bits: int, part: float) -> list[int]:
+    """Draw ids most of which are 2**bits apart at the most, and this part of them about 256 times that."""
+    rng = np.random.default_rng(bits)
+    steps = rng.integers(1, 1 << bits, 5_000, endpoint=True)
+    wide = [(255 << bits) - 1, 255 << bits, (255 << bits) + 1, (256 << bits) - 1, 256 << bits]
+    far = rng.random(5_000) < part
+    ids: list[int] = np.cumsum(np.where(far, rng.choice(wide, 5_000), steps)).tolist()
+    return ids
+
+
 @pytest.mark.parametrize(
     "ids",
     [
@@ -85,6 +95,7 @@ DENSE = list(range(-5_000, 5_000))
         DENSE,
         [INT64.min, *DENSE, INT64.max],
         *([*DENSE, DENSE[-1] + gap] for gap in (255, 256, 65_535, 65_536, 2**32 - 1, 2**32)),
+        *(ids_by_steps(bits, part) for bits in (8, 12, 16, 20, 32, 33) for part in (0, 0.01, 0.5)),
     ],
     ids=lambda ids: "none" if ids is None else f"{len(ids)} to {ids[-1]}",
 )
@@ -131,12 +142,23 @@ def test_ids_of_a_column_that_does_not_ascend_travel_as_they_are() -> None:
     np.testing.assert_array_equal(np.unique(read.ids), DENSE)
 
 
-def test_many_excluded_ids_take_few_bytes() -> None:
-    """100,000 of a catalogue of a million, in a quarter of their 800 KB."""
-    ids = np.random.default_rng(5).choice(1_000_000, 100_000, replace=False)
+@pytest.mark.parametrize(
+    ("apart", "most"), [(1, 201_000), (1_000, 201_000), (1_000_003, 310_000), (2**33, 510_000)]
+)
+def test_many_excluded_ids_take_few_bytes(apart: int, most: int) -> None:
+    """100,000 of a catalogue of a million, and farther apart: not their 800 KB."""
+    ids = np.random.default_rng(5).choice(260_000, 100_000, replace=False) * np.int64(apart)
     exclude = as_exclusions(ids, [])
     assert exclude is not None
-    assert _sent(exclude).ByteSize() < 201_000
+    assert _sent(exclude).ByteSize() < most
+
+
+def test_a_few_that_are_far_away_do_not_make_all_wide() -> None:
+    """Ids of a dense catalogue, and of another that begins far from it: two bytes each."""
+    ids = np.concatenate([start + np.arange(0, 300_000, 3) for start in (0, 1 << 40, 1 << 62)])
+    exclude = as_exclusions(ids, [])
+    assert exclude is not None
+    assert _sent(exclude).ByteSize() < 2 * len(ids) + 1_000
 
 
 def test_what_an_answer_says_besides_survives() -> None:

@@ -144,19 +144,29 @@ class AscendingIds(google.protobuf.message.Message):
     FIRST_FIELD_NUMBER: builtins.int
     WIDTH_FIELD_NUMBER: builtins.int
     STEPS_FIELD_NUMBER: builtins.int
+    HIGH_FIELD_NUMBER: builtins.int
+    WIDE_FIELD_NUMBER: builtins.int
     first: builtins.int
     width: builtins.int
-    """Bytes of a step: 1, 2 or 4."""
+    """Bytes of the lower part of a step: 1, 2 or 4."""
     steps: builtins.bytes
-    """Little-endian, unsigned: from each id to the next."""
+    """Little-endian, unsigned: the lower parts of the steps from each id to the
+    next.
+    """
+    high: builtins.bytes
+    """What is above them, a byte each; 255 for what is in `wide`. Absent: 0."""
+    wide: builtins.bytes
+    """Little-endian u64, in order: the higher parts that do not fit a byte."""
     def __init__(
         self,
         *,
         first: builtins.int = ...,
         width: builtins.int = ...,
         steps: builtins.bytes = ...,
+        high: builtins.bytes = ...,
+        wide: builtins.bytes = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["first", b"first", "steps", b"steps", "width", b"width"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["first", b"first", "high", b"high", "steps", b"steps", "wide", b"wide", "width", b"width"]) -> None: ...
 
 global___AscendingIds = AscendingIds
 

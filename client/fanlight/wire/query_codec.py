@@ -92,7 +92,7 @@ def fill_exclusions(message: pb.Exclusions, exclude: Exclusions) -> None:
     if exclude.packed is not None:
         packed, ascending = exclude.packed, message.ascending
         ascending.first, ascending.width = packed.first, packed.width
-        ascending.steps = packed.steps
+        ascending.steps, ascending.high, ascending.wide = packed.steps, packed.high, packed.wide
 
 
 def from_exclusions(message: pb.Exclusions) -> Exclusions:
@@ -107,7 +107,7 @@ def from_exclusions(message: pb.Exclusions) -> Exclusions:
     if ids is not None:
         raise InvalidRequest.of_field("exclude_ids", "ids or ascending", "both")
     steps = message.ascending
-    packed = PackedIds(steps.first, steps.width, steps.steps)
+    packed = PackedIds(steps.first, steps.width, steps.steps, steps.high, steps.wide)
     packed.check("exclude_ids", EXCLUDE_IDS_MOST)
     return Exclusions(None, tuple(message.sets), packed)
 

@@ -34,7 +34,7 @@ from fanlight.wire.arrivals import Arrivals
 from fanlight.wire.status import from_error
 
 if TYPE_CHECKING:
-    _Call: TypeAlias = grpc.aio.StreamStreamCall[pb.SearchStreamRequest, pb.SearchStreamResponse]
+    _Call: TypeAlias = grpc.aio.StreamStreamCall[bytes, pb.SearchStreamResponse]
 
 _COLLECT_S = 0.005
 # A server that was idle ends a stream at once; one that is gone never does.
@@ -48,9 +48,11 @@ _PACK_BYTES = 1 << 20
 _ENVELOPE_BYTES = 64
 
 T = TypeVar("T")
+_PATH = "/fanlight.v1.SearchService/SearchStream"
+
 # Reads an answer; raises a FanlightError when it is malformed.
 Decode: TypeAlias = Callable[[pb.SearchResponse], T]
-OpenStream: TypeAlias = "Callable[[AsyncIterator[pb.SearchStreamRequest]], _Call]"
+OpenStream: TypeAlias = "Callable[[AsyncIterator[bytes]], _Call]"
 # Is told the failure, or None when the server just ended the stream; says what that means.
 OnBreak: TypeAlias = Callable[[grpc.aio.AioRpcError | None], FanlightError]
 
@@ -76,18 +78,22 @@ class SearchStream:
     """The stream to one server. For one event loop.
 
     Args:
-        open_stream: starts the call.
+        channel: to the server.
         message_bytes: largest message.
         on_break: called when a stream breaks.
     """
 
     def __init__(
         self,
-        open_stream: OpenStream,
+        channel: grpc.aio.Channel,
         message_bytes: int,
         on_break: OnBreak,
     ) -> None:
-        self._open_stream = open_stream
+        # Without a serializer a message is its bytes.
+        opener: Any = channel.stream_stream(
+            _PATH, response_deserializer=pb.SearchStreamResponse.FromString
+        )
+        self._open_stream: OpenStream = opener
         self._message_bytes = message_bytes
         self._on_break = on_break
         self._session: _Session | None = None
@@ -219,14 +225,14 @@ class _Session:
             await self._reader
         self._call.cancel()
 
-    async def _requests(self) -> AsyncIterator[pb.SearchStreamRequest]:
+    async def _requests(self) -> AsyncIterator[bytes]:
         """Give gRPC the next message whenever it has taken the last one."""
         while True:
             await self._turn()
             if self._is_closing or (self._is_replaced and not self._waiting):
                 return
             message = self._pack()
-            if message.searches or message.cancelled:
+            if message:
                 yield message
 
     async def _turn(self) -> None:
@@ -240,9 +246,10 @@ class _Session:
                 async with asyncio.timeout(_COLLECT_S):
                     await self._returned.wait()
 
-    def _pack(self) -> pb.SearchStreamRequest:
-        """Take waiting searches into a message, the longest-waiting first."""
-        message, packed, size = pb.SearchStreamRequest(cancelled=self._given_up), _Message(), 0
+    def _pack(self) -> bytes:
+        """Take waiting searches into a message, the longest-waiting first; empty without news."""
+        head, packed, size = pb.SearchStreamRequest(cancelled=self._given_up), _Message(), 0
+        parts = [head.SerializeToString()]
         self._given_up.clear()
         now = asyncio.get_running_loop().time()
         for tag, search in list(self._waiting.items()):
@@ -255,13 +262,12 @@ class _Session:
             if left_ms < 1:
                 search.answer.set_exception(DeadlineExceeded("was too busy to take the search"))
                 continue
-            added = message.searches.add(tag=tag, timeout_ms=left_ms)
-            added.search.MergeFromString(search.request)
+            parts += _tagged(tag, left_ms, search.request)
             self._sent[tag] = (search, packed)
             packed.searches += 1
             size += len(search.request) + _ENVELOPE_BYTES
         self._messages += bool(packed.searches)
-        return message
+        return b"".join(parts)
 
     async def _read(self) -> None:
         failure: grpc.aio.AioRpcError | None = None
@@ -293,3 +299,29 @@ class _Session:
             search.answer.set_result(search.decode(answer.response))
         except FanlightError as error:
             search.answer.set_exception(error)
+
+
+def _tagged(tag: int, timeout_ms: int, search: bytes) -> tuple[bytes, ...]:
+    """Give the pieces of a message that add a search to it.
+
+    The fields of a message are its serialized fields one after the other, so the search is copied
+    once, not five times, as a message of its own that is read and written again.
+    """
+    envelope = pb.TaggedSearch(tag=tag, timeout_ms=timeout_ms).SerializeToString()
+    field = _field(pb.TaggedSearch.SEARCH_FIELD_NUMBER, len(search))
+    size = len(envelope) + len(field) + len(search)
+    return _field(pb.SearchStreamRequest.SEARCHES_FIELD_NUMBER, size), envelope, field, search
+
+
+def _field(number: int, size: int) -> bytes:
+    """Write what stands before a field of so many bytes: its number and type, and the size."""
+    return _varint(number << 3 | 2) + _varint(size)
+
+
+def _varint(value: int) -> bytes:
+    """Write a number seven bits a byte, the lowest first."""
+    written = bytearray()
+    while value > 127:
+        written.append(value & 127 | 128)
+        value >>= 7
+    return bytes((*written, value))

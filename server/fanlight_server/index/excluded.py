@@ -14,6 +14,7 @@ import numpy as np
 
 from fanlight.ids import among
 from fanlight.model import IdColumn, Rows
+from fanlight.packed_ids import PackedIds
 from fanlight_server.index.bits import Bits, packed
 
 if TYPE_CHECKING:
@@ -74,11 +75,13 @@ class Excluded:
     """Columns of ids, and the rows of them in the parts of one view. For one search.
 
     Args:
-        ids: of the request; None for none. Each column is ascending, each id once.
-        sets: columns of sets, which stay the same until a set changes.
+        ids: of the request, ascending; None for none.
+        sets: columns of sets, ascending, which stay the same until a set changes.
     """
 
-    def __init__(self, ids: IdColumn | None = None, sets: Sequence[IdColumn] = ()) -> None:
+    def __init__(
+        self, ids: IdColumn | PackedIds | None = None, sets: Sequence[IdColumn] = ()
+    ) -> None:
         self._ids = ids if ids is not None and len(ids) else None
         self._sets = [column for column in sets if len(column)]
         self._kept: dict[int, Bits] = {}
@@ -91,9 +94,16 @@ class Excluded:
         if bits is None:
             each = [_bits_of_set(part, column) for column in self._sets]
             if self._ids is not None:
-                each.append(_bits(part, self._ids))
+                each.append(_bits(part, self._ids_for(part)))
             bits = self._kept[id(part)] = np.bitwise_and.reduce(each)
         return bits
+
+    def _ids_for(self, part: Part) -> IdColumn | PackedIds:
+        """Give the ids in the form in which a part looks them up."""
+        assert self._ids is not None
+        if isinstance(self._ids, PackedIds) and not part.indexed:
+            self._ids = self._ids.unpacked()
+        return self._ids
 
 
 def _bits_of_set(part: Part, column: IdColumn) -> Bits:
@@ -107,9 +117,9 @@ def _bits_of_set(part: Part, column: IdColumn) -> Bits:
     return bits
 
 
-def _bits(part: Part, column: IdColumn) -> Bits:
+def _bits(part: Part, column: IdColumn | PackedIds) -> Bits:
     """Tell which rows of a part do not have these ids."""
-    if part.indexed and column.dtype != object:
+    if isinstance(column, PackedIds) or (part.indexed and column.dtype != object):
         return part.rows_without(column)
     rows = np.ones(len(part.block), dtype=np.bool_)
     rows[_rows_of(part, column)] = False

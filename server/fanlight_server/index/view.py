@@ -19,6 +19,7 @@ from fanlight.filter_rules import check_built, check_filter_fields, check_filter
 from fanlight.filters import FieldType, Filter, Value, clauses_of
 from fanlight.ids import empty, joined
 from fanlight.model import IdColumn, IdType, Rows
+from fanlight.packed_ids import PackedIds
 from fanlight.topk import merge
 from fanlight_server.index.bits import Bitmap, Bits, count, packed, unpacked
 from fanlight_server.index.block import Block
@@ -67,7 +68,7 @@ class Part:
         rows = lookup.rows_of(ids)
         return np.where((rows >= 0) & self._are_live(rows), rows, -1)
 
-    def rows_without(self, ids: IdColumn) -> Bits:
+    def rows_without(self, ids: IdColumn | PackedIds) -> Bits:
         """Tell which rows of a segment do not have one of these int64 ids; see `RowLookup`."""
         assert isinstance(self.source, Segment)
         return self.source.lookup.rows_without(ids)

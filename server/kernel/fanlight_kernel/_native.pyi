@@ -354,3 +354,29 @@ def kept_rows(ids: _Numbers, rows: _Numbers, gone: _Numbers) -> _Bytes:
         ValueError: a row is out of range; a shape is wrong.
         TypeError: an array is of another type.
     """
+
+def kept_rows_by_steps(
+    ids: _Numbers,
+    rows: _Numbers,
+    first: int,
+    low: NDArray[np.unsignedinteger],
+    high: _Bytes | None,
+    wide: NDArray[np.uint64],
+) -> _Bytes:
+    """Tell the same where ids are told by their steps. Releases the GIL.
+
+    Args:
+        ids: see `kept_rows`.
+        rows: see `kept_rows`.
+        first: the first id.
+        low: (m,) uint8, uint16 or uint32: from each id to the next, the lower parts.
+        high: (m,) the higher parts; 255 for the next of `wide`. None: all are 0.
+        wide: (w,) the higher parts for which there is 255; ids end where one is missing.
+
+    Returns:
+        See `kept_rows`.
+
+    Raises:
+        ValueError: a row is out of range; a shape is wrong.
+        TypeError: an array is of another type.
+    """
