@@ -1,8 +1,8 @@
 """Many int64 ids in few bytes: ascending, by their differences.
 
 100,000 ids of a catalogue of a million take 100 to 200 KB so, not 800, and whoever only hands them
-on need not look at them. A step has a lower part of 1, 2 or 4 bytes and, where that saves bytes, a
-byte above it: random steps differ by about four bits, so a few of them need one byte more than most.
+on need not look at them. A step has a lower part of 1, 2 or 4 bytes and, where it takes 3 or 5, a byte
+above it: random steps differ by about four bits, so a few of them need one byte more than most.
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ if TYPE_CHECKING:  # which imports this module
 
 # Of fewer ids nothing is saved.
 _LEAST = 1_024
-_WIDTHS = (1, 2, 4)
-# Bytes of the lower part of a step, and whether there is a byte above it; fewest bytes first.
-_SHAPES = ((1, False), (2, False), (1, True), (2, True), (4, False), (4, True))
+# Bytes of the lower part of a step, by those of all of it; where it has more there is one above.
+_LOWER = {1: 1, 2: 2, 3: 2, 4: 4, 5: 4}
 # In the place of a higher part that does not fit a byte.
 _WIDE = 255
 # One of so many steps may be wide: it takes eight bytes more.
@@ -38,9 +37,9 @@ class PackedIds:
 
     Attributes:
         first: the first one.
-        width: bytes of the lower part of a step: 1, 2 or 4.
-        steps: from each id to the next, the lower parts; little-endian and unsigned.
-        high: the higher parts, a byte each; 255 for one that is wide. Empty where all are 0.
+        width: bytes of a step: 1 to 5.
+        steps: from each id to the next, the lower 1, 2 or 4 bytes; little-endian and unsigned.
+        high: the bytes above them, for a width of 3 or 5; 255 for one that is wide.
         wide: the higher parts that are, in order; eight bytes each, little-endian and unsigned.
     """
 
@@ -61,16 +60,16 @@ class PackedIds:
         largest = int(steps.max())
         if largest < 2**32:  # half of the memory
             steps = steps.astype(np.uint32)
-        shape = _shape_of(steps, largest)
-        if shape is None:
+        width = _width_of(steps, largest)
+        if width is None:
             return None
-        width, has_high = shape
-        high, wide = _above(steps, 8 * width) if has_high else (b"", b"")
-        return PackedIds(int(ids[0]), width, steps.astype(f"<u{width}").tobytes(), high, wide)
+        lower = _LOWER[width]
+        high, wide = _above(steps, 8 * lower) if width > lower else (b"", b"")
+        return PackedIds(int(ids[0]), width, steps.astype(f"<u{lower}").tobytes(), high, wide)
 
     def __len__(self) -> int:
         """Count the ids."""
-        return len(self.steps) // self.width + 1
+        return len(self.steps) // _LOWER[self.width] + 1
 
     @property
     def nbytes(self) -> int:
@@ -83,11 +82,11 @@ class PackedIds:
         Raises:
             InvalidRequest: names the field.
         """
-        if self.width not in _WIDTHS:
-            raise InvalidRequest.of_field(field, "steps of 1, 2 or 4 bytes", str(self.width))
-        if len(self.steps) % self.width:
+        if self.width not in _LOWER:
+            raise InvalidRequest.of_field(field, "steps of 1 to 5 bytes", str(self.width))
+        if len(self.steps) % _LOWER[self.width]:
             got = f"{len(self.steps)} bytes"
-            raise InvalidRequest.of_field(field, f"{self.width} bytes a step", got)
+            raise InvalidRequest.of_field(field, f"{_LOWER[self.width]} bytes a step", got)
         if len(self) > most:
             raise InvalidRequest.of_field(field, f"at most {most}", str(len(self)))
         self._check_high(field)
@@ -95,11 +94,10 @@ class PackedIds:
             raise InvalidRequest.of_field(field, "ids that fit int64", str(last))
 
     def _check_high(self, field: str) -> None:
-        if not (self.high or self.wide):
-            return
-        n, high = len(self) - 1, len(self.high)
-        if high not in (0, n):
-            raise InvalidRequest.of_field(field, f"{n} bytes above the steps, or none", str(high))
+        n = len(self) - 1 if self.width > _LOWER[self.width] else 0
+        if len(self.high) != n:
+            expected, got = f"{n} bytes above the steps", f"{len(self.high)} bytes"
+            raise InvalidRequest.of_field(field, expected, got)
         n_wide = np.count_nonzero(np.frombuffer(self.high, np.uint8) == _WIDE)
         if len(self.wide) != 8 * n_wide:
             expected, got = f"8 bytes for {n_wide} wide steps", f"{len(self.wide)} bytes"
@@ -107,14 +105,14 @@ class PackedIds:
 
     def _last_at_most(self) -> int:
         """Bound the last id, which is less work than to add up."""
-        widest = len(self) << (8 * (self.width + bool(self.high)))
-        return self.first + widest + (self._sum_of_wide() << 8 * self.width)
+        widest = len(self) << 8 * self.width
+        return self.first + widest + (self._sum_of_wide() << 8 * _LOWER[self.width])
 
     def _last(self) -> int:
         low, high, wide = self.parts()
         above = 0 if high is None else int(high.sum(dtype=np.uint64)) - _WIDE * len(wide)
         above += self._sum_of_wide()
-        return self.first + int(low.sum(dtype=np.uint64)) + (above << 8 * self.width)
+        return self.first + int(low.sum(dtype=np.uint64)) + (above << 8 * _LOWER[self.width])
 
     def _sum_of_wide(self) -> int:
         """Add up what may be anything: in halves, which do not overflow."""
@@ -125,7 +123,7 @@ class PackedIds:
     def parts(self) -> Parts:
         """Give the steps as columns, which lie where they lay in the message."""
         return Parts(
-            np.frombuffer(self.steps, f"<u{self.width}"),
+            np.frombuffer(self.steps, f"<u{_LOWER[self.width]}"),
             np.frombuffer(self.high, np.uint8) if self.high else None,
             np.frombuffer(self.wide, "<u8"),
         )
@@ -140,7 +138,7 @@ class PackedIds:
         else:
             above = high.astype(np.uint64)
             above[high == _WIDE] = wide
-            above <<= np.uint64(8 * self.width)
+            above <<= np.uint64(8 * _LOWER[self.width])
             ids.view(np.uint64)[1:] = above + low
         return np.cumsum(ids, out=ids)
 
@@ -159,16 +157,14 @@ class Parts(NamedTuple):
     wide: NDArray[np.uint64]
 
 
-def _shape_of(steps: _Steps, largest: int) -> tuple[int, bool] | None:
-    """Choose the shape that takes the fewest bytes; None where ids of eight are as good."""
-    for width, has_high in _SHAPES:
-        if not has_high:
+def _width_of(steps: _Steps, largest: int) -> int | None:
+    """Choose the fewest bytes a step; None where ids of eight are as good."""
+    for width, lower in _LOWER.items():
+        if width == lower:
             if largest >> 8 * width == 0:
-                return width, False
-            continue
-        n_wide = np.count_nonzero(steps >= (_WIDE << 8 * width))
-        if n_wide * _WIDE_SHARE <= len(steps):
-            return width, True
+                return width
+        elif np.count_nonzero(steps >= (_WIDE << 8 * lower)) * _WIDE_SHARE <= len(steps):
+            return width
     return None
 
 

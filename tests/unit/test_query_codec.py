@@ -154,11 +154,11 @@ def test_many_excluded_ids_take_few_bytes(apart: int, most: int) -> None:
 
 
 def test_a_few_that_are_far_away_do_not_make_all_wide() -> None:
-    """Ids of a dense catalogue, and of another that begins far from it: two bytes each."""
+    """Ids of a dense catalogue, and of others that begin far from it: three bytes each, not eight."""
     ids = np.concatenate([start + np.arange(0, 300_000, 3) for start in (0, 1 << 40, 1 << 62)])
     exclude = as_exclusions(ids, [])
     assert exclude is not None
-    assert _sent(exclude).ByteSize() < 2 * len(ids) + 1_000
+    assert _sent(exclude).ByteSize() < 3 * len(ids) + 1_000
 
 
 def test_what_an_answer_says_besides_survives() -> None:

@@ -148,15 +148,17 @@ class AscendingIds(google.protobuf.message.Message):
     WIDE_FIELD_NUMBER: builtins.int
     first: builtins.int
     width: builtins.int
-    """Bytes of the lower part of a step: 1, 2 or 4."""
+    """Bytes of a step: 1 to 5."""
     steps: builtins.bytes
-    """Little-endian, unsigned: the lower parts of the steps from each id to the
-    next.
+    """Little-endian, unsigned: from each id to the next, the lower 1, 2 or 4
+    bytes.
     """
     high: builtins.bytes
-    """What is above them, a byte each; 255 for what is in `wide`. Absent: 0."""
+    """The byte above them, for a width of 3 or 5; 255 for what is in `wide`."""
     wide: builtins.bytes
-    """Little-endian u64, in order: the higher parts that do not fit a byte."""
+    """Little-endian u64, in order: what is above the lower bytes and does not fit
+    one.
+    """
     def __init__(
         self,
         *,
