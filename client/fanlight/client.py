@@ -185,7 +185,7 @@ class Client(ClientUpdates, ClientRestores):
 
         Raises:
             WrongShard: by now it stands on other data than `shard` says.
-            NotReady: a shard is missing; all have to be there.
+            NotReady: a shard is missing that has to remember it.
         """
         self._transport.run(self._operations.accept_data(shard, timeout))
 

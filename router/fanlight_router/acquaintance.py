@@ -124,7 +124,8 @@ class Acquaintance:
 
         Raises:
             InvalidRequest: a shard or an id of data cannot be.
-            NotReady: a shard is missing, or did not take it; the call may be repeated.
+            NotReady: a shard is missing; the call may be repeated.
+            Overloaded: a shard's disk is full; likewise.
             WrongShard: a shard stands on other data than that, or is known by other.
         """
         check_data(data, len(self._shards))

@@ -256,8 +256,10 @@ class Topology:
         """Refuse what was admitted before a shard was seen that knows it by other data."""
         for index in witness.peers.keys() & range(len(self._shards)):
             shard, status = self._shards[index], self._statuses[index]
+            if not shard.is_admitted or status.data_id == witness.peers[index]:
+                continue
             error = self._acquaintance.doubt(index, self._statuses)
-            if shard.is_admitted and error is not None:
+            if error is not None:
                 self._settle(index, self._doubted(index, status, error))
                 _report(self._statuses[index], shard.identity)
 

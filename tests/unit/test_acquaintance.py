@@ -99,6 +99,9 @@ async def test_a_stranger_that_was_seen_first_is_refused_when_another_tells(
     await calm.forget()
     await calm.topology.refresh()
     assert calm.states() == [DOWN, UP, DOWN]
+    with pytest.raises(NotReady, match="creating a collection needs all shards"):
+        await calm.catalog.create(SPEC, soon())
+    assert stranger.held == {}, "so nothing can be written to it"
     knowing[1].is_up = True
     stranger.busy = True  # so that nothing comes of a look at itself
     await calm.topology.refresh()

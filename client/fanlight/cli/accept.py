@@ -20,7 +20,8 @@ def accept(shard: str, yes: bool) -> None:
 
     A shard that is refused as `mismatched`, since its data directory is not the one that the other
     shards know, serves again over what is there. What it had before is given up: even if it is found
-    again, it is refused from then on. All shards have to be there. See docs/operations.md first.
+    again, it is refused from then on. The shards that know it (8 to either side, by index) have to be
+    there. See docs/operations.md first.
 
     \b
     Example:
