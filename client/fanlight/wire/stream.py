@@ -50,6 +50,9 @@ _ENVELOPE_BYTES = 64
 T = TypeVar("T")
 _PATH = "/fanlight.v1.SearchService/SearchStream"
 
+# What stands before a field that is a message, and before its size: its number, and a type of 2.
+_SEARCHES = bytes((pb.SearchStreamRequest.SEARCHES_FIELD_NUMBER << 3 | 2,))
+_SEARCH = bytes((pb.TaggedSearch.SEARCH_FIELD_NUMBER << 3 | 2,))
 # Reads an answer; raises a FanlightError when it is malformed.
 Decode: TypeAlias = Callable[[pb.SearchResponse], T]
 OpenStream: TypeAlias = "Callable[[AsyncIterator[bytes]], _Call]"
@@ -308,20 +311,13 @@ def _tagged(tag: int, timeout_ms: int, search: bytes) -> tuple[bytes, ...]:
     once, not five times, as a message of its own that is read and written again.
     """
     envelope = pb.TaggedSearch(tag=tag, timeout_ms=timeout_ms).SerializeToString()
-    field = _field(pb.TaggedSearch.SEARCH_FIELD_NUMBER, len(search))
-    size = len(envelope) + len(field) + len(search)
-    return _field(pb.SearchStreamRequest.SEARCHES_FIELD_NUMBER, size), envelope, field, search
-
-
-def _field(number: int, size: int) -> bytes:
-    """Write what stands before a field of so many bytes: its number and type, and the size."""
-    return _varint(number << 3 | 2) + _varint(size)
+    length = _varint(len(search))
+    size = _varint(len(envelope) + 1 + len(length) + len(search))
+    return _SEARCHES, size, envelope, _SEARCH, length, search
 
 
 def _varint(value: int) -> bytes:
     """Write a number seven bits a byte, the lowest first."""
-    written = bytearray()
-    while value > 127:
-        written.append(value & 127 | 128)
-        value >>= 7
-    return bytes((*written, value))
+    if value < 128:
+        return bytes((value,))
+    return bytes((value & 127 | 128,)) + _varint(value >> 7)
