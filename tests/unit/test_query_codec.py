@@ -143,11 +143,17 @@ def test_ids_of_a_column_that_does_not_ascend_travel_as_they_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("apart", "most"), [(1, 201_000), (1_000, 201_000), (1_000_003, 310_000), (2**33, 510_000)]
+    ("catalogue", "apart", "most"),
+    [
+        (1_000_000, 1, 201_000),
+        (260_000, 1_000, 201_000),
+        (260_000, 1_000_003, 310_000),
+        (260_000, 2**33, 510_000),
+    ],
 )
-def test_many_excluded_ids_take_few_bytes(apart: int, most: int) -> None:
-    """100,000 of a catalogue of a million, and farther apart: not their 800 KB."""
-    ids = np.random.default_rng(5).choice(260_000, 100_000, replace=False) * np.int64(apart)
+def test_many_excluded_ids_take_few_bytes(catalogue: int, apart: int, most: int) -> None:
+    """100,000 of a catalogue of a million, and others farther apart: not their 800 KB."""
+    ids = np.random.default_rng(5).choice(catalogue, 100_000, replace=False) * np.int64(apart)
     exclude = as_exclusions(ids, [])
     assert exclude is not None
     assert _sent(exclude).ByteSize() < most
