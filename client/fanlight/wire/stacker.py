@@ -32,7 +32,7 @@ from fanlight.stacking import (
 # Answers a search whose caller waits so many seconds (None: any time).
 Run: TypeAlias = Callable[[SearchRequest, float | None], Awaitable[Hits]]
 
-_COLLECT_S = 0.005
+_COLLECT_S = 0.015
 # Stacks of one kind under way before further searches wait: while the peer works on one, the
 # next is on its way.
 _UNDER_WAY = 2

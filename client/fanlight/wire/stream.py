@@ -36,7 +36,9 @@ from fanlight.wire.status import from_error
 if TYPE_CHECKING:
     _Call: TypeAlias = grpc.aio.StreamStreamCall[bytes, pb.SearchStreamResponse]
 
-_COLLECT_S = 0.005
+# A message is waited for so long after it was sent, and only while searches come so often.
+_COLLECT_S = 0.015
+_FREQUENT_S = 0.005
 # A server that was idle ends a stream at once; one that is gone never does.
 _CLOSE_S = 0.25
 # A stream older than this is replaced by a new one, well before a server closes its connection for
@@ -72,8 +74,9 @@ class _Search:
 
 @dataclass(eq=False, slots=True)
 class _Message:
-    """A message that is under way while any of its searches is."""
+    """A message that is under way while any of its searches is, sent at a moment of the loop."""
 
+    sent_at: float
     searches: int = 0
 
 
@@ -174,8 +177,9 @@ class _Session:
         self._sent: dict[int, tuple[_Search, _Message]] = {}
         # Tags of searches that were sent and then given up; the server is to know.
         self._given_up: list[int] = []
-        self._messages = 0
-        self._arrivals = Arrivals(_COLLECT_S)
+        # Under way, in the order in which they were sent.
+        self._messages: list[_Message] = []
+        self._arrivals = Arrivals(_FREQUENT_S)
         self._tags = count(1)
         self._arrived, self._returned = asyncio.Event(), asyncio.Event()
         self._on_break = on_break
@@ -205,7 +209,7 @@ class _Session:
                 self._arrived.set()
             message.searches -= 1
             if not message.searches:
-                self._messages -= 1
+                self._messages.remove(message)
                 self._returned.set()
 
     async def finish(self, timeout_s: float) -> None:
@@ -246,15 +250,15 @@ class _Session:
         if self._messages and self._arrivals.are_frequent:
             self._returned.clear()
             with suppress(TimeoutError):
-                async with asyncio.timeout(_COLLECT_S):
+                async with asyncio.timeout_at(self._messages[-1].sent_at + _COLLECT_S):
                     await self._returned.wait()
 
     def _pack(self) -> bytes:
         """Take waiting searches into a message, the longest-waiting first; empty without news."""
-        head, packed, size = pb.SearchStreamRequest(cancelled=self._given_up), _Message(), 0
+        now = asyncio.get_running_loop().time()
+        head, packed, size = pb.SearchStreamRequest(cancelled=self._given_up), _Message(now), 0
         parts = [head.SerializeToString()]
         self._given_up.clear()
-        now = asyncio.get_running_loop().time()
         for tag, search in list(self._waiting.items()):
             if size and size + len(search.request) > _PACK_BYTES:
                 break
@@ -269,7 +273,8 @@ class _Session:
             self._sent[tag] = (search, packed)
             packed.searches += 1
             size += len(search.request) + _ENVELOPE_BYTES
-        self._messages += bool(packed.searches)
+        if packed.searches:
+            self._messages.append(packed)
         return b"".join(parts)
 
     async def _read(self) -> None:
