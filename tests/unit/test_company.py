@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -50,12 +51,12 @@ def query(*values: int, k: int = 1) -> SearchRequest:
 
 @dataclass
 class Waiting:
-    """Two calls under way that the gate holds, and any number of searches that wait."""
+    """A call under way that the gate holds, and any number of searches that wait."""
 
     echo: Echo
     company: Company
     pool: ThreadPoolExecutor
-    first: list[Future[Hits]]
+    first: Future[Hits]
 
     def ask(self, request: SearchRequest, timeout_s: float = WAIT_S) -> Future[Hits]:
         return self.pool.submit(self.company.search, request, timeout_s)
@@ -67,12 +68,12 @@ class Waiting:
 
 @pytest.fixture
 def waiting(wait_until: WaitUntil) -> Iterator[Waiting]:
-    """Hold two calls under way."""
+    """Hold a call under way."""
     echo = Echo()
-    company = Company(echo.search, Limits())
+    company = Company(echo.search, Limits(), collect_s=WAIT_S)
     with ThreadPoolExecutor(40) as pool:
-        first = [pool.submit(company.search, query(i), WAIT_S) for i in (101, 102)]
-        wait_until(lambda: len(echo.sizes) == 2)
+        first = pool.submit(company.search, query(101), WAIT_S)
+        wait_until(lambda: len(echo.sizes) == 1)
         try:
             yield Waiting(echo, company, pool, first)
         finally:
@@ -84,21 +85,20 @@ def values(futures: list[Future[Hits]]) -> list[object]:
 
 
 def test_those_who_wait_leave_together(waiting: Waiting, wait_until: WaitUntil) -> None:
-    """Thirty searches that came while two were under way are one or two calls; each gets its own."""
+    """Thirty searches that came while one was under way are one call; each gets its own."""
     asked = [waiting.ask(query(i, i + 1)) for i in range(30)]
     wait_until(lambda: waiting.n_waiting == 30)
     waiting.echo.gate.set()
     assert values(asked) == [[[i], [i + 1]] for i in range(30)]
-    assert values(waiting.first) == [[[101]], [[102]]]
-    assert sum(waiting.echo.sizes) == 62
-    assert len(waiting.echo.sizes) <= 4
+    assert values([waiting.first]) == [[[101]]]
+    assert waiting.echo.sizes == [1, 60]
     assert not waiting.company._kinds
 
 
 def test_other_kinds_do_not_wait(waiting: Waiting, wait_until: WaitUntil) -> None:
     """A search with another k leaves at once, whatever is under way."""
     other = waiting.ask(query(5, k=2))
-    wait_until(lambda: len(waiting.echo.sizes) == 3)
+    wait_until(lambda: len(waiting.echo.sizes) == 2)
     waiting.echo.gate.set()
     assert values([other]) == [[[5]]]
 
@@ -122,7 +122,21 @@ def test_a_fault_of_the_server_is_everybodys(waiting: Waiting, wait_until: WaitU
     for future in asked:
         with pytest.raises(NotReady):
             future.result(WAIT_S)
-    assert len(waiting.echo.sizes) <= 4
+    assert waiting.echo.sizes == [1, 3]
+
+
+def test_a_slow_call_holds_nobody_up_for_long(wait_until: WaitUntil) -> None:
+    """Those who wait leave together after a time, whether or not a call has returned."""
+    echo = Echo()
+    company = Company(echo.search, Limits(), collect_s=0.05)
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(company.search, query(0), WAIT_S)]
+        wait_until(lambda: echo.sizes == [1])
+        asked += [pool.submit(company.search, query(i), WAIT_S) for i in (1, 2, 3)]
+        wait_until(lambda: sum(echo.sizes) == 4)
+        echo.gate.set()
+        assert values(asked) == [[[i]] for i in range(4)]
+    assert not company._kinds
 
 
 def test_a_search_waits_no_longer_than_its_deadline(waiting: Waiting) -> None:
@@ -131,8 +145,8 @@ def test_a_search_waits_no_longer_than_its_deadline(waiting: Waiting) -> None:
         waiting.company.search(query(7), 0.01)
     assert waiting.n_waiting == 0
     waiting.echo.gate.set()
-    assert values(waiting.first) == [[[101]], [[102]]]
-    assert waiting.echo.sizes == [1, 1]
+    assert values([waiting.first]) == [[[101]]]
+    assert waiting.echo.sizes == [1]
 
 
 def test_an_interrupted_thread_leaves_the_others_alone(
@@ -171,3 +185,26 @@ def test_many_threads_get_their_own() -> None:
     with ThreadPoolExecutor(16) as pool:
         assert all(pool.map(ask, range(0, 16_000, 1_000)))
     assert sum(echo.sizes) == 16 * 200
+
+
+def test_a_thread_that_is_stopped_while_it_waits_passes_its_turn_on(
+    waiting: Waiting, wait_until: WaitUntil
+) -> None:
+    """The others of its kind are answered when what was to carry them ends before it does."""
+    stopped: list[int] = []
+
+    def ask() -> Hits:
+        stopped.append(threading.get_ident())
+        return waiting.company.search(query(1), WAIT_S)
+
+    first = waiting.pool.submit(ask)
+    wait_until(lambda: waiting.n_waiting == 1)
+    others = [waiting.ask(query(i)) for i in (2, 3)]
+    wait_until(lambda: waiting.n_waiting == 3)
+    raised = ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        ctypes.c_ulong(stopped[0]), ctypes.py_object(KeyboardInterrupt)
+    )
+    assert raised == 1
+    waiting.echo.gate.set()
+    assert values(others) == [[[2]], [[3]]]
+    assert isinstance(first.exception(WAIT_S), KeyboardInterrupt)

@@ -75,12 +75,32 @@ async def begun(subject: Stacker, echo: Echo, wait: WaitUntil) -> list[asyncio.F
 
 
 async def test_a_lonely_search_leaves_at_once() -> None:
-    """Nothing is waited for: the call starts in the same turn of the loop."""
+    """Nothing is waited for: the call starts with the next turn of the loop."""
     echo = Echo()
     echo.gate.set()
-    hits = await stacker(echo).submit(query(7), 1.5)
-    assert hits.ids.tolist() == [[7]]
-    assert [timeout for _, timeout in echo.requests] == [1.5]
+    answer = stacker(echo).submit(query(7), 1.5)
+    for _ in range(2):
+        await asyncio.sleep(0)
+    assert [timeout for _, timeout in echo.requests] == [pytest.approx(1.5, abs=1.0)]
+    assert (await answer).ids.tolist() == [[7]]
+
+
+@pytest.mark.parametrize("callers", [2, 5, 30])
+async def test_callers_who_wait_become_one_group(callers: int) -> None:
+    """Whoever asks again as soon as there is an answer travels with the others who do."""
+    echo = Echo()
+    echo.gate.set()
+    subject = stacker(echo)
+
+    async def ask(number: int) -> None:
+        for _ in range(number % 3):
+            await asyncio.sleep(0)  # they do not begin together
+        for _ in range(20):
+            assert (await subject.submit(query(number), 30.0)).ids.tolist() == [[number]]
+
+    await asyncio.gather(*(ask(number) for number in range(callers)))
+    assert echo.sizes.count(callers) >= 15
+    assert sum(echo.sizes) == 20 * callers
 
 
 async def test_those_who_wait_leave_together(wait_until_async: WaitUntil) -> None:
@@ -105,7 +125,7 @@ async def test_kinds_and_large_searches_travel_alone(wait_until_async: WaitUntil
     subject = stacker(echo)
     await begun(subject, echo, wait_until_async)
     asked = [subject.submit(query(1, k=2), None), subject.submit(query(*range(64)), None)]
-    await wait_until_async(lambda: echo.sizes == [1, 1, 1, 64])
+    await wait_until_async(lambda: sorted(echo.sizes) == [1, 1, 1, 64])
     echo.gate.set()
     await asyncio.gather(*asked)
 

@@ -1,8 +1,10 @@
 """Searches that arrive while others are under way, put together.
 
-Law: a search of a kind that nothing is under way for leaves at once. While searches of its kind
-are, it waits for the first of them to return, 5 ms at the longest, and leaves together with all
-others that came meanwhile (J. Nagle, RFC 896, applied to searches). So a lonely caller loses
+Law: a search of a kind that nothing is under way for leaves with those of the same turn of the
+loop. While searches of its kind are, it waits for the first of them to return, 15 ms at the
+longest, and leaves together with all others that came meanwhile (J. Nagle, RFC 896, applied to
+searches), also with those of callers who got their answers then and asked again at once: a
+number of callers who wait become one group, whose searches are one call. So a lonely caller loses
 nothing, and many callers share few calls. A search whose time is over by then is not sent, and a
 stack that nobody waits for any more is given up.
 """
@@ -32,10 +34,9 @@ from fanlight.stacking import (
 # Answers a search whose caller waits so many seconds (None: any time).
 Run: TypeAlias = Callable[[SearchRequest, float | None], Awaitable[Hits]]
 
+# Long enough for a message and its answer while all cores are busy. With 5 ms, or with two stacks under
+# way before others waited, there were twice the messages, and a message costs more than what is in it.
 _COLLECT_S = 0.015
-# Stacks of one kind under way before further searches wait: while the peer works on one, the
-# next is on its way.
-_UNDER_WAY = 2
 # A search of so many queries gains nothing from company.
 _LARGE = 64
 
@@ -116,26 +117,14 @@ class Stacker:
         kind = self._kinds.get(key)
         if kind is None:
             kind = self._kinds[key] = _Kind()
-        if not (kind.under_way or kind.waiting):
-            return self._send_alone(key, kind, request, timeout_s)
         answer: asyncio.Future[Hits] = self._loop.create_future()
         expires_at = None if timeout_s is None else self._loop.time() + timeout_s
         kind.waiting.append(_Waiting(request, expires_at, answer))
         if kind.launch is None:
-            # Others may come in the same moment, however little is under way.
-            delay = 0.0 if kind.under_way < _UNDER_WAY else _COLLECT_S
-            kind.launch = self._loop.call_later(delay, self._launch, key, kind)
+            loop = self._loop
+            later = partial(loop.call_later, _COLLECT_S) if kind.under_way else loop.call_soon
+            kind.launch = later(self._launch, key, kind)
         return answer
-
-    def _send_alone(
-        self, key: Hashable, kind: _Kind, request: SearchRequest, timeout_s: float | None
-    ) -> asyncio.Future[Hits]:
-        """Send a lonely search; what `run` gives is the answer, without a future in between."""
-        kind.under_way += 1
-        stack = asyncio.ensure_future(self._run(request, timeout_s))
-        self._stacks.add(stack)
-        stack.add_done_callback(partial(self._on_return, key, kind, ()))
-        return stack
 
     def close(self) -> None:
         """Give up all searches."""
@@ -195,9 +184,11 @@ class Stacker:
     ) -> None:
         self._stacks.discard(stack)
         kind.under_way -= 1
-        if taken:
-            self._settle(taken, stack)
-        self._launch(key, kind)
+        self._settle(taken, stack)
+        if kind.launch is not None:
+            kind.launch.cancel()
+        # After the callers who have their answers now, and may ask again at once.
+        kind.launch = self._loop.call_soon(self._launch, key, kind)
 
     def _settle(self, taken: Sequence[_Waiting], stack: asyncio.Future[Hits]) -> None:
         if stack.cancelled():
