@@ -18,6 +18,8 @@ from typing import TypeAlias
 from fanlight.errors import DeadlineExceeded, FanlightError
 from fanlight.model import Hits, SearchRequest
 from fanlight.stacking import (
+    COLLECT_S,
+    LARGE,
     Bounds,
     kind_of,
     may_be_of_one,
@@ -29,11 +31,6 @@ from fanlight.stacking import (
 
 # Answers a search within so many seconds.
 Run: TypeAlias = Callable[[SearchRequest, float], Hits]
-
-# As in `fanlight.wire.stacker`.
-_COLLECT_S = 0.015
-# A search of so many queries gains nothing from company.
-_LARGE = 64
 
 
 @dataclass(eq=False, slots=True)
@@ -74,7 +71,7 @@ class Company:
         collect_s: seconds for which a search waits for another to return.
     """
 
-    def __init__(self, run: Run, limits: Bounds, collect_s: float = _COLLECT_S) -> None:
+    def __init__(self, run: Run, limits: Bounds, collect_s: float = COLLECT_S) -> None:
         self._run = run
         self._limits = limits
         self._collect_s = collect_s
@@ -89,7 +86,7 @@ class Company:
             DeadlineExceeded: no answer came in time.
             FanlightError: what `run` raises.
         """
-        if size_of(request) >= _LARGE:
+        if size_of(request) >= LARGE:
             return self._run(request, timeout_s)
         key = kind_of(request)
         me = _Member(request, time.monotonic() + timeout_s)
@@ -111,8 +108,9 @@ class Company:
             with self._lock:
                 if me in kind.waiting:
                     kind.waiting.remove(me)
-                    me.carries = me.left_s > 0
-                    kind.under_way += me.carries
+                    if me.left_s:
+                        me.carries = True
+                        kind.under_way += 1
             if not me.carries and not me.turn.wait(me.left_s):
                 me.outcome = DeadlineExceeded("no answer came before the deadline")
         except BaseException:  # Ctrl-C, say: the others are not to wait for this thread

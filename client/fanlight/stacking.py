@@ -22,6 +22,11 @@ from fanlight.model import Hits, SearchRequest
 # Queries of one stack. More gain nothing by sharing a call, and everyone in a stack waits for
 # its slowest query.
 STACK_QUERIES = 256
+# A search of so many queries gains nothing from company.
+LARGE = 64
+# Seconds for which a search waits for company while others are under way: long enough for a message and
+# its answer while all cores are busy (ADR 23).
+COLLECT_S = 0.015
 
 
 # Whatever a search has besides its queries; much faster than `dataclasses.replace`.

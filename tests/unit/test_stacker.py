@@ -15,6 +15,8 @@ from fanlight.stacking import ClientBounds
 from fanlight.wire.stacker import Stacker
 
 WaitUntil = Callable[..., Awaitable[None]]
+# Longer than any test takes.
+LONG_S = 30.0
 
 
 class Echo:
@@ -75,32 +77,32 @@ async def begun(subject: Stacker, echo: Echo, wait: WaitUntil) -> list[asyncio.F
 
 
 async def test_a_lonely_search_leaves_at_once() -> None:
-    """Nothing is waited for: the call starts with the next turn of the loop."""
+    """Nobody is waited for, however long searches are collected, and its caller's time is told."""
     echo = Echo()
     echo.gate.set()
-    answer = stacker(echo).submit(query(7), 1.5)
-    for _ in range(2):
-        await asyncio.sleep(0)
-    assert [timeout for _, timeout in echo.requests] == [pytest.approx(1.5, abs=1.0)]
-    assert (await answer).ids.tolist() == [[7]]
+    hits = await Stacker(echo.search, Limits(), collect_s=LONG_S).submit(query(7), 1.5)
+    assert hits.ids.tolist() == [[7]]
+    assert [timeout for _, timeout in echo.requests] == [pytest.approx(1.5, abs=0.1)]
 
 
 @pytest.mark.parametrize("callers", [2, 5, 30])
-async def test_callers_who_wait_become_one_group(callers: int) -> None:
-    """Whoever asks again as soon as there is an answer travels with the others who do."""
+async def test_callers_who_wait_become_one_group(callers: int, wait_until_async: WaitUntil) -> None:
+    """The first leaves alone; once there are answers, all who ask again at once travel together."""
     echo = Echo()
-    echo.gate.set()
-    subject = stacker(echo)
+    subject = Stacker(echo.search, Limits(), collect_s=LONG_S)
 
     async def ask(number: int) -> None:
-        for _ in range(number % 3):
-            await asyncio.sleep(0)  # they do not begin together
         for _ in range(20):
-            assert (await subject.submit(query(number), 30.0)).ids.tolist() == [[number]]
+            assert (await subject.submit(query(number), LONG_S)).ids.tolist() == [[number]]
 
-    await asyncio.gather(*(ask(number) for number in range(callers)))
-    assert echo.sizes.count(callers) >= 15
-    assert sum(echo.sizes) == 20 * callers
+    async with asyncio.TaskGroup() as asking:
+        asking.create_task(ask(0))
+        await wait_until_async(lambda: echo.sizes == [1])
+        for number in range(1, callers):
+            asking.create_task(ask(number))
+        await wait_until_async(lambda: subject.under_way == callers)
+        echo.gate.set()
+    assert echo.sizes == [1, *[callers] * 19, callers - 1]
 
 
 async def test_those_who_wait_leave_together(wait_until_async: WaitUntil) -> None:
@@ -125,7 +127,7 @@ async def test_kinds_and_large_searches_travel_alone(wait_until_async: WaitUntil
     subject = stacker(echo)
     await begun(subject, echo, wait_until_async)
     asked = [subject.submit(query(1, k=2), None), subject.submit(query(*range(64)), None)]
-    await wait_until_async(lambda: sorted(echo.sizes) == [1, 1, 1, 64])
+    await wait_until_async(lambda: echo.sizes == [1, 1, 64, 1])
     echo.gate.set()
     await asyncio.gather(*asked)
 

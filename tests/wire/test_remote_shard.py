@@ -64,7 +64,7 @@ async def test_searches_are_collected_while_a_message_is_under_way(
     pair: Pair, wait_until_async: WaitUntil, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Searches that come one after the other wait for the answer, then leave together."""
-    monkeypatch.setattr(stream_module, "_COLLECT_S", LONG_S)
+    monkeypatch.setattr(stream_module, "COLLECT_S", LONG_S)
     searches, shard = pair
     searches.gate.clear()
     asking = [asyncio.create_task(ids_of(shard, range(1)))]
@@ -98,6 +98,26 @@ async def test_slow_searches_do_not_hold_up_others(pair: Pair, wait_until_async:
     assert not any(task.done() for task in slow)
     for task in slow:
         task.cancel()
+
+
+async def test_a_message_that_is_old_is_not_waited_for(
+    pair: Pair, wait_until_async: WaitUntil, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside a slow search quick ones take no longer than alone, however often they come."""
+    collect_s = 1.0
+    monkeypatch.setattr(stream_module, "COLLECT_S", collect_s)
+    searches, shard = pair
+    searches.answer = lambda search: None if search.tag == 1 else echo(search)
+    slow = asyncio.ensure_future(shard.search(query(0), LONG_S))
+    await wait_until_async(lambda: searches.messages)
+    loop = asyncio.get_running_loop()
+    old_at = loop.time() + collect_s
+    await wait_until_async(lambda: loop.time() > old_at)
+    for value in range(1, 6):
+        assert await ids_of(shard, range(value, value + 1)) == [value]
+    assert loop.time() < old_at + collect_s, "none of them waited for the slow one"
+    assert not slow.done()
+    slow.cancel()
 
 
 async def test_messages_stay_small(pair: Pair, wait_until_async: WaitUntil) -> None:

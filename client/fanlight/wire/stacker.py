@@ -22,6 +22,8 @@ from fanlight.admission import RETRY_MIN_S
 from fanlight.errors import DeadlineExceeded, NotReady, Overloaded
 from fanlight.model import Hits, SearchRequest
 from fanlight.stacking import (
+    COLLECT_S,
+    LARGE,
     Bounds,
     kind_of,
     may_be_of_one,
@@ -33,12 +35,6 @@ from fanlight.stacking import (
 
 # Answers a search whose caller waits so many seconds (None: any time).
 Run: TypeAlias = Callable[[SearchRequest, float | None], Awaitable[Hits]]
-
-# Long enough for a message and its answer while all cores are busy. With 5 ms, or with two stacks under
-# way before others waited, there were twice the messages, and a message costs more than what is in it.
-_COLLECT_S = 0.015
-# A search of so many queries gains nothing from company.
-_LARGE = 64
 
 
 @dataclass(eq=False, slots=True)
@@ -71,14 +67,16 @@ class Stacker:
     Args:
         run: answers a search.
         limits: what one search may hold, and how many may be under way.
+        collect_s: seconds for which a search waits for another to return.
 
     Attributes:
         under_way: searches that callers wait for.
     """
 
-    def __init__(self, run: Run, limits: Bounds) -> None:
+    def __init__(self, run: Run, limits: Bounds, collect_s: float = COLLECT_S) -> None:
         self._run = run
         self._limits = limits
+        self._collect_s = collect_s
         self._loop = asyncio.get_running_loop()
         self._kinds: dict[Hashable, _Kind] = {}
         self._stacks: set[asyncio.Future[Hits]] = set()
@@ -111,7 +109,7 @@ class Stacker:
         self.under_way -= 1
 
     def _start(self, request: SearchRequest, timeout_s: float | None) -> asyncio.Future[Hits]:
-        if size_of(request) >= _LARGE:
+        if size_of(request) >= LARGE:
             return asyncio.ensure_future(self._run(request, timeout_s))
         key = kind_of(request)
         kind = self._kinds.get(key)
@@ -121,9 +119,10 @@ class Stacker:
         expires_at = None if timeout_s is None else self._loop.time() + timeout_s
         kind.waiting.append(_Waiting(request, expires_at, answer))
         if kind.launch is None:
-            loop = self._loop
-            later = partial(loop.call_later, _COLLECT_S) if kind.under_way else loop.call_soon
-            kind.launch = later(self._launch, key, kind)
+            if kind.under_way:
+                kind.launch = self._loop.call_later(self._collect_s, self._launch, key, kind)
+            else:
+                kind.launch = self._loop.call_soon(self._launch, key, kind)
         return answer
 
     def close(self) -> None:
