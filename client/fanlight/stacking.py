@@ -59,6 +59,26 @@ def kind_of(request: SearchRequest) -> Hashable:
     """
     if request.exclude is not None or request.slate is not None or request.composed is not None:
         return Alone()
+    return _plain_kind(request)
+
+
+def effort_of(request: SearchRequest) -> Hashable:
+    """Tell which searches take about as long, query by query.
+
+    Those of a kind do, and those that exclude about as many ids besides. Of others, and of sets,
+    which may have to be read, one tells nothing of the next.
+    """
+    if request.slate is not None or request.composed is not None:
+        return Alone()
+    exclude = request.exclude
+    if exclude is None:
+        return _plain_kind(request)
+    if exclude.sets:
+        return Alone()
+    return _plain_kind(request), exclude.packed is not None, exclude.n_ids.bit_length()
+
+
+def _plain_kind(request: SearchRequest) -> Hashable:
     queries: object = None
     if request.vectors is not None:
         queries = request.vectors.shape[1]

@@ -22,7 +22,7 @@ from fanlight.admission import RETRY_MIN_S, Pace, Queue, work_of
 from fanlight.errors import DeadlineExceeded, Overloaded
 from fanlight.limits import Limits
 from fanlight.model import Hits, Searcher, SearchRequest
-from fanlight.stacking import Alone, kind_of, room_for, size_of, stacked, taken_apart
+from fanlight.stacking import Alone, effort_of, room_for, size_of, stacked, taken_apart
 
 T = TypeVar("T")
 Outcome: TypeAlias = Hits | Exception
@@ -40,7 +40,7 @@ class _Waiting:
 
     Attributes:
         deadline: in the event loop's time, or None.
-        effort: what takes about as long, unit by unit: its kind, or for other work its collection.
+        effort: what takes about as long, unit by unit: see `effort_of`; for other work its collection.
         units: how much it is; see `work_of`.
         seconds: what it is likely to take; 0 once it was given up.
         answer: resolved on the event loop; cancelled when the caller is gone.
@@ -111,9 +111,11 @@ class SearchExecutor:
         Raises:
             Overloaded: too many searches wait, or it would wait too long.
         """
-        kind, units = kind_of(request), work_of(request, size_of(request))
-        seconds, answer = self._pace.seconds(kind, units), self._loop.create_future()
-        waiting = _Waiting(request, self._end_of(timeout_s), kind, units, seconds, answer)
+        effort, units = effort_of(request), work_of(request, size_of(request))
+        seconds, answer = self._pace.seconds(effort, units), self._loop.create_future()
+        waiting = _Waiting(request, self._end_of(timeout_s), effort, units, seconds, answer)
+        # What `kind_of` gives, but worked out once.
+        kind = effort if request.exclude is None else Alone()
         return self._enter(kind, waiting, timeout_s)
 
     def run(

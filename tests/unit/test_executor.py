@@ -23,6 +23,7 @@ from fanlight.errors import (
 from fanlight.filters import Exists
 from fanlight.limits import Limits
 from fanlight.model import Coverage, Hits, SearchRequest
+from fanlight.queries import Exclusions
 from fanlight.stacking import STACK_QUERIES
 from fanlight_server.executor import SearchExecutor
 from fanlight_server.index.settings import SearchConfig
@@ -423,6 +424,41 @@ async def test_other_work_counts_by_what_it_took(
             executor.submit(query(1), 0.1)
         end.set()
         await asyncio.gather(running, waiting)
+
+
+EXCLUDED = np.arange(2_000)
+
+
+@pytest.mark.parametrize(
+    "exclude",
+    [None, Exclusions(np.arange(3)), Exclusions.of(EXCLUDED), Exclusions(EXCLUDED[::-1])],
+    ids=["none", "few", "packed", "as they are"],
+)
+async def test_quick_searches_are_answered_at_once(
+    exclude: Exclusions | None, wait_until_async: Callable[..., Awaitable[None]]
+) -> None:
+    """Once one like it was quick, a search needs no thread, whatever ids it excludes."""
+    echo = Echo()
+    echo.gate.set()
+    async with executing(echo) as executor:
+        first = executor.submit(query(1, exclude=exclude), None)
+        assert not first.done()
+        await first
+        await wait_until_async(lambda: executor.submit(query(2, exclude=exclude), None).done())
+
+
+async def test_searches_that_may_read_the_disk_have_a_thread(
+    wait_until_async: Callable[..., Awaitable[None]],
+) -> None:
+    """However quick the last ones were: members of a set may have to be read."""
+    echo = Echo()
+    echo.gate.set()
+    async with executing(echo) as executor:
+        await wait_until_async(lambda: executor.submit(query(1), None).done())
+        for _ in range(20):
+            answer = executor.submit(query(1, exclude=Exclusions(None, ("seen",))), None)
+            assert not answer.done()
+            assert (await answer).ids[0, 0] == 1
 
 
 def test_a_machine_with_many_cores_gets_as_many_threads_as_the_kernel_takes(
