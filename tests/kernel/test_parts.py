@@ -230,3 +230,21 @@ def test_parts_keep_what_they_are_made_of() -> None:
     junk = [np.full((300, DIM), i, dtype=np.float32) for i in range(100)]
     assert ids_of(case.parts.search(queries, K, None)) == best
     del junk
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("sizes", [(83,) * 6, (1, 300, 2, 129), (5, 3)])
+def test_rows_without_graphs_are_compared_as_one_set(
+    metric: MetricName, sizes: tuple[int, ...]
+) -> None:
+    """However they are cut, codes choose the same candidates among them, and scores are exact."""
+    case = split(metric, sizes, (False,) * len(sizes))
+    queries = floats(4, 23, DIM)
+    whole = rows_of(metric, case.vectors, case.ids)
+    allowed = np.random.default_rng(6).random(sum(sizes)) < 0.7
+    for mask in (None, allowed):
+        one = whole.scan(queries, K, None if mask is None else packed(mask), codes=True)
+        found = case.parts.search(queries, K, 40, None if mask is None else case.bits(mask))
+        assert ids_of(found) == [case.ids[rows[rows >= 0]].tolist() for rows in one.rows]
+        np.testing.assert_array_equal(found.scores, one.scores)
+        np.testing.assert_array_equal(found.counts, one.counts)

@@ -61,7 +61,7 @@ py::object scan(const KeptRows& self, const py::object& queries_, py::ssize_t k_
   std::size_t done = 0;
   {
     const py::gil_scoped_release unlocked;
-    const ScanPlan plan{k, chosen_of(rows, kept.get()), codes};
+    const ScanPlan plan{{k, codes}, chosen_of(rows, kept.get())};
     const QueryBatch batch = batch_of(queries, answer, threads);
     done = answer_batch(queries.extent(0), threads, batch.scan_group, deadline,
                         [&](Claims& claims) { fanlight::scan(rows, plan, batch, claims); });

@@ -18,45 +18,69 @@ std::size_t ef_of(double share, std::size_t ef) {
   return static_cast<std::size_t>(std::ceil(static_cast<double>(ef) * (0.5 + 0.5 * share)));
 }
 
-// How a part is searched, worked out once a thread and call.
-class PartSearch {
+std::size_t allowed_of(const Part& part) {
+  return part.allowed ? part.allowed->count() : part.rows->count;
+}
+
+// A part whose graph is walked.
+class PartWalk {
  public:
-  // share: of all rows that are in this part.
-  PartSearch(const Part& part, const PartsPlan& plan, double share)
+  PartWalk(const Part& part, const PartsPlan& plan, std::size_t ef)
       : rows_(*part.rows),
-        graph_(part.graph),
-        scan_{std::min(plan.k, allowed_of(part)), chosen_of(*part.rows, part.allowed), plan.ef.has_value()} {
-    if (!graph_ || !plan.ef || plan.k >= allowed_of(part)) return;
-    const std::size_t ef = std::max(plan.k, ef_of(share, *plan.ef));
-    if (scan_beats_walk(rows_, ef)) return;
-    walk_.emplace(*graph_, plan.k, ef, plan.walk_on, part.allowed);
-  }
+        graph_(*part.graph),
+        scan_{{plan.k, true}, chosen_of(*part.rows, part.allowed)},
+        walk_(*part.graph, plan.k, ef, plan.walk_on, part.allowed) {}
 
   const Rows& rows() const { return rows_; }
-  std::size_t k() const { return scan_.k; }
 
   // Answer `count` queries of a batch.
   void answer(const QueryBatch& batch, std::size_t count, std::vector<std::size_t>& missed) const {
-    if (scan_.k == 0) return;
     Claims claims(count, std::nullopt);
-    if (!walk_) return scan(rows_, scan_, batch, claims);
-    search(*graph_, *walk_, batch, claims);
+    search(graph_, walk_, batch, claims);
     missed.clear();
     for (std::size_t i = 0; i < count; ++i) {
-      if (*batch.out(i).count < static_cast<std::int64_t>(scan_.k)) missed.push_back(i);
+      if (*batch.out(i).count < static_cast<std::int64_t>(scan_.goal.k)) missed.push_back(i);
     }
     if (!missed.empty()) scan_each(rows_, scan_, batch, missed);
   }
 
  private:
-  static std::size_t allowed_of(const Part& part) {
-    return part.allowed ? part.allowed->count() : part.rows->count;
+  const Rows& rows_;
+  const Graph& graph_;
+  ScanPlan scan_;  // of the queries that the walk finds too little for
+  SearchPlan walk_;
+};
+
+// How the parts are searched, worked out once a thread and call.
+struct PartsSearch {
+  PartsSearch(const std::vector<Part>& parts, const PartsPlan& plan) : scan_goal{0, plan.ef.has_value()} {
+    std::size_t total = 0;
+    for (const Part& part : parts) total += part.rows->count;
+    for (const Part& part : parts) {
+      if (allowed_of(part) == 0) continue;
+      const double share = static_cast<double>(part.rows->count) / static_cast<double>(total);
+      add(part, plan, share);
+    }
+    scan_goal.k = std::min(plan.k, scan_goal.k);
   }
 
-  const Rows& rows_;
-  const Graph* graph_;
-  ScanPlan scan_;
-  std::optional<SearchPlan> walk_;
+  void add(const Part& part, const PartsPlan& plan, double share) {
+    if (part.graph && plan.ef && plan.k < allowed_of(part)) {
+      const std::size_t ef = std::max(plan.k, ef_of(share, *plan.ef));
+      if (!scan_beats_walk(*part.rows, ef)) {
+        walked.emplace_back(part, plan, ef);
+        return;
+      }
+    }
+    scanned.push_back({part.rows, chosen_of(*part.rows, part.allowed), scanned_rows});
+    scanned_rows += static_cast<std::uint32_t>(part.rows->count);
+    scan_goal.k += allowed_of(part);
+  }
+
+  std::vector<PartWalk> walked;
+  std::vector<ScanPart> scanned;
+  ScanGoal scan_goal;
+  std::uint32_t scanned_rows = 0;
 };
 
 // The hits of some queries in one part, and in all so far; kept by a thread.
@@ -88,18 +112,19 @@ void add_hits(const Rows& rows, const HitsOut& hits, TopK& best) {
   }
 }
 
-void answer_some(const std::vector<PartSearch>& parts, std::size_t k, const QueryBatch& batch,
-                 std::size_t first, std::size_t count, std::size_t dim) {
+void answer_some(const PartsSearch& parts, std::size_t k, const QueryBatch& batch, std::size_t first,
+                 std::size_t count, std::size_t dim) {
   Room& room = of_this_thread<Room>();
   room.start(count, k);
   const QueryBatch some{batch.queries + first * dim,
                         [&room, k](std::size_t query) { return room.of(query, k); },
                         std::min(count, batch.scan_group)};
-  for (const PartSearch& part : parts) {
+  for (const PartWalk& part : parts.walked) {
     std::fill_n(room.counts.begin(), count, 0);
     part.answer(some, count, room.missed);
     for (std::size_t i = 0; i < count; ++i) add_hits(part.rows(), room.of(i, k), room.best[i]);
   }
+  if (!parts.scanned.empty()) scan_joined(parts.scanned, parts.scan_goal, some, count, room.best);
   for (std::size_t i = 0; i < count; ++i) {
     batch.out(first + i).write_orders(room.best[i].sorted());
   }
@@ -109,17 +134,10 @@ void answer_some(const std::vector<PartSearch>& parts, std::size_t k, const Quer
 
 void search_parts(const std::vector<Part>& parts, const PartsPlan& plan, const QueryBatch& batch,
                   Claims& claims) {
-  std::vector<PartSearch> searches;
-  searches.reserve(parts.size());
-  std::size_t total = 0;
-  for (const Part& part : parts) total += part.rows->count;
-  for (const Part& part : parts) {
-    const double share = static_cast<double>(part.rows->count) / static_cast<double>(total);
-    searches.emplace_back(part, plan, share);
-  }
+  const PartsSearch search(parts, plan);
   std::size_t first = 0;
   while (const std::size_t count = claims.claim(plan.at_once, first)) {
-    answer_some(searches, plan.k, batch, first, count, parts.front().rows->dim);
+    answer_some(search, plan.k, batch, first, count, parts.front().rows->dim);
   }
 }
 

@@ -30,14 +30,22 @@ void in_blocks(const Chosen& chosen, Each each) {
   }
 }
 
-void add_all(const Rows& rows, const std::uint32_t* chosen, const float* scores, std::size_t count,
+void add_all(const ScanPart& part, const std::uint32_t* chosen, const float* scores, std::size_t count,
              TopK& best) {
   float floor = best.floor();
   for (std::size_t i = 0; i < count; ++i) {
     if (scores[i] < floor) continue;
-    best.add({scores[i], chosen[i], rows.order_of(chosen[i])});
+    best.add({scores[i], part.base + chosen[i], part.rows->order_of(chosen[i])});
     floor = best.floor();
   }
+}
+
+void add_scored(const ScanPart& part, const Query& query, TopK& best) {
+  in_blocks(part.chosen, [&](const std::uint32_t* block, std::size_t size) {
+    float scores[kBlock];
+    score_rows(*part.rows, query.vector(), query.length(), block, size, scores);
+    add_all(part, block, scores, size, best);
+  });
 }
 
 // Tells which rows a sum in float32 rules out. Such a sum of n terms, added in 16 lanes, is off
@@ -86,38 +94,48 @@ class Sieve {
 // One query on its way through the rows, kept by a thread from query to query.
 class ScanLane {
  public:
-  void begin(const Rows& rows, const ScanPlan& plan, const float* query, const HitsOut& out) {
-    out_ = out;
+  void begin(const Rows& rows, const ScanGoal& goal, const float* query) {
     query_.prepare(rows, query);
-    if (plan.codes) query_.encode(rows);
-    best_.start(plan.codes ? candidates_for(plan.k) : plan.k);
+    if (goal.codes) query_.encode(rows);
+    best_.start(goal.codes ? candidates_for(goal.k) : goal.k);
   }
 
-  void compare_codes(const Rows& rows, const std::uint32_t* chosen, std::size_t count) {
+  void compare_codes(const ScanPart& part, const std::uint32_t* chosen, std::size_t count) {
     float keys[kBlock];
-    simd().code_keys(query_.codes(), rows.code_table(), chosen, count, keys);
-    add_all(rows, chosen, keys, count, best_);
+    simd().code_keys(query_.codes(), part.rows->code_table(), chosen, count, keys);
+    add_all(part, chosen, keys, count, best_);
   }
 
-  void compare_vectors(const Rows& rows, const std::uint32_t* chosen, std::size_t count) {
+  void compare_vectors(const ScanPart& part, const std::uint32_t* chosen, std::size_t count) {
     std::uint32_t kept[kBlock];
     float scores[kBlock];
+    const Rows& rows = *part.rows;
     const std::size_t left = Sieve(rows, query_).keep(chosen, count, best_.floor(), kept);
     score_rows(rows, query_.vector(), query_.length(), kept, left, scores);
-    add_all(rows, kept, scores, left, best_);
+    add_all(part, kept, scores, left, best_);
   }
 
-  void finish(const Rows& rows, const ScanPlan& plan) {
-    if (plan.codes) {
-      candidates_.clear();
-      for (const Hit& hit : best_.sorted()) candidates_.push_back(hit.row);
-      rank(rows, query_, candidates_.data(), candidates_.size(), plan.k, best_);
-    }
-    out_.write(best_.sorted());
+  // The hits, best first, when all rows have been compared.
+  const std::vector<Hit>& finish(const std::vector<ScanPart>& parts, const ScanGoal& goal) {
+    if (goal.codes) score_candidates(parts, goal.k);
+    return best_.sorted();
   }
 
  private:
-  HitsOut out_{};
+  void score_candidates(const std::vector<ScanPart>& parts, std::size_t k) {
+    candidates_.clear();
+    for (const Hit& hit : best_.sorted()) candidates_.push_back(hit.row);
+    std::sort(candidates_.begin(), candidates_.end());  // part by part
+    best_.start(k);
+    std::size_t at = 0;
+    for (const ScanPart& part : parts) {
+      const std::size_t first = at, end = part.base + part.rows->count;
+      for (; at < candidates_.size() && candidates_[at] < end; ++at) candidates_[at] -= part.base;
+      if (at == first) continue;
+      add_scored({part.rows, {candidates_.data() + first, at - first}, part.base}, query_, best_);
+    }
+  }
+
   Query query_;
   TopK best_;
   std::vector<std::uint32_t> candidates_;
@@ -125,32 +143,44 @@ class ScanLane {
 
 using Lanes = std::array<ScanLane, kMaxScanGroup>;
 
-void scan_lanes(const Rows& rows, const ScanPlan& plan, Lanes& lanes, std::size_t active) {
-  in_blocks(plan.chosen, [&](const std::uint32_t* block, std::size_t count) {
-    for (std::size_t i = 0; i < active; ++i) {
-      if (plan.codes) {
-        lanes[i].compare_codes(rows, block, count);
-      } else {
-        lanes[i].compare_vectors(rows, block, count);
+void compare(const std::vector<ScanPart>& parts, bool codes, Lanes& lanes, std::size_t active) {
+  for (const ScanPart& part : parts) {
+    in_blocks(part.chosen, [&](const std::uint32_t* block, std::size_t count) {
+      for (std::size_t i = 0; i < active; ++i) {
+        if (codes) {
+          lanes[i].compare_codes(part, block, count);
+        } else {
+          lanes[i].compare_vectors(part, block, count);
+        }
       }
-    }
-  });
-  for (std::size_t i = 0; i < active; ++i) lanes[i].finish(rows, plan);
+    });
+  }
 }
 
-// Take groups of queries from `claim`, until it gives none, and answer them.
-template <typename Claim>
-void scan_groups(const Rows& rows, const ScanPlan& plan, const QueryBatch& batch, Claim claim) {
+// Take groups of queries from `claim`, until it gives none, and give the hits of each to `take`.
+template <typename Claim, typename Take>
+void scan_groups(const std::vector<ScanPart>& parts, const ScanGoal& goal, const QueryBatch& batch,
+                 Claim claim, Take take) {
   Lanes& lanes = of_this_thread<Lanes>();
+  const Rows& rows = *parts.front().rows;
+  std::array<std::size_t, kMaxScanGroup> numbers{};
   for (bool more = true; more;) {
     std::size_t active = 0;
-    for (std::size_t query = 0; active < batch.scan_group; ++active) {
-      more = claim(query);
+    for (; active < batch.scan_group; ++active) {
+      more = claim(numbers[active]);
       if (!more) break;
-      lanes[active].begin(rows, plan, batch.queries + query * rows.dim, batch.out(query));
+      lanes[active].begin(rows, goal, batch.queries + numbers[active] * rows.dim);
     }
-    if (active > 0) scan_lanes(rows, plan, lanes, active);
+    if (active == 0) return;
+    compare(parts, goal.codes, lanes, active);
+    for (std::size_t i = 0; i < active; ++i) take(numbers[i], lanes[i].finish(parts, goal));
   }
+}
+
+template <typename Claim>
+void scan_one(const Rows& rows, const ScanPlan& plan, const QueryBatch& batch, Claim claim) {
+  scan_groups({{&rows, plan.chosen}}, plan.goal, batch, claim,
+              [&](std::size_t query, const std::vector<Hit>& hits) { batch.out(query).write(hits); });
 }
 
 }  // namespace
@@ -162,24 +192,34 @@ std::size_t candidates_for(std::size_t k) { return std::max(k + k / 2, k + 8); }
 void rank(const Rows& rows, const Query& query, const std::uint32_t* chosen, std::size_t count,
           std::size_t k, TopK& best) {
   best.start(k);
-  in_blocks({chosen, count}, [&](const std::uint32_t* block, std::size_t size) {
-    float scores[kBlock];
-    score_rows(rows, query.vector(), query.length(), block, size, scores);
-    add_all(rows, block, scores, size, best);
-  });
+  add_scored({&rows, {chosen, count}}, query, best);
 }
 
 void scan(const Rows& rows, const ScanPlan& plan, const QueryBatch& batch, Claims& claims) {
-  scan_groups(rows, plan, batch, [&](std::size_t& query) { return claims.claim(query); });
+  scan_one(rows, plan, batch, [&](std::size_t& query) { return claims.claim(query); });
 }
 
 void scan_each(const Rows& rows, const ScanPlan& plan, const QueryBatch& batch,
                const std::vector<std::size_t>& queries) {
   std::size_t next = 0;
-  scan_groups(rows, plan, batch, [&](std::size_t& query) {
+  scan_one(rows, plan, batch, [&](std::size_t& query) {
     if (next < queries.size()) query = queries[next];
     return next++ < queries.size();
   });
+}
+
+void scan_joined(const std::vector<ScanPart>& parts, const ScanGoal& goal, const QueryBatch& batch,
+                 std::size_t count, std::vector<TopK>& best) {
+  std::size_t next = 0;
+  scan_groups(
+      parts, goal, batch,
+      [&](std::size_t& query) {
+        query = next++;
+        return query < count;
+      },
+      [&](std::size_t query, const std::vector<Hit>& hits) {
+        for (const Hit& hit : hits) best[query].add(hit);
+      });
 }
 
 }  // namespace fanlight

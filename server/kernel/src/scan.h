@@ -21,11 +21,22 @@ struct Chosen {
   std::size_t count = 0;
 };
 
+struct ScanGoal {
+  std::size_t k;
+  bool codes;  // let codes choose candidates; otherwise exactly the k best are found
+};
+
 // What is the same for all queries of one call.
 struct ScanPlan {
-  std::size_t k;
+  ScanGoal goal;
   Chosen chosen;
-  bool codes;  // let codes choose candidates; otherwise exactly the k best are found
+};
+
+// One of several sets of rows that are scanned as one.
+struct ScanPart {
+  const Rows* rows;
+  Chosen chosen;
+  std::uint32_t base = 0;  // row r of these is r + base of all, where codes choose candidates
 };
 
 // The queries of a call and where their hits go.
@@ -55,5 +66,11 @@ void scan(const Rows& rows, const ScanPlan& plan, const QueryBatch& batch, Claim
 // Answer the queries listed, on the calling thread.
 void scan_each(const Rows& rows, const ScanPlan& plan, const QueryBatch& batch,
                const std::vector<std::size_t>& queries);
+
+// Scan several sets of rows of one metric and dimension, at least one, for the first `count` queries
+// of a batch, and add the hits of each to its best. Where codes choose candidates they do so among
+// all rows: as many are scored as of one set, and no more than that were seen to be of use.
+void scan_joined(const std::vector<ScanPart>& parts, const ScanGoal& goal, const QueryBatch& batch,
+                 std::size_t count, std::vector<TopK>& best);
 
 }  // namespace fanlight

@@ -29,7 +29,7 @@ constexpr std::size_t kFirstBytes = 256;
 
 ScanPlan scan_of(const SearchPlan& plan) {
   const std::vector<std::uint32_t>& rows = plan.allowed->rows();
-  return {plan.k, {rows.data(), rows.size()}, plan.walk_on == WalkOn::codes};
+  return {{plan.k, plan.walk_on == WalkOn::codes}, {rows.data(), rows.size()}};
 }
 
 // One query on its way, kept by a thread from query to query.
