@@ -28,7 +28,8 @@ class PartWalk {
   PartWalk(const Part& part, const PartsPlan& plan, std::size_t ef)
       : rows_(*part.rows),
         graph_(*part.graph),
-        scan_{{plan.k, true}, chosen_of(*part.rows, part.allowed)},
+        allowed_(part.allowed),
+        k_(plan.k),
         walk_(*part.graph, plan.k, ef, plan.walk_on, part.allowed) {}
 
   const Rows& rows() const { return rows_; }
@@ -39,15 +40,18 @@ class PartWalk {
     search(graph_, walk_, batch, claims);
     missed.clear();
     for (std::size_t i = 0; i < count; ++i) {
-      if (*batch.out(i).count < static_cast<std::int64_t>(scan_.goal.k)) missed.push_back(i);
+      if (*batch.out(i).count < static_cast<std::int64_t>(k_)) missed.push_back(i);
     }
-    if (!missed.empty()) scan_each(rows_, scan_, batch, missed);
+    if (missed.empty()) return;
+    // Only now are the allowed rows listed, which takes as long as a walk where they are many.
+    scan_each(rows_, {{k_, true}, chosen_of(rows_, allowed_)}, batch, missed);
   }
 
  private:
   const Rows& rows_;
   const Graph& graph_;
-  ScanPlan scan_;  // of the queries that the walk finds too little for
+  const Allowed* allowed_;  // null: all rows
+  std::size_t k_;
   SearchPlan walk_;
 };
 

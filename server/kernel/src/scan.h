@@ -21,6 +21,7 @@ struct Chosen {
   std::size_t count = 0;
 };
 
+// What is to be found of each query.
 struct ScanGoal {
   std::size_t k;
   bool codes;  // let codes choose candidates; otherwise exactly the k best are found
