@@ -22,9 +22,7 @@ def parser(about: str | None) -> argparse.ArgumentParser:
     add("--quick", action="store_true", help="small and short: shows that all of it works")
     add("--only", dest="sections", type=_names(SECTIONS), help=f"of {','.join(SECTIONS)}")
     add("--engines", type=_names(ENGINES), help=f"of {','.join(ENGINES)}")
-    add("--data", choices=LOADERS, default="fashion_mnist", help=f"folder of {DATA}")
-    add("--rows", type=int, help=f"of generated vectors, taken instead of {DATA}")
-    add("--dim", type=int, help="of generated vectors")
+    add_vectors(found)
     add("--seed", type=int, help="of generated vectors and of arrivals")
     add("--shards", type=int, help="of the cluster, and partitions of hnswlib")
     add("--k", type=int, help="hits of a query")
@@ -36,6 +34,15 @@ def parser(about: str | None) -> argparse.ArgumentParser:
     add("--set", dest="settings", action="append", metavar="SECTION.KEY=VALUE", help="of Fanlight")
     add("--output", type=Path, metavar="FOLDER", help="for the JSON file and the plots")
     return found
+
+
+def add_vectors(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that say which vectors `work_of` gives; `seed` is the caller's to add."""
+    add = parser.add_argument
+    add("--data", choices=LOADERS, default="fashion_mnist", help=f"folder of {DATA}")
+    add("--rows", type=int, help=f"of generated vectors, taken instead of {DATA}")
+    add("--dim", type=int, help="of generated vectors")
+    parser.set_defaults(quick=False)
 
 
 def _names(known: Collection[str]) -> Callable[[str], tuple[str, ...]]:

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from arguments import work_of
+from arguments import add_vectors, work_of
 from fanlight import field
 from fanlight.filters import FieldType, Filter
 from fanlight.limits import Limits
@@ -38,7 +38,7 @@ from fanlight_server.index.bits import count
 from fanlight_server.index.fields import Fields, GrowingFields, merge_fields
 from fanlight_server.index.settings import IndexConfig, SearchConfig
 from machine import description, environment
-from workload import LOADERS, Floats, Workload
+from workload import Floats, Workload
 
 SHARES = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.001, 0.0001)
 # What a filter may cost and must find, at these shares.
@@ -114,9 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("--conditions", action="store_true", help="measure the evaluation of conditions alone")
-    add("--data", choices=LOADERS, default="fashion_mnist", help="folder of FANLIGHT_DATA")
-    add("--rows", type=int, help="of generated vectors, taken instead of FANLIGHT_DATA")
-    add("--dim", type=int, help="of generated vectors")
+    add_vectors(parser)
     add("--seed", type=int, help="of generated vectors")
     add("--k", type=int, default=10, help="hits of a query")
     add("--ef", type=int, default=SearchConfig().ef_search_default, help="candidates of a walk")
@@ -124,7 +122,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--kinds", default=",".join(_KINDS), help=f"of {','.join(_KINDS)}")
     add("--folder", type=Path, help="keep the built shard there, or use the one kept")
     add("--output", type=Path, help="write the figures as JSON")
-    parser.set_defaults(quick=False)
     return parser
 
 

@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fanlight_kernel as kernel
-from arguments import DATA, work_of
+from arguments import add_vectors, work_of
 from machine import description
-from workload import LOADERS, Answers, Floats, Workload
+from workload import Answers, Floats, Workload
 
 _K = 10
 _EFS = (16, 32, 64, 128)
@@ -156,16 +156,14 @@ def main() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", choices=LOADERS, default="fashion_mnist", help=f"of {DATA}")
-    parser.add_argument("--rows", type=int, help=f"of generated vectors, taken instead of {DATA}")
-    parser.add_argument("--dim", type=int, help="of generated vectors")
+    add_vectors(parser)
     parser.add_argument("--queries", type=int, default=1_000, help="vectors left out of the graphs")
     parser.add_argument("--m", type=int, default=16)
     parser.add_argument("--ef-construction", type=int, default=200)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--cpu", action="store_true", help="processor time of one thread")
-    parser.set_defaults(quick=False, seed=0)
+    parser.set_defaults(seed=0)
     return parser
 
 

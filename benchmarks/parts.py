@@ -16,9 +16,9 @@ from itertools import pairwise
 import numpy as np
 
 import fanlight_kernel as kernel
-from arguments import DATA, work_of
+from arguments import add_vectors, work_of
 from machine import description
-from workload import LOADERS, Answers, Floats, Workload
+from workload import Answers, Floats, Workload
 
 _K = 10
 _M, _EF_CONSTRUCTION = 16, 200
@@ -40,39 +40,39 @@ def main() -> None:
     }
     for n in arguments.blocks:
         ends = np.linspace(known, len(work.base), n + 1).astype(int).tolist()
-        blocks = [_rows(work.base, a, b) for a, b in pairwise(ends)]
+        blocks = [_rows(work.base, a, b)[0] for a, b in pairwise(ends)]
         views[f"and the rest in {n}"] = [first, small, *blocks]
     _measure(work, {name: kernel.Parts(parts) for name, parts in views.items()}, arguments)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", choices=LOADERS, default="fashion_mnist", help=f"of {DATA}")
-    parser.add_argument("--rows", type=int, help=f"of generated vectors, taken instead of {DATA}")
-    parser.add_argument("--dim", type=int, help="of generated vectors")
+    add_vectors(parser)
     parser.add_argument("--small", type=int, default=1_660, help="rows of the small graph")
     parser.add_argument("--newest", type=int, default=440, help="rows without a graph")
     parser.add_argument("--blocks", type=int, nargs="+", default=[1, 5, 10])
     parser.add_argument("--at-once", type=int, default=12, help="queries of a call")
     parser.add_argument("--ef", type=int, default=55)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.set_defaults(quick=False, seed=0)
+    parser.set_defaults(seed=0)
     return parser
 
 
-def _rows(vectors: Floats, first: int, end: int) -> kernel.Rows:
+def _rows(
+    vectors: Floats, first: int, end: int
+) -> tuple[kernel.Rows, np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]:
+    """Give some rows, and their codes."""
     own = np.ascontiguousarray(vectors[first:end])
     lengths = kernel.lengths(own)
     codes = kernel.encode("cosine", own, lengths)
-    return kernel.Rows("cosine", own, lengths, np.arange(first, end), codes)
+    return kernel.Rows("cosine", own, lengths, np.arange(first, end), codes), codes
 
 
 def _graph(vectors: Floats, first: int, end: int) -> kernel.Graph:
-    own = np.ascontiguousarray(vectors[first:end])
-    codes = kernel.encode("cosine", own, kernel.lengths(own))
-    builder = kernel.Builder("cosine", codes, own.shape[1], _M, _EF_CONSTRUCTION)
-    builder.add(len(own), 2)
-    return kernel.Graph(_rows(vectors, first, end), *builder.finish())
+    rows, codes = _rows(vectors, first, end)
+    builder = kernel.Builder("cosine", codes, vectors.shape[1], _M, _EF_CONSTRUCTION)
+    builder.add(len(codes), 2)
+    return kernel.Graph(rows, *builder.finish())
 
 
 def _measure(work: Workload, views: dict[str, kernel.Parts], arguments: argparse.Namespace) -> None:
