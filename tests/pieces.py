@@ -57,7 +57,8 @@ def block_of(
 def gathered(blocks: Sequence[Block], kept: Sequence[Bitmap]) -> Block:
     """Put the rows to be kept into one block."""
     gathering = Gathering(blocks, kept)
-    vectors = np.concatenate([np.empty((0, blocks[0].dim), np.float32), *gathering.vectors()])
+    pieces = [piece.copy() for piece in gathering.vectors()]
+    vectors = np.concatenate([np.empty((0, blocks[0].dim), np.float32), *pieces])
     columns = gathering.columns()
     return Block(**{f.name: getattr(columns, f.name) for f in fields(columns)}, vectors=vectors)
 

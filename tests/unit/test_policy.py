@@ -40,13 +40,35 @@ def sizes(*rows: int | tuple[int, int]) -> list[SegmentSize]:
         (sizes((1000, 900), (10, 9)), 0, Plan((1,), sealed=False, extend=False)),
         # too many segments, or small ones that are no longer small
         (sizes(10, 1000, 20), 0, Plan((2, 0), sealed=False, extend=True)),
-        (sizes(50, 1000), 0, Plan((1, 0), sealed=False, extend=True)),
-        (sizes(25, 1000, 30), 0, Plan((1, 2, 0), sealed=False, extend=True)),
+        (sizes(199, 1000), 0, None),
+        (sizes(200, 1000), 0, Plan((1, 0), sealed=False, extend=True)),
+        (sizes(90, 1000, 110), 0, Plan((1, 2, 0), sealed=False, extend=True)),
     ],
 )
 def test_what_is_due(segments: list[SegmentSize], sealed: int, plan: Plan | None) -> None:
     """Rebuild what is mostly dead, then index what is sealed, then merge; else rest."""
     assert choose(segments, sealed, CONFIG) == plan
+
+
+@pytest.mark.parametrize(
+    ("segments", "copied_rows_max", "merged"),
+    [
+        ((1000, 10), 999, False),
+        ((1000, 10), 1000, True),
+        ((1000, 199), 999, False),
+        # fewer rows wait in proportion
+        ((1000, 5), 1999, False),
+        ((1000, 5), 2000, True),
+        ((1000, 1), 9999, False),
+        ((1000, 1), 10_000, True),
+    ],
+)
+def test_a_long_rest_merges_few_rows(
+    segments: tuple[int, ...], copied_rows_max: int, merged: bool
+) -> None:
+    """What lies beside the largest segment is merged once copying that one is cheap for it."""
+    plan = choose(sizes(*segments), 0, CONFIG, copied_rows_max)
+    assert plan == (Plan((0, 1), sealed=False, extend=True) if merged else None)
 
 
 class Simulation:

@@ -106,20 +106,37 @@ class Gathering:
         )
 
     def vectors(self) -> Iterator[Floats]:
-        """Show the vectors a piece at a time, since they may be more than memory holds."""
+        """Show the vectors a piece at a time, since they may be more than memory holds.
+
+        A piece is valid until the next one. Where a block is kept whole it is shown where it lies.
+        """
+        dim = self._blocks[0].dim
+        step = max(1, _PIECE_BYTES // (4 * dim))
+        # one for all pieces: the system takes longer to find memory for each than copying takes
+        room = np.empty((min(step, max(map(len, self._rows))), dim), dtype=np.float32)
         for block, rows in zip(self._blocks, self._rows, strict=True):
-            step = max(1, _PIECE_BYTES // (4 * block.dim))
+            whole = len(rows) == len(block)
             for start in range(0, len(rows), step):
-                yield block.vectors[rows[start : start + step]]
+                stop = min(start + step, len(rows))
+                yield (
+                    block.vectors[start:stop]
+                    if whole
+                    else _taken(block.vectors, rows[start:stop], room[: stop - start])
+                )
 
     def _column(self, parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
         whole = np.empty((sum(map(len, self._rows)), *parts[0].shape[1:]), dtype=parts[0].dtype)
         at = 0
         for part, chosen in zip(parts, self._rows, strict=True):
-            # straight to its place ("raise" would buffer it), and beside the interpreter
-            np.take(part, chosen, axis=0, out=whole[at : at + len(chosen)], mode="clip")
+            _taken(part, chosen, whole[at : at + len(chosen)])
             at += len(chosen)
         return whole
+
+
+def _taken(column: NDArray[Any], rows: Rows, out: NDArray[Any]) -> NDArray[Any]:
+    """Copy rows of a column to `out`, beside the interpreter."""
+    # "raise" would copy them once more
+    return np.take(column, rows, axis=0, out=out, mode="clip")
 
 
 def _places(kept: Sequence[Bitmap]) -> list[Rows]:

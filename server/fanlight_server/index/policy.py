@@ -7,15 +7,18 @@ from dataclasses import dataclass
 
 from fanlight_server.index.settings import IndexConfig
 
-# A segment is extended when it has at most this many times the rows that are added to it. Every
-# extension copies the segment, so the factor bounds that work; a smaller one inserts rows into
-# graphs more often and leaves more segments to be searched. Inserting a row takes about 120 us,
-# copying one 3 us (784 dimensions, measured), and the sum of both is flat between 3 and 8. With 5
-# and no rest, rows that arrive in 20, 100 or 400 equal blocks are inserted into a graph 1.4, 1.9
-# or 2.2 times each and copied 5, 8 or 10 times (simulated).
-_ABSORB_FACTOR = 5
-# At rest, small segments are merged into the largest when they have this share of its rows.
-_MERGE_SHARE = 0.05
+# A segment is extended when it has at most this many times the rows that are added to it, and small
+# ones are merged into the largest when they have that share of it. Every extension copies the
+# segment, so the factor bounds that work; a smaller one inserts rows into graphs more often and
+# leaves more segments to be searched. Inserting a row takes about 120 us, copying one 9 us (784
+# dimensions, measured beside searches), and the sum of both is flat between 3 and 8. With 5 and no
+# rest, rows that arrive in 20, 100 or 400 equal blocks are inserted into a graph 1.4, 1.9 or 2.2
+# times each and copied 5, 8 or 10 times (simulated). Small ones merged at a twentieth of the largest
+# were copied 20 times, and searches beside writes took a quarter longer (docs/performance.md).
+_COPIED_FACTOR = 5
+# Others that have this share of the largest are merged into it as soon as it may be copied; fewer
+# wait in proportion, so that a row now and then does not have all others copied.
+_REST_SHARE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +62,8 @@ def choose(
         segments: sizes of the segments.
         sealed_rows: rows of the sealed heads.
         config: thresholds.
-        copied_rows_max: rows of a segment that may be copied to merge however few others into
-            it, which grows while nothing is written.
+        copied_rows_max: rows of a segment that may be copied to merge a hundredth as many others
+            into it, which grows while nothing is written.
 
     Returns:
         The plan, or None when there is nothing to do.
@@ -77,7 +80,7 @@ def choose(
 def _absorb(segments: Sequence[SegmentSize], by_size: list[int], rows: int) -> Plan:
     taken: list[int] = []
     for i in by_size:
-        if segments[i].rows > _ABSORB_FACTOR * rows:
+        if segments[i].rows > _COPIED_FACTOR * rows:
             break
         taken.insert(0, i)
         rows += segments[i].rows
@@ -94,7 +97,9 @@ def _merge(
         return None
     small = sum(segments[i].rows for i in by_size[:-1])
     largest = segments[by_size[-1]].rows
-    if small >= _MERGE_SHARE * largest or largest <= copied_rows_max:
+    share = small / largest
+    rested = largest <= copied_rows_max * min(1.0, share / _REST_SHARE)
+    if _COPIED_FACTOR * small >= largest or rested:
         return Plan(tuple(reversed(by_size)), sealed=False, extend=True)
     if len(segments) > config.segments_max:
         return Plan((by_size[1], by_size[0]), sealed=False, extend=True)
