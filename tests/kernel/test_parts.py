@@ -119,6 +119,30 @@ def test_walks_and_scans_find_the_neighbours(metric: MetricName, walk: Walk) -> 
         assert recall(found, best) > 0.99
 
 
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("walk", ["codes", "vectors"])
+@pytest.mark.parametrize("share", [1, 0.6, 0.04])
+def test_hits_come_once_best_first_with_exact_scores(
+    metric: MetricName, walk: Walk, share: float
+) -> None:
+    """Whatever chose a hit, in whichever part, its score is the one that it has alone."""
+    case = split(metric, (900, 700, 60, 30), (True, True, False, False))
+    queries = floats(8, 40, DIM)
+    allowed = np.random.default_rng(9).random(len(case.ids)) < share
+    found = case.parts.search(queries, K, 60, case.bits(allowed), walk=walk, threads=2)
+    assert recall(ids_of(found), case.best(queries, K, allowed)) > 0.98
+    at = np.argsort(case.ids)
+    rows = at[np.searchsorted(case.ids, found.rows, sorter=at)]
+    assert allowed[rows].all()
+    everything = rows_of(metric, case.vectors, case.ids)
+    np.testing.assert_array_equal(found.scores, everything.score(queries, rows))
+    for ids, scores in zip(found.rows.tolist(), found.scores.tolist(), strict=True):
+        assert len(set(ids)) == K
+        assert [*zip(scores, ids, strict=True)] == sorted(
+            zip(scores, ids, strict=True), key=lambda hit: (-hit[0], hit[1])
+        )
+
+
 def test_only_allowed_rows_are_found() -> None:
     """Bitmaps hold for the part they stand for; a part may have none left, or no bitmap."""
     case = split("cosine", (600, 300, 50), (True, True, False))

@@ -1,7 +1,9 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <deque>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -31,6 +33,9 @@ class KeptParts {
       }
     }
     if (parts_.empty()) throw py::value_error("parts: expected at least one");
+    if (rows() > std::numeric_limits<std::uint32_t>::max()) {
+      throw py::value_error("parts: expected fewer than 2**32 rows, got " + std::to_string(rows()));
+    }
   }
 
   std::size_t rows() const {

@@ -107,9 +107,9 @@ class FilteredWalk {
     }
   }
 
-  bool best(std::size_t count, std::vector<std::uint32_t>& rows) {
-    frontier_.found().best(count, rows);
-    return !gave_up_ && rows.size() >= std::min(count, plan_->allowed->count());
+  bool best(std::size_t count, std::vector<Candidate>& found) {
+    frontier_.found().best(count, found);
+    return !gave_up_ && found.size() >= std::min(count, plan_->allowed->count());
   }
 
  private:

@@ -72,10 +72,10 @@ class SortedFrontier {
   // Whether it is full of candidates that are at least as near as this key.
   bool rules_out(float key) const { return size_ == ef_ && candidates_[size_ - 1].key >= key; }
 
-  // Copy the rows of the best candidates, best first; ends the walk.
-  void best(std::size_t count, std::vector<std::uint32_t>& rows) const {
-    rows.resize(std::min(count, size_));
-    for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = candidates_[i].row & ~kVisited;
+  // Copy the best candidates, best first; ends the walk.
+  void best(std::size_t count, std::vector<Candidate>& found) const {
+    found.assign(candidates_.begin(), candidates_.begin() + std::min(count, size_));
+    for (Candidate& candidate : found) candidate.row &= ~kVisited;
   }
 
  private:
@@ -125,10 +125,9 @@ class HeapFrontier {
     return !waiting_.empty();
   }
 
-  void best(std::size_t count, std::vector<std::uint32_t>& rows) {
+  void best(std::size_t count, std::vector<Candidate>& found) {
     std::sort_heap(found_.begin(), found_.end(), nearer);
-    rows.resize(std::min(count, found_.size()));
-    for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = found_[i].row;
+    found.assign(found_.begin(), found_.begin() + std::min(count, found_.size()));
   }
 
  private:

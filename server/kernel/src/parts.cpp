@@ -22,115 +22,130 @@ std::size_t allowed_of(const Part& part) {
   return part.allowed ? part.allowed->count() : part.rows->count;
 }
 
-// A part whose graph is walked.
-class PartWalk {
- public:
-  PartWalk(const Part& part, const PartsPlan& plan, std::size_t ef)
-      : rows_(*part.rows),
-        graph_(*part.graph),
-        allowed_(part.allowed),
-        k_(plan.k),
-        walk_(*part.graph, plan.k, ef, plan.walk_on, part.allowed) {}
+// A part whose graph is walked; `missed` are queries that it has no answer to.
+struct PartWalk {
+  const Graph* graph;
+  SearchPlan plan;
+  std::uint32_t base;
 
-  const Rows& rows() const { return rows_; }
-
-  // Answer `count` queries of a batch.
-  void answer(const QueryBatch& batch, std::size_t count, std::vector<std::size_t>& missed) const {
+  // Add what is found of the first `count` queries of a batch.
+  void run(const QueryBatch& batch, std::size_t count, std::vector<TopK>& found,
+           std::vector<std::size_t>& missed) const {
     Claims claims(count, std::nullopt);
-    search(graph_, walk_, batch, claims);
-    missed.clear();
-    for (std::size_t i = 0; i < count; ++i) {
-      if (*batch.out(i).count < static_cast<std::int64_t>(k_)) missed.push_back(i);
-    }
-    if (missed.empty()) return;
-    // Only now are the allowed rows listed, which takes as long as a walk where they are many.
-    scan_each(rows_, {{k_, true}, chosen_of(rows_, allowed_)}, batch, missed);
+    std::vector<std::size_t> few;
+    missed = walk(*graph, plan, batch, claims,
+                  [&](std::size_t query, const Query& prepared, const auto& candidates) {
+                    if (candidates.size() < plan.k) {
+                      few.push_back(query);
+                    } else {
+                      add(prepared, candidates, found[query]);
+                    }
+                  });
+    missed.insert(missed.end(), few.begin(), few.end());
   }
 
  private:
-  const Rows& rows_;
-  const Graph& graph_;
-  const Allowed* allowed_;  // null: all rows
-  std::size_t k_;
-  SearchPlan walk_;
+  void add(const Query& query, const std::vector<Candidate>& candidates, TopK& found) const {
+    const Rows& rows = graph->rows();
+    if (plan.walk_on == WalkOn::codes) {
+      for (const Candidate& candidate : candidates) {
+        found.add({candidate.key, base + candidate.row, rows.order_of(candidate.row)});
+      }
+      return;
+    }
+    TopK& best = of_this_thread<TopK>();
+    rank(rows, query, candidates, plan.k, best);
+    for (const Hit& hit : best.sorted()) found.add({hit.score, base + hit.row, hit.order});
+  }
 };
+
+// How to walk a part; none: it is scanned.
+std::optional<SearchPlan> walk_of(const Part& part, const PartsPlan& plan, double share) {
+  if (!part.graph || !plan.ef || plan.k >= allowed_of(part)) return std::nullopt;
+  const std::size_t ef = std::max(plan.k, ef_of(share, *plan.ef));
+  if (scan_beats_walk(*part.rows, ef)) return std::nullopt;
+  const SearchPlan walk(*part.graph, plan.k, ef, plan.walk_on, part.allowed);
+  return walk.scan ? std::nullopt : std::optional(walk);
+}
 
 // How the parts are searched, worked out once a thread and call.
 struct PartsSearch {
-  PartsSearch(const std::vector<Part>& parts, const PartsPlan& plan) : scan_goal{0, plan.ef.has_value()} {
+  PartsSearch(const std::vector<Part>& parts, const PartsPlan& plan)
+      : goal{plan.k, plan.ef.has_value() && plan.walk_on == WalkOn::codes} {
     std::size_t total = 0;
+    std::uint32_t base = 0;
     for (const Part& part : parts) total += part.rows->count;
     for (const Part& part : parts) {
       if (allowed_of(part) == 0) continue;
       const double share = static_cast<double>(part.rows->count) / static_cast<double>(total);
-      add(part, plan, share);
+      const auto walk = walk_of(part, plan, share);
+      if (walk) walks.push_back({part.graph, *walk, base});
+      // Allowed rows are listed only to be scanned: it takes as long as a walk.
+      const Chosen scanned = walk ? Chosen() : chosen_of(*part.rows, part.allowed);
+      sets.push_back({part.rows, scanned, base});
+      base += static_cast<std::uint32_t>(part.rows->count);
     }
-    scan_goal.k = std::min(plan.k, scan_goal.k);
   }
 
-  void add(const Part& part, const PartsPlan& plan, double share) {
-    if (part.graph && plan.ef && plan.k < allowed_of(part)) {
-      const std::size_t ef = std::max(plan.k, ef_of(share, *plan.ef));
-      if (!scan_beats_walk(*part.rows, ef)) {
-        walked.emplace_back(part, plan, ef);
-        return;
-      }
-    }
-    scanned.push_back({part.rows, chosen_of(*part.rows, part.allowed), scanned_rows});
-    scanned_rows += static_cast<std::uint32_t>(part.rows->count);
-    scan_goal.k += allowed_of(part);
-  }
-
-  std::vector<PartWalk> walked;
-  std::vector<ScanPart> scanned;
-  ScanGoal scan_goal;
-  std::uint32_t scanned_rows = 0;
+  ScanGoal goal;
+  std::vector<JoinedRows> sets;
+  std::vector<PartWalk> walks;
 };
 
-// The hits of some queries in one part, and in all so far; kept by a thread.
+// What is found of some queries; kept by a thread.
 struct Room {
-  void start(std::size_t queries, std::size_t k) {
-    rows.resize(queries * k);
-    scores.resize(queries * k);
-    counts.resize(queries);
-    if (best.size() < queries) best.resize(queries);
-    for (std::size_t i = 0; i < queries; ++i) best[i].start(k);
+  void start(std::size_t queries, std::size_t kept) {
+    if (found.size() < queries) found.resize(queries);
+    for (std::size_t i = 0; i < queries; ++i) found[i].start(kept);
   }
 
   HitsOut of(std::size_t query, std::size_t k) {
     return {rows.data() + query * k, scores.data() + query * k, counts.data() + query, k};
   }
 
+  std::vector<TopK> found;
+  // of those that a walk has no answer to
   std::vector<std::int64_t> rows;
   std::vector<float> scores;
   std::vector<std::int64_t> counts;
-  std::vector<TopK> best;
-  std::vector<std::size_t> missed;
 };
 
-// Hits come best first, so that those behind one that is too low are too low as well.
-void add_hits(const Rows& rows, const HitsOut& hits, TopK& best) {
-  for (std::int64_t i = 0; i < *hits.count && hits.scores[i] >= best.floor(); ++i) {
-    const auto row = static_cast<std::uint32_t>(hits.rows[i]);
-    best.add({hits.scores[i], row, rows.order_of(row)});
+// Answer queries that a walk has no answer to from all rows of its part.
+void scan_missed(const PartWalk& part, const QueryBatch& batch, std::size_t count,
+                 const std::vector<std::size_t>& missed, Room& room) {
+  const std::size_t k = part.plan.k;
+  room.rows.resize(count * k);
+  room.scores.resize(count * k);
+  room.counts.resize(count);
+  const Rows& rows = part.graph->rows();
+  const QueryBatch some{batch.queries, [&](std::size_t query) { return room.of(query, k); },
+                        batch.scan_group};
+  const ScanGoal goal{k, part.plan.walk_on == WalkOn::codes};
+  scan_each(rows, {goal, chosen_of(rows, part.plan.allowed)}, some, missed);
+  for (const std::size_t query : missed) {
+    const HitsOut hits = room.of(query, k);
+    for (std::int64_t i = 0; i < *hits.count; ++i) {
+      const auto row = static_cast<std::uint32_t>(hits.rows[i]);
+      room.found[query].add({hits.scores[i], row, rows.order_of(row)});
+    }
   }
 }
 
-void answer_some(const PartsSearch& parts, std::size_t k, const QueryBatch& batch, std::size_t first,
-                 std::size_t count, std::size_t dim) {
+void answer_some(const PartsSearch& search, std::size_t k, const QueryBatch& batch,
+                 std::size_t first, std::size_t count, std::size_t dim) {
   Room& room = of_this_thread<Room>();
-  room.start(count, k);
-  const QueryBatch some{batch.queries + first * dim,
-                        [&room, k](std::size_t query) { return room.of(query, k); },
-                        std::min(count, batch.scan_group)};
-  for (const PartWalk& part : parts.walked) {
-    std::fill_n(room.counts.begin(), count, 0);
-    part.answer(some, count, room.missed);
-    for (std::size_t i = 0; i < count; ++i) add_hits(part.rows(), room.of(i, k), room.best[i]);
+  room.start(count, kept_for(search.goal));
+  const QueryBatch some{batch.queries + first * dim, {}, std::min(count, batch.scan_group)};
+  std::vector<std::vector<std::size_t>> missed(search.walks.size());
+  for (std::size_t i = 0; i < missed.size(); ++i) {
+    search.walks[i].run(some, count, room.found, missed[i]);
   }
-  if (!parts.scanned.empty()) scan_joined(parts.scanned, parts.scan_goal, some, count, room.best);
+  if (!search.sets.empty()) scan_joined(search.sets, search.goal, some, count, room.found);
+  for (std::size_t i = 0; i < missed.size(); ++i) {
+    if (!missed[i].empty()) scan_missed(search.walks[i], some, count, missed[i], room);
+  }
   for (std::size_t i = 0; i < count; ++i) {
-    batch.out(first + i).write_orders(room.best[i].sorted());
+    batch.out(first + i).write_orders(room.found[i].sorted());
   }
 }
 

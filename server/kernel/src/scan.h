@@ -8,6 +8,7 @@
 
 #include "allowed.h"
 #include "batch.h"
+#include "frontier.h"
 #include "hits.h"
 #include "query.h"
 #include "rows.h"
@@ -33,11 +34,11 @@ struct ScanPlan {
   Chosen chosen;
 };
 
-// One of several sets of rows that are scanned as one.
-struct ScanPart {
+// One of several sets of rows that are searched as one.
+struct JoinedRows {
   const Rows* rows;
-  Chosen chosen;
-  std::uint32_t base = 0;  // row r of these is r + base of all, where codes choose candidates
+  Chosen scanned;          // rows to compare
+  std::uint32_t base = 0;  // row r of these is r + base of all
 };
 
 // The queries of a call and where their hits go.
@@ -57,8 +58,11 @@ inline Chosen chosen_of(const Rows& rows, const Allowed* allowed) {
 // How many candidates are scored when keys, which are not exact, chose them.
 std::size_t candidates_for(std::size_t k);
 
-// Score the rows listed and keep the k best.
-void rank(const Rows& rows, const Query& query, const std::uint32_t* chosen, std::size_t count,
+// How many rows are kept while they are compared.
+std::size_t kept_for(const ScanGoal& goal);
+
+// Score the candidates and keep the k best.
+void rank(const Rows& rows, const Query& query, const std::vector<Candidate>& candidates,
           std::size_t k, TopK& best);
 
 // Answer the queries claimed, on the calling thread.
@@ -69,9 +73,10 @@ void scan_each(const Rows& rows, const ScanPlan& plan, const QueryBatch& batch,
                const std::vector<std::size_t>& queries);
 
 // Scan several sets of rows of one metric and dimension, at least one, for the first `count` queries
-// of a batch, and add the hits of each to its best. Where codes choose candidates they do so among
-// all rows: as many are scored as of one set, and no more than that were seen to be of use.
-void scan_joined(const std::vector<ScanPart>& parts, const ScanGoal& goal, const QueryBatch& batch,
-                 std::size_t count, std::vector<TopK>& best);
+// of a batch. `found` has of each what walks found in the same sets, of kept_for(goal) places and with
+// the keys of codes for scores where codes choose candidates; and gets its hits. So candidates are
+// chosen among all rows: as many are scored as of one set, and no more were seen to be of use.
+void scan_joined(const std::vector<JoinedRows>& sets, const ScanGoal& goal, const QueryBatch& batch,
+                 std::size_t count, std::vector<TopK>& found);
 
 }  // namespace fanlight

@@ -23,10 +23,6 @@ constexpr std::size_t kSortedFrontierMax = 2'048;
 // 8,000 to 100,000 rows).
 constexpr std::size_t kLanes = 2;
 
-// Bytes of each vector that are asked for before those found are scored; the rest follows by itself.
-// 2 to 3 % of a search (384 dimensions, 8,000 rows).
-constexpr std::size_t kFirstBytes = 256;
-
 ScanPlan scan_of(const SearchPlan& plan) {
   const std::vector<std::uint32_t>& rows = plan.allowed->rows();
   return {{plan.k, plan.walk_on == WalkOn::codes}, {rows.data(), rows.size()}};
@@ -38,18 +34,19 @@ struct Lane {
   Query query;
   WalkOf walk;
   std::size_t number = 0;
-  std::vector<std::uint32_t> found;
-  TopK best;
+  std::vector<Candidate> found;
 };
 
-// Answers queries a step at a time: several lanes hide each other's waits for memory.
+// Walks for queries a step at a time: several lanes hide each other's waits for memory.
 template <typename Scorer, typename WalkOf>
 class Searcher {
  public:
-  Searcher(const Graph& graph, const SearchPlan& plan, const QueryBatch& batch, Claims& claims)
-      : graph_(graph), plan_(plan), batch_(batch), claims_(claims) {}
+  Searcher(const Graph& graph, const SearchPlan& plan, const QueryBatch& batch, Claims& claims,
+           const TakeFound& take)
+      : graph_(graph), plan_(plan), batch_(batch), claims_(claims), take_(take) {}
 
-  void run() {
+  // Returns the queries that a scan must answer.
+  std::vector<std::size_t> run() {
     Lanes& lanes = of_this_thread<Lanes>();
     std::size_t active = 0;
     while (active < kLanes && begin(lanes[active])) ++active;
@@ -62,7 +59,7 @@ class Searcher {
         }
       }
     }
-    scan_rest();
+    return std::move(rest_);
   }
 
  private:
@@ -88,52 +85,51 @@ class Searcher {
   }
 
   void finish(Lane<WalkOf>& lane) {
-    const Rows& rows = graph_.rows();
-    if (!lane.walk.best(candidates_for(plan_.k), lane.found)) {
+    if (lane.walk.best(candidates_for(plan_.k), lane.found)) {
+      take_(lane.number, lane.query, lane.found);
+    } else {
       rest_.push_back(lane.number);
-      return;
     }
-    for (const std::uint32_t row : lane.found) {
-      prefetch(rows.vectors + row * rows.dim, std::min(rows.dim * sizeof(float), kFirstBytes));
-    }
-    rank(rows, lane.query, lane.found.data(), lane.found.size(), plan_.k, lane.best);
-    batch_.out(lane.number).write(lane.best.sorted());
-  }
-
-  // Answer the queries that a walk could not: those of the calling thread, together.
-  void scan_rest() {
-    if (rest_.empty()) return;
-    scan_each(graph_.rows(), scan_of(plan_), batch_, rest_);
   }
 
   const Graph& graph_;
   const SearchPlan& plan_;
   const QueryBatch& batch_;
   Claims& claims_;
+  const TakeFound& take_;
   std::vector<std::size_t> rest_;
 };
 
 template <typename Scorer>
-void walk_all(const Graph& graph, const SearchPlan& plan, const QueryBatch& batch, Claims& claims) {
-  if (plan.allowed) {
-    Searcher<Scorer, FilteredWalk>(graph, plan, batch, claims).run();
-  } else if (plan.ef <= kSortedFrontierMax) {
-    Searcher<Scorer, Walk<SortedFrontier>>(graph, plan, batch, claims).run();
-  } else {
-    Searcher<Scorer, Walk<HeapFrontier>>(graph, plan, batch, claims).run();
+std::vector<std::size_t> walk_on(const Graph& graph, const SearchPlan& plan, const QueryBatch& batch,
+                                 Claims& claims, const TakeFound& take) {
+  if (plan.allowed) return Searcher<Scorer, FilteredWalk>(graph, plan, batch, claims, take).run();
+  if (plan.ef <= kSortedFrontierMax) {
+    return Searcher<Scorer, Walk<SortedFrontier>>(graph, plan, batch, claims, take).run();
   }
+  return Searcher<Scorer, Walk<HeapFrontier>>(graph, plan, batch, claims, take).run();
 }
 
 }  // namespace
 
+std::vector<std::size_t> walk(const Graph& graph, const SearchPlan& plan, const QueryBatch& batch,
+                              Claims& claims, const TakeFound& take) {
+  return plan.walk_on == WalkOn::codes ? walk_on<CodeScorer>(graph, plan, batch, claims, take)
+                                       : walk_on<VectorScorer>(graph, plan, batch, claims, take);
+}
+
 void search(const Graph& graph, const SearchPlan& plan, const QueryBatch& batch, Claims& claims) {
   if (plan.scan) {
     scan(graph.rows(), scan_of(plan), batch, claims);
-  } else if (plan.walk_on == WalkOn::codes) {
-    walk_all<CodeScorer>(graph, plan, batch, claims);
-  } else {
-    walk_all<VectorScorer>(graph, plan, batch, claims);
+    return;
   }
+  TopK& best = of_this_thread<TopK>();
+  const auto rest = walk(graph, plan, batch, claims,
+                         [&](std::size_t query, const Query& prepared, const auto& found) {
+                           rank(graph.rows(), prepared, found, plan.k, best);
+                           batch.out(query).write(best.sorted());
+                         });
+  if (!rest.empty()) scan_each(graph.rows(), scan_of(plan), batch, rest);
 }
 
 }  // namespace fanlight

@@ -117,9 +117,9 @@ class Walk {
     return true;
   }
 
-  // Copy the best rows found, best first. False when they may not be what was asked for.
-  bool best(std::size_t count, std::vector<std::uint32_t>& rows) {
-    frontier_.best(count, rows);
+  // Copy the best candidates, best first. False when they may not be what was asked for.
+  bool best(std::size_t count, std::vector<Candidate>& found) {
+    frontier_.best(count, found);
     return true;
   }
 
