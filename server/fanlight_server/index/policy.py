@@ -11,10 +11,9 @@ from fanlight_server.index.settings import IndexConfig
 # ones are merged into the largest when they have that share of it. Every extension copies the
 # segment, so the factor bounds that work; a smaller one inserts rows into graphs more often and
 # leaves more segments to be searched. Inserting a row takes about 120 us, copying one 9 us (784
-# dimensions, measured beside searches), and the sum of both is flat between 3 and 8. With 5 and no
-# rest, rows that arrive in 20, 100 or 400 equal blocks are inserted into a graph 1.4, 1.9 or 2.2
-# times each and copied 5, 8 or 10 times (simulated). Small ones merged at a twentieth of the largest
-# were copied 20 times, and searches beside writes took a quarter longer (docs/performance.md).
+# dimensions, measured beside searches). With 5 and no rest, rows that arrive in 20, 100 or 400 equal
+# blocks are inserted into a graph 1.4, 1.9 or 2.4 times each and copied 5, 8 or 10 times (simulated).
+# Small ones merged at a twentieth had 20 rows copied for each that came: docs/adr/0025.
 _COPIED_FACTOR = 5
 # Others that have this share of the largest are merged into it as soon as it may be copied; fewer
 # wait in proportion, so that a row now and then does not have all others copied.

@@ -60,7 +60,8 @@ class SearchConfig:
         ef_search_default: candidates of a graph walk when the request does not say. 100 gives
             recall@10 of 1.000 on the 8,000 embeddings in examples/, on 3 shards.
         walk: what a graph walk compares: "codes", 8 bits an element, after which the best
-            candidates are scored exactly; or "vectors", which reads four times as much.
+            candidates are scored exactly; or "vectors", which reads four times as much. With those no
+            rows are chosen by codes, where there is no graph either.
     """
 
     threads: Annotated[int, Interval(ge=0, le=_THREADS_MAX)] = 0
