@@ -218,7 +218,7 @@ class Parts:
 
         Args:
             parts: at least one, of one metric and dim, with codes and an `order`, whose values
-                can be compared between parts.
+                can be compared between parts; fewer than 2**32 rows together.
 
         Raises:
             ValueError: they differ, or something is missing.
@@ -240,8 +240,9 @@ class Parts:
     ) -> Found:
         """Find the k nearest allowed rows of all parts; their scores are exact.
 
-        Graphs are walked, and rows without one are scanned by their codes, as small graphs are; a
-        part that a walk finds fewer rows of than there are is scanned too. Without `ef` all rows are scored.
+        Graphs are walked, and rows without one are scanned, as small graphs are; what codes say are
+        the best of all parts is scored. A part that a walk finds fewer rows of than there are is
+        scanned too. Without `ef` all rows are scored.
 
         Args:
             queries: (q, dim) float32, finite.
@@ -249,7 +250,8 @@ class Parts:
             ef: candidates kept by a walk of all rows, raised to k; a walk of one of several
                 graphs keeps fewer, at least half. None: find exactly the k best.
             allowed: for each part a bitmap as for `Rows.scan`, or None. None: all rows.
-            walk: compare codes and score the best candidates, or compare float32 vectors.
+            walk: compare codes and score the best candidates, or compare float32 vectors, in scans
+                too.
             threads: threads that share the queries, 1 to 256. One query is never divided.
             timeout_s: begin no query after that many seconds, or none of the up to 15 behind one
                 that was begun. None: answer all.

@@ -22,13 +22,13 @@ std::size_t allowed_of(const Part& part) {
   return part.allowed ? part.allowed->count() : part.rows->count;
 }
 
-// A part whose graph is walked; `missed` are queries that it has no answer to.
+// A part whose graph is walked.
 struct PartWalk {
   const Graph* graph;
   SearchPlan plan;
   std::uint32_t base;
 
-  // Add what is found of the first `count` queries of a batch.
+  // Add what is found of the first `count` queries of a batch; those missed have no answer.
   void run(const QueryBatch& batch, std::size_t count, std::vector<TopK>& found,
            std::vector<std::size_t>& missed) const {
     Claims claims(count, std::nullopt);
