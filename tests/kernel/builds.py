@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,37 @@ def built(
     for stop in (*stops, len(vectors)):
         builder.add(stop, threads)
     return GraphArrays(*builder.finish())
+
+
+class Cells(NamedTuple):
+    """What a `kernel.CellBuilder` gives."""
+
+    centres: NDArray[np.uint8]
+    bounds: NDArray[np.uint32]
+    rows: NDArray[np.uint32]
+
+    def cell_of(self) -> NDArray[np.int64]:
+        """Tell the cell of each row."""
+        cells = np.empty(len(self.rows), dtype=np.int64)
+        cells[self.rows] = np.repeat(np.arange(len(self.centres)), np.diff(self.bounds))
+        return cells
+
+
+def cells_of(
+    metric: MetricName,
+    vectors: Floats,
+    count: int,
+    *,
+    threads: int = 1,
+    stops: tuple[int, ...] = (),
+    base: Cells | None = None,
+) -> Cells:
+    """Put vectors into cells, in steps."""
+    codes = codes_of(metric, vectors)
+    builder = kernel.CellBuilder(metric, codes, vectors.shape[1], count, base=base)
+    for stop in (*stops, builder.steps):
+        builder.add(stop, threads)
+    return Cells(*builder.finish())
 
 
 def lists_of(lists: NDArray[np.uint32]) -> list[list[int]]:

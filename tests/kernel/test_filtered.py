@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -9,6 +10,7 @@ from typing import Literal
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.kernel.builds import cells_of, codes_of
 from tests.kernel.pieces import METRICS, MetricName, best, bits_of, recall, rows_of
 
 import fanlight_kernel as kernel
@@ -27,6 +29,8 @@ class Clusters:
     Attributes:
         cluster: (rows,) int, the centre that each row lies around; rows come in turns.
         queries: around the first centre.
+        graph: without cells.
+        divided: the same graph with cells.
     """
 
     vectors: Floats
@@ -34,6 +38,7 @@ class Clusters:
     queries: Floats
     rows: kernel.Rows
     graph: kernel.Graph
+    divided: kernel.Graph
 
 
 @cache
@@ -47,8 +52,10 @@ def clusters_of(metric: MetricName, n: int = ROWS) -> Clusters:
     codes = kernel.encode(metric, vectors, kernel.lengths(vectors))
     builder = kernel.Builder(metric, codes, dim=DIM, m=16, ef_construction=60)
     builder.add(n, threads=2)
-    rows = rows_of(metric, vectors)
-    return Clusters(vectors, cluster, queries, rows, kernel.Graph(rows, *builder.finish()))
+    rows, arrays = rows_of(metric, vectors), builder.finish()
+    cells = cells_of(metric, vectors, 4 * math.isqrt(n))
+    graph, divided = kernel.Graph(rows, *arrays), kernel.Graph(rows, *arrays, cells=cells)
+    return Clusters(vectors, cluster, queries, rows, graph, divided)
 
 
 def allowed_of(case: Clusters, kind: str, share: float) -> NDArray[np.bool_]:
@@ -64,18 +71,20 @@ def allowed_of(case: Clusters, kind: str, share: float) -> NDArray[np.bool_]:
     return np.isin(np.arange(ROWS), order[: round(share * ROWS)])
 
 
+@pytest.mark.parametrize("divided", [False, True])
 @pytest.mark.parametrize("walk", ["codes", "vectors"])
 @pytest.mark.parametrize("kind", ["anywhere", "near", "far", "clusters"])
 @pytest.mark.parametrize("metric", METRICS)
 def test_recall_holds_wherever_the_allowed_rows_are(
-    metric: MetricName, kind: str, walk: Literal["codes", "vectors"]
+    metric: MetricName, kind: str, walk: Literal["codes", "vectors"], divided: bool
 ) -> None:
     """At any share a search finds 0.95 of the true hits and none that is not allowed."""
     case = clusters_of(metric)
+    graph = case.divided if divided else case.graph
     for share in (0.9, 0.5, 0.1, 0.01, 0.001):
         allowed = allowed_of(case, kind, share)
         for k, ef in ((1, 64), (10, 64), (100, 100)):
-            got = case.graph.search(case.queries, k, ef, bits_of(allowed), walk=walk)
+            got = graph.search(case.queries, k, ef, bits_of(allowed), walk=walk)
             true = best(metric, case.queries, case.vectors, k, allowed=allowed)
             np.testing.assert_array_equal(got.counts, true.counts)
             assert allowed[got.rows[got.rows >= 0]].all()
@@ -115,13 +124,32 @@ def test_to_leave_out_a_few_rows_costs_no_recall() -> None:
     )
 
 
-def test_a_far_search_answers_alike_alone_in_a_batch_and_on_threads() -> None:
+def test_inner_products_are_found_among_few_allowed_rows() -> None:
+    """Where lengths differ, and rows are too many to scan, cells lead to 0.95 of the true hits."""
+    rng = np.random.default_rng(23)
+    vectors = rng.standard_normal((20_000, 64), dtype=np.float32)
+    vectors *= np.exp(0.4 * rng.standard_normal((20_000, 1), dtype=np.float32))
+    queries = rng.standard_normal((50, 64), dtype=np.float32)
+    builder = kernel.Builder("dot", codes_of("dot", vectors), dim=64, m=16, ef_construction=100)
+    builder.add(len(vectors), threads=2)
+    rows, arrays = rows_of("dot", vectors), builder.finish()
+    cells = cells_of("dot", vectors, 4 * math.isqrt(len(vectors)))
+    divided = kernel.Graph(rows, *arrays, cells=cells)
+    for share in (0.4, 0.3, 0.2):
+        bits = bits_of(rng.random(len(vectors)) < share)
+        true = rows.scan(queries, 10, bits)
+        assert recall(divided.search(queries, 10, 64, bits), true) >= 0.95
+
+
+@pytest.mark.parametrize("divided", [False, True])
+def test_a_far_search_answers_alike_alone_in_a_batch_and_on_threads(divided: bool) -> None:
     """What a walk starts from depends on the allowed rows alone."""
     case = clusters_of("cosine")
+    graph = case.divided if divided else case.graph
     bits = bits_of(allowed_of(case, "far", 0.5))
-    together = case.graph.search(case.queries, 10, 64, bits)
-    threads = case.graph.search(case.queries, 10, 64, bits, threads=4)
+    together = graph.search(case.queries, 10, 64, bits)
+    threads = graph.search(case.queries, 10, 64, bits, threads=4)
     np.testing.assert_array_equal(threads.rows, together.rows)
     for row, query in enumerate(case.queries):
-        alone = case.graph.search(query[None], 10, 64, bits)
+        alone = graph.search(query[None], 10, 64, bits)
         np.testing.assert_array_equal(alone.rows[0], together.rows[row])

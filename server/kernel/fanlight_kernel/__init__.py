@@ -7,6 +7,7 @@ once; searches run without the GIL.
 from fanlight_kernel._native import (
     CODE_EXTRA,
     Builder,
+    CellBuilder,
     Graph,
     Parts,
     Rows,
@@ -25,6 +26,7 @@ from fanlight_kernel.found import Found
 __all__ = [
     "CODE_EXTRA",
     "Builder",
+    "CellBuilder",
     "Found",
     "Graph",
     "Parts",

@@ -159,6 +159,7 @@ class Graph:
         upper: _Words,
         entry_point: int,
         top_level: int,
+        cells: tuple[_Bytes, _Words, _Words] | None = None,
     ) -> None:
         """Take a graph, and check once that no walk can leave its arrays.
 
@@ -170,6 +171,8 @@ class Graph:
                 in the form of `links`.
             entry_point: the row where every walk starts.
             top_level: its level, which is the highest.
+            cells: centres, bounds and rows from a `CellBuilder` over the same rows, where searches
+                look for allowed rows that are far from a query. None: those are scanned.
 
         Raises:
             ValueError: names the array that is damaged, and the row where.
@@ -306,6 +309,10 @@ class Builder:
             TypeError: an array is of another type.
         """
 
+    @property
+    def steps(self) -> int:
+        """Count the rows that will be in the graph."""
+
     def __len__(self) -> int:
         """Count the rows that are in the graph."""
 
@@ -339,6 +346,69 @@ class Builder:
 
         Raises:
             RuntimeError: rows are missing, or the builder is closed.
+        """
+
+class CellBuilder:
+    """Puts rows into cells around centres, by their codes.
+
+    A row is in the cell whose centre is nearest: by the angle for cosine, by distance for l2 and dot.
+    Centres are means of a sample of the rows (Lloyd, 1982). The cells depend on the codes alone,
+    however many threads work.
+
+    Calls of several threads wait for each other; they run without the GIL.
+    """
+
+    def __init__(
+        self,
+        metric: _Metric,
+        codes: _Bytes,
+        dim: int,
+        cells: int,
+        *,
+        base: tuple[_Bytes, _Words, _Words] | None = None,
+    ) -> None:
+        """Start with cells.
+
+        Args:
+            metric: what the codes were encoded for.
+            codes: (n, code_bytes(dim)) uint8 from `encode`, at least one row. A reference is kept;
+                they must not change.
+            dim: elements of a vector.
+            cells: how many to make, 1 to n; without effect where there is a base.
+            base: centres, bounds and rows of cells over the first rows. They stay as they are, and
+                the others are put into them. None to start afresh.
+
+        Raises:
+            ValueError: an argument is out of range, or names the array of the base that is damaged.
+            TypeError: an array is of another type.
+        """
+
+    @property
+    def steps(self) -> int:
+        """Count how often a row is to be compared with all centres."""
+
+    def __len__(self) -> int:
+        """Count the steps that were done."""
+
+    def add(self, stop: int, threads: int, patience_s: float = 0.0) -> float:
+        """Do the steps up to `stop`, exclusive; the arguments are those of `Builder.add`.
+
+        Returns:
+            Seconds of CPU that it took, of all threads together.
+
+        Raises:
+            ValueError: an argument is out of range.
+        """
+
+    def finish(self) -> tuple[_Bytes, _Words, _Words]:
+        """Give the cells, all steps to which were done.
+
+        Returns:
+            (cells, code_bytes(dim)) uint8, the codes of the centres; (cells + 1,) uint32, where the
+            rows of each cell begin and end; and (n,) uint32, these rows, ascending in each cell.
+
+        Raises:
+            RuntimeError: steps are left.
         """
 
 def kept_rows(ids: _Numbers, rows: _Numbers, gone: _Numbers) -> _Bytes:

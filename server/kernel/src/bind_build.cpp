@@ -7,19 +7,13 @@
 
 #include "bind.h"
 #include "bind_kept.h"
-#include "bind_metric.h"
+#include "bind_space.h"
 #include "build.h"
-#include "codes.h"
 
 namespace fanlight {
 namespace {
 
 constexpr py::ssize_t kMaxM = 1024;
-constexpr int kMaxPatienceS = 86'400;
-
-py::ssize_t record_bytes(py::ssize_t dim) {
-  return extent_of(code_bytes(checked_range("dim", dim, 1, kMaxDim)));
-}
 
 // A graph to extend, checked, and the arrays it lies in.
 struct KeptBase {
@@ -93,12 +87,10 @@ class KeptBuilder {
  public:
   KeptBuilder(const std::string& metric, const py::object& codes, py::ssize_t dim_, py::ssize_t m_,
               py::ssize_t ef_construction, std::uint64_t seed, const std::optional<py::tuple>& base_)
-      : codes_(codes, "codes", {kAny, record_bytes(dim_)}) {
+      : codes_(codes_of(codes, dim_)) {
     const std::size_t m = checked_range("m", m_, 2, kMaxM);
     const std::size_t ef = checked_range("ef_construction", ef_construction, 1, kMaxRows);
-    const CodeSpace space{metric_of(metric),
-                          {codes_.data(), codes_.extent(1), static_cast<std::size_t>(dim_)},
-                          checked_range("codes: rows", extent_of(codes_.extent(0)), 1, kMaxRows)};
+    const CodeSpace space = space_of(metric, codes_, dim_);
     const BuildOptions options{m, ef, seed};
     std::optional<KeptBase> base;
     if (base_) base.emplace(*base_, space, m);
@@ -111,18 +103,17 @@ class KeptBuilder {
     }
   }
 
+  std::size_t steps() const { return codes_.extent(0); }
+
   std::size_t added() const { return builder_ ? builder_->added() : codes_.extent(0); }
 
   double add(py::ssize_t stop, py::ssize_t threads, double patience_s) {
     const std::size_t rows = checked_range("stop", stop, 0, extent_of(codes_.extent(0)));
     const std::size_t workers = checked_range("threads", threads, 1, kMaxThreads);
-    if (!(patience_s >= 0 && patience_s <= kMaxPatienceS)) {
-      throw py::value_error("patience_s: expected 0 to " + std::to_string(kMaxPatienceS) +
-                            ", got " + std::to_string(patience_s));
-    }
+    const auto patience = patience_of(patience_s);
     const auto builder = open_builder();
     const py::gil_scoped_release unlocked;
-    return builder->add(rows, workers, std::chrono::duration<double>(patience_s));
+    return builder->add(rows, workers, patience);
   }
 
   py::tuple finish() {
@@ -162,6 +153,7 @@ void bind_build(py::module_& module) {
            py::arg("metric"), py::arg("codes"), py::arg("dim"), py::arg("m"),
            py::arg("ef_construction"), py::kw_only(), py::arg("seed") = 0,
            py::arg("base") = py::none())
+      .def_property_readonly("steps", &KeptBuilder::steps)
       .def("__len__", &KeptBuilder::added)
       .def("add", &KeptBuilder::add, py::arg("stop"), py::arg("threads"),
            py::arg("patience_s") = 0.0)

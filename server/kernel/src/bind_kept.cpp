@@ -32,20 +32,38 @@ KeptRows::KeptRows(const std::string& metric, const py::object& vectors_,
 namespace {
 
 // Checks all links, which takes long for many: beside the interpreter.
-Graph checked_graph(const Rows& rows, const GraphArrays& arrays) {
+Graph checked_graph(const Rows& rows, const GraphArrays& arrays, const Cells& cells) {
   const py::gil_scoped_release unlocked;
-  return Graph(rows, arrays);
+  return Graph(rows, arrays, cells);
 }
 
 }  // namespace
 
+KeptCells::KeptCells(const py::object& value, std::size_t rows, std::size_t code_stride) {
+  if (value.is_none()) return;
+  const auto parts = value.cast<py::tuple>();
+  if (parts.size() != 3) {
+    throw py::value_error("cells: expected centres, bounds and rows, got " +
+                          std::to_string(parts.size()) + " values");
+  }
+  centres = {parts[0], "cells: centres", {kAny, extent_of(code_stride)}};
+  view.count = checked_range("cells: centres", extent_of(centres.extent(0)), 1, kMaxRows);
+  bounds = {parts[1], "cells: bounds", {extent_of(view.count + 1)}};
+  members = {parts[2], "cells: rows", {extent_of(rows)}};
+  view.centres = centres.data();
+  view.bounds = bounds.data();
+  view.rows = members.data();
+}
+
 KeptGraph::KeptGraph(std::shared_ptr<KeptRows> rows_, const py::object& links_,
-                     const py::object& levels_, const py::object& upper_, py::ssize_t entry_point, py::ssize_t top_level)
+                     const py::object& levels_, const py::object& upper_, py::ssize_t entry_point,
+                     py::ssize_t top_level, const py::object& cells_)
     : rows(std::move(rows_)),
       links(links_, "links", {extent_of(rows->view.count), kAny}),
       levels(levels_, "levels", {extent_of(rows->view.count)}),
       upper(upper_, "upper", {kAny, kAny}),
-      graph(checked_graph(rows->view, arrays(entry_point, top_level))) {}
+      cells(cells_, rows->view.count, rows->view.code_stride),
+      graph(checked_graph(rows->view, arrays(entry_point, top_level), cells.view)) {}
 
 GraphArrays KeptGraph::arrays(py::ssize_t entry_point, py::ssize_t top_level) const {
   GraphArrays arrays;

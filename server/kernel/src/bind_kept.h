@@ -13,6 +13,7 @@
 #include "allowed.h"
 #include "batch.h"
 #include "bind_arrays.h"
+#include "cells.h"
 #include "graph.h"
 #include "hits.h"
 #include "rows.h"
@@ -37,15 +38,28 @@ struct KeptRows {
   Rows view;
 };
 
+// Cells and the arrays they lie in, if there are any.
+struct KeptCells {
+  // value: a tuple of centres, bounds and rows, or none.
+  KeptCells(const py::object& value, std::size_t rows, std::size_t code_stride);
+
+  Array<std::uint8_t> centres;
+  Array<std::uint32_t> bounds;
+  Array<std::uint32_t> members;
+  Cells view;
+};
+
 // A graph and what it stands on.
 struct KeptGraph {
   KeptGraph(std::shared_ptr<KeptRows> rows_, const py::object& links_, const py::object& levels_,
-            const py::object& upper_, py::ssize_t entry_point, py::ssize_t top_level);
+            const py::object& upper_, py::ssize_t entry_point, py::ssize_t top_level,
+            const py::object& cells_);
 
   std::shared_ptr<KeptRows> rows;
   Array<std::uint32_t> links;
   Array<std::uint8_t> levels;
   Array<std::uint32_t> upper;
+  KeptCells cells;
   Graph graph;
 
  private:

@@ -5,5 +5,6 @@ PYBIND11_MODULE(_native, module) {
   fanlight::bind_search(module);
   fanlight::bind_parts(module);
   fanlight::bind_build(module);
+  fanlight::bind_cells(module);
   fanlight::bind_ids(module);
 }

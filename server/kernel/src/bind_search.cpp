@@ -174,9 +174,9 @@ void bind_rows(py::module_& module) {
 void bind_graph(py::module_& module) {
   py::class_<KeptGraph, std::shared_ptr<KeptGraph>>(module, "Graph")
       .def(py::init<std::shared_ptr<KeptRows>, const py::object&, const py::object&,
-                    const py::object&, py::ssize_t, py::ssize_t>(),
+                    const py::object&, py::ssize_t, py::ssize_t, const py::object&>(),
            py::arg("rows"), py::arg("links"), py::arg("levels"), py::arg("upper"),
-           py::arg("entry_point"), py::arg("top_level"))
+           py::arg("entry_point"), py::arg("top_level"), py::arg("cells") = py::none())
       .def("__len__", [](const KeptGraph& self) { return self.graph.rows().count; })
       .def("search", search_graph, py::arg("queries"), py::arg("k"), py::arg("ef"),
            py::arg("allowed") = py::none(), py::kw_only(), py::arg("walk") = "codes",

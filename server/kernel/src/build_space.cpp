@@ -43,8 +43,9 @@ void Probe::aim(std::uint32_t row) {
   query_ = {codes_.data(), 128 * sum, ratio};
 }
 
-void Probe::compare(const std::uint32_t* rows, std::size_t count, float* nearness) const {
-  keys_(query_, space_.table, rows, count, nearness);
+void Probe::compare(const CodeTable& table, const std::uint32_t* rows, std::size_t count,
+                    float* nearness) const {
+  keys_(query_, table, rows, count, nearness);
   // std::max in this order gives its first argument in place of NaN.
   for (std::size_t i = 0; i < count; ++i) {
     nearness[i] = std::max(kLowest, weight_ * nearness[i] - addend_);

@@ -38,7 +38,13 @@ class Probe {
 
   // How near other rows are to it. Comparing in the other direction gives the same up to the
   // rounding of float32.
-  void compare(const std::uint32_t* rows, std::size_t count, float* nearness) const;
+  void compare(const std::uint32_t* rows, std::size_t count, float* nearness) const {
+    compare(space_.table, rows, count, nearness);
+  }
+
+  // The same of records that are not in the space.
+  void compare(const CodeTable& table, const std::uint32_t* rows, std::size_t count,
+               float* nearness) const;
 
  private:
   CodeSpace space_;

@@ -9,8 +9,11 @@
 //   row has few allowed neighbours, the neighbours of its other ones stand in for them (ACORN-1,
 //   Patel et al. 2024). The time of a hop hardly depends on the share.
 // - Where they are rare, although there are many elsewhere, hops would find what is allowed here
-//   and miss the mass of it. It wades farther, and gives up as soon as a scan of all allowed rows
-//   would have been as cheap: a scan must then answer.
+//   and miss the mass of it. It compares the allowed rows of the nearest cells, cell by cell, until
+//   they bring nothing any more, and hops on from the best of them. Rows on paths that are not
+//   allowed are in near cells too, which walks among allowed rows alone did not find.
+// - Without cells it wades farther, and gives up as soon as a scan of all allowed rows would have
+//   been as cheap: a scan must then answer.
 #pragma once
 
 #include <algorithm>
@@ -20,8 +23,10 @@
 #include <vector>
 
 #include "allowed.h"
+#include "cells.h"
 #include "frontier.h"
 #include "graph.h"
+#include "scan.h"
 #include "search_plan.h"
 #include "visited.h"
 #include "walk.h"
@@ -71,6 +76,23 @@ class MixedFrontier {
   std::size_t offered_allowed_ = 0;
 };
 
+// Takes what is gathered from cells, and tells whether any of it was of use.
+class Gathered {
+ public:
+  explicit Gathered(SortedFrontier& found) : found_(found) {}
+
+  bool offer(std::uint32_t row, float key) {
+    useful_ = useful_ || !found_.rules_out(key);
+    return found_.offer(row, key);
+  }
+
+  bool useful() const { return useful_; }
+
+ private:
+  SortedFrontier& found_;
+  bool useful_ = false;
+};
+
 // Takes the place of Walk. Kept by a thread from walk to walk.
 class FilteredWalk {
  public:
@@ -87,7 +109,7 @@ class FilteredWalk {
     met_ = gave_up_ = false;
     visits_ = 0;
     patience_ = 1;
-    next_look_ = kLook;
+    next_look_ = plan.gather ? 0 : kLook;
   }
 
   template <typename Scorer>
@@ -96,12 +118,14 @@ class FilteredWalk {
       compare(graph, scorer);
       return true;
     }
-    if (stage_ == Stage::look && visits_ == next_look_) decide();
+    if (stage_ == Stage::look && visits_ == next_look_) decide(graph, scorer);
     switch (stage_) {
       case Stage::visit:
         return visit(graph, scorer);
       case Stage::hop:
         return hop(graph, scorer);
+      case Stage::gather:
+        return gather(graph, scorer);
       default:
         return wade(graph, scorer);
     }
@@ -113,12 +137,22 @@ class FilteredWalk {
   }
 
  private:
-  enum class Stage { look, wade, visit, hop };
+  enum class Stage { look, wade, visit, hop, gather };
 
-  // Decide how to go on; where allowed rows are rare it looks farther, since they may not be.
-  void decide() {
-    const std::size_t far = std::min(kFar * plan_->ef, plan_->allowed->count());
+  // Decide how to go on; where allowed rows are rare, and there are no cells, it looks farther, since
+  // they may not be.
+  template <typename Scorer>
+  void decide(const Graph& graph, const Scorer& scorer) {
     const bool rare = sparse();
+    if (plan_->gather || (rare && graph.cells().count > 0)) {
+      cells_.start(graph.cells(), scorer);
+      frontier_.found().limit(std::max(candidates_for(plan_->k), plan_->ef / kGatheredPart));
+      gathered_ = 0;
+      gather_until_ = kGathered;
+      stage_ = Stage::gather;
+      return;
+    }
+    const std::size_t far = std::min(kFar * plan_->ef, plan_->allowed->count());
     patience_ = fewer_than(kScarce) ? kLittlePatience : 1;
     frontier_.found().limit(rare ? far : plan_->enough);
     next_look_ += kLook;
@@ -140,7 +174,12 @@ class FilteredWalk {
   template <typename Scorer>
   void compare(const Graph& graph, const Scorer& scorer) {
     met_ = false;
-    if (stage_ == Stage::visit) {
+    if (stage_ == Stage::gather) {
+      gathered_ += fresh_.count();
+      Gathered gathered(frontier_.found());
+      fresh_.offer(graph, scorer, gathered);
+      if (gathered.useful()) gather_until_ = kGathered + gathered_ + gathered_ / 2;
+    } else if (stage_ == Stage::visit) {
       fresh_.offer(graph, scorer, frontier_.found());
     } else {
       fresh_.offer(graph, scorer, frontier_);
@@ -156,6 +195,20 @@ class FilteredWalk {
     ++visits_;
     fresh_.meet(graph.neighbours(row), scorer);
     return met_ = true;
+  }
+
+  // Meet allowed rows of the next cells.
+  template <typename Scorer>
+  bool gather(const Graph& graph, const Scorer& scorer) {
+    const Cells& cells = graph.cells();
+    std::uint32_t cell = 0;
+    while (gathered_ < gather_until_ && fresh_.count() < kGatheredAtOnce && cells_.take(cell)) {
+      const std::uint32_t first = cells.bounds[cell];
+      meet_allowed({cells.rows + first, cells.bounds[cell + 1] - first}, scorer);
+    }
+    if (fresh_.count() > 0) return met_ = true;
+    stage_ = Stage::visit;
+    return true;
   }
 
   // Visit an allowed row: meet its allowed neighbours, and ask for the lists of as many others as
@@ -221,13 +274,24 @@ class FilteredWalk {
   static constexpr double kScarce = 0.5;
   static constexpr double kLittlePatience = 0.2;
 
+  // So many rows are gathered at least, half as many again as when one was kept last, and this part
+  // of ef is kept. With the far half, fifth and tenth of 20,000 to 100,000 rows of 16, 128 and 784
+  // dimensions that found 0.957 and more of the true hits; without the hops that follow, 0.93.
+  static constexpr std::size_t kGathered = 300;
+  static constexpr std::size_t kGatheredPart = 4;
+  // Rows asked for before they are compared.
+  static constexpr std::size_t kGatheredAtOnce = 32;
+
   const SearchPlan* plan_ = nullptr;
   MixedFrontier frontier_;
   Fresh fresh_;
   Visited passed_;                     // not allowed, and their neighbours were met
   std::vector<std::uint32_t> others_;  // neighbours that are not allowed
   std::vector<std::uint32_t> kept_;
-  std::size_t degree_ = 0;  // allowed neighbours of the row visited
+  NearestCells cells_;
+  std::size_t gathered_ = 0;  // rows of cells that were compared
+  std::size_t gather_until_ = 0;
+  std::size_t degree_ = 0;     // allowed neighbours of the row visited
   std::size_t visits_ = 0;
   double patience_ = 1;
   std::size_t next_look_ = 0;  // visits after which it is decided how to go on

@@ -14,8 +14,10 @@ struct Candidate {
   std::uint32_t row;
 };
 
-inline bool nearer(const Candidate& a, const Candidate& b) { return a.key > b.key; }
-inline bool farther(const Candidate& a, const Candidate& b) { return a.key < b.key; }
+// Objects, since heaps call a function for every comparison when they get a pointer to it (far searches
+// of 100,000 x 128: 274 us instead of 238, medians of 3 runs in turns).
+constexpr auto nearer = [](const Candidate& a, const Candidate& b) { return a.key > b.key; };
+constexpr auto farther = [](const Candidate& a, const Candidate& b) { return a.key < b.key; };
 
 // The ef best candidates in one sorted array: found ones and those to visit are the same, since
 // a candidate that is pushed out could not have led the walk on. Faster than two heaps as long as

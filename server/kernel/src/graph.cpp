@@ -33,7 +33,8 @@ void check_list(const char* name, const std::uint32_t* list, std::size_t width, 
 
 }  // namespace
 
-Graph::Graph(const Rows& rows, const GraphArrays& arrays) : rows_(rows), arrays_(arrays) {
+Graph::Graph(const Rows& rows, const GraphArrays& arrays, const Cells& cells)
+    : rows_(rows), arrays_(arrays), cells_(cells) {
   if (rows.count == 0) refuse("rows", "at least one row", "0");
   upper_starts_.resize(rows.count);
   std::size_t start = 0;
@@ -48,6 +49,7 @@ Graph::Graph(const Rows& rows, const GraphArrays& arrays) : rows_(rows), arrays_
   check_levels();
   check_links();
   check_upper();
+  if (cells_.count > 0) check_cells(cells_, rows_.count);
 }
 
 void Graph::check_levels() const {

@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "cells.h"
 #include "rows.h"
 
 namespace fanlight {
@@ -29,9 +30,10 @@ struct Neighbours {
 class Graph {
  public:
   // Throws std::invalid_argument, naming the array, when following it could lead outside of it.
-  Graph(const Rows& rows, const GraphArrays& arrays);
+  Graph(const Rows& rows, const GraphArrays& arrays, const Cells& cells = Cells());
 
   const Rows& rows() const { return rows_; }
+  const Cells& cells() const { return cells_; }
   std::uint32_t entry_point() const { return arrays_.entry_point; }
   std::uint32_t top_level() const { return arrays_.top_level; }
   // Half the neighbours that a row can have on the lowest level, at least 1.
@@ -63,6 +65,7 @@ class Graph {
 
   Rows rows_;
   GraphArrays arrays_;
+  Cells cells_;
   std::vector<std::uint32_t> upper_starts_;  // of each row: its first block of `upper`
 };
 

@@ -5,17 +5,24 @@
 #include <cstdint>
 #include <limits>
 
+#include "cells.h"
 #include "query.h"
 #include "rows.h"
 
 namespace fanlight {
+
+// Keys of the centres of cells, by their codes, for a query that was encoded.
+inline void keys_of_centres(const Cells& cells, const Rows& rows, const CodeQuery& query,
+                            const std::uint32_t* numbers, float* keys) {
+  simd().code_keys(query, {cells.centres, rows.code_stride, rows.dim}, numbers, cells.count, keys);
+}
 
 class CodeScorer {
  public:
   static void prepare(const Rows& rows, Query& query) { query.encode(rows); }
 
   CodeScorer(const Rows& rows, const Query& query)
-      : table_(rows.code_table()), query_(query.codes()) {}
+      : rows_(rows), table_(rows.code_table()), query_(query.codes()) {}
 
   void keys(const std::uint32_t* rows, std::size_t count, float* keys) const {
     simd().code_keys(query_, table_, rows, count, keys);
@@ -25,7 +32,12 @@ class CodeScorer {
     prefetch(table_.records + row * table_.stride, table_.stride);
   }
 
+  void centre_keys(const Cells& cells, const std::uint32_t* numbers, float* keys) const {
+    keys_of_centres(cells, rows_, query_, numbers, keys);
+  }
+
  private:
+  const Rows& rows_;
   CodeTable table_;
   CodeQuery query_;
 };
@@ -33,9 +45,13 @@ class CodeScorer {
 // The comparison that hnswlib makes of vectors divided by their lengths, without a copy of them.
 class VectorScorer {
  public:
-  static void prepare(const Rows& rows, Query& query) { query.make_unit(rows); }
+  static void prepare(const Rows& rows, Query& query) {
+    query.make_unit(rows);
+    query.encode(rows);
+  }
 
-  VectorScorer(const Rows& rows, const Query& query) : rows_(rows), query_(query.unit()) {}
+  VectorScorer(const Rows& rows, const Query& query)
+      : rows_(rows), query_(query.unit()), codes_(query.codes()) {}
 
   void keys(const std::uint32_t* chosen, std::size_t count, float* keys) const {
     if (rows_.metric == Metric::l2) {
@@ -50,6 +66,10 @@ class VectorScorer {
     prefetch(rows_.vectors + row * rows_.dim, rows_.dim * sizeof(float));
   }
 
+  void centre_keys(const Cells& cells, const std::uint32_t* numbers, float* keys) const {
+    keys_of_centres(cells, rows_, codes_, numbers, keys);
+  }
+
  private:
   // Never NaN, so that keys can always be ordered.
   float ordered(float sum, std::uint32_t row) const {
@@ -61,6 +81,7 @@ class VectorScorer {
 
   const Rows& rows_;
   const float* query_;
+  CodeQuery codes_;
 };
 
 }  // namespace fanlight

@@ -25,6 +25,7 @@ struct SearchPlan {
   // For walks among allowed and other rows, see filtered_walk.h.
   std::size_t enough = 0;  // allowed rows that end a walk
   bool hop = false;        // rather than wade
+  bool gather = false;     // look into cells rather than either
   double scan_compares = 0;  // rows that a walk compares in the time of a scan
 };
 
