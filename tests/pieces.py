@@ -15,6 +15,8 @@ from fanlight.topk import TopK
 from fanlight_server.index import graph, segment_file
 from fanlight_server.index.bits import Bitmap
 from fanlight_server.index.block import Block, Gathering, ranks_of
+from fanlight_server.index.cells import CellArrays
+from fanlight_server.index.effort import Effort
 from fanlight_server.index.fields import no_fields
 from fanlight_server.index.head import Head
 from fanlight_server.index.query import Queries
@@ -74,15 +76,19 @@ def spec_of(
 
 
 def content_of(spec: CollectionSpec, block: Block) -> SegmentContent:
-    """Build a graph over a block, with one thread."""
-    arrays = graph.build(spec, block.codes, None, graph.Effort())
-    return SegmentContent(block, arrays, lambda: None)
+    """Build a graph over a block, with one thread, and cells, however few its rows are."""
+    arrays = graph.build(spec, block.codes, None, Effort())
+    builder = kernel.CellBuilder(spec.metric.value, block.codes, spec.dim, min(4, len(block)))
+    Effort().spend_on(builder)
+    return SegmentContent(block, arrays, CellArrays(*builder.finish()), lambda: None)
 
 
 def write(path: Path, spec: CollectionSpec, content: SegmentContent) -> int:
     """Write a segment file, the vectors in two pieces; gives its checksum."""
     halves = np.array_split(content.block.vectors, 2)
-    return segment_file.write(path, spec, content.block, lambda: halves, content.graph)
+    return segment_file.write(
+        path, spec, content.block, lambda: halves, content.graph, content.cells
+    )
 
 
 def segment_of(path: Path, spec: CollectionSpec, block: Block) -> Segment:

@@ -21,7 +21,7 @@ from fanlight.errors import Corruption, NotReady, Overloaded
 from fanlight.fields import FieldValues
 from fanlight.model import CollectionSpec, Rows
 from fanlight_server.field_reader import FieldReader, values_of
-from fanlight_server.index.graph import BuildStopped
+from fanlight_server.index.effort import BuildStopped
 from fanlight_server.index.index import Build, Built, Index
 from fanlight_server.index.segment import Segment
 from fanlight_server.index.segment_file import OutdatedSegment

@@ -37,6 +37,9 @@ def assert_same(got: segment_file.SegmentContent, expected: segment_file.Segment
         np.testing.assert_array_equal(getattr(got.block, name), getattr(expected.block, name))
     for name in ("links", "levels", "upper", "entry_point", "top_level"):
         np.testing.assert_array_equal(getattr(got.graph, name), getattr(expected.graph, name))
+    assert (got.cells is None) == (expected.cells is None)
+    for mine, other in zip(got.cells or (), expected.cells or (), strict=True):
+        np.testing.assert_array_equal(mine, other)
 
 
 def header_of(data: bytes) -> dict[str, object]:
@@ -79,6 +82,7 @@ def test_the_file_is_laid_out_as_documented(tmp_path: Path) -> None:
     header = json.loads(data[20 : 20 + length])
     assert [part["name"] for part in header["parts"]] == [
         "ids", "seqs", "vectors", "lengths", "codes", "links", "levels", "upper",
+        "cell_centres", "cell_bounds", "cell_rows",
     ]  # fmt: skip
     sizes = {part["name"]: part["bytes"] for part in header["parts"]}
     assert sizes["vectors"] == ROWS * 5 * 4
@@ -221,6 +225,31 @@ def test_a_graph_that_leads_nowhere_is_refused(tmp_path: Path, part: str, value:
     crc = write(path, spec, wrong)
     with pytest.raises(Corruption, match=r"^1\.seg: "):
         Segment(path, spec, crc, keep_vectors=True)
+
+
+@pytest.mark.parametrize(
+    ("part", "place", "value"), [("bounds", -1, 149), ("bounds", 1, 2**31), ("rows", 0, ROWS)]
+)
+def test_cells_that_lead_nowhere_are_refused(
+    tmp_path: Path, part: str, place: int, value: int
+) -> None:
+    """Cells that were written wrong, with sound checksums, likewise."""
+    spec = spec_of(5)
+    wrong = content(spec)
+    getattr(wrong.cells, part)[place] = value
+    crc = write(tmp_path / "1.seg", spec, wrong)
+    with pytest.raises(Corruption, match=r"^1\.seg: .*cells"):
+        Segment(tmp_path / "1.seg", spec, crc, keep_vectors=True)
+
+
+def test_a_file_need_not_have_cells(tmp_path: Path) -> None:
+    """Small segments have none, and files that were written before there were cells."""
+    spec = spec_of(5)
+    without = replace(content(spec), cells=None)
+    crc = write(tmp_path / "1.seg", spec, without)
+    assert_same(segment_file.read(tmp_path / "1.seg", spec, crc, keep_vectors=True), without)
+    segment = Segment(tmp_path / "1.seg", spec, crc, keep_vectors=True)
+    assert searched(segment, floats(3, 2, 5), 5, 50).counts.tolist() == [5, 5]
 
 
 def test_a_missing_file_and_a_directory_are_refused(damage: Damage, tmp_path: Path) -> None:

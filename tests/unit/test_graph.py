@@ -19,6 +19,7 @@ from fanlight.model import Floats, IdType, Metric, Rows
 from fanlight.topk import TopK
 from fanlight_server.index import graph
 from fanlight_server.index.block import Block
+from fanlight_server.index.effort import BuildStopped, Effort
 
 METRICS = list(Metric)
 SPACES: dict[Metric, Literal["cosine", "ip", "l2"]] = {
@@ -39,7 +40,7 @@ def built(
     stopped: Callable[[], bool] = never,
 ) -> graph.GraphArrays:
     spec = spec_of(block.dim, block.metric)
-    return graph.build(spec, block.codes, base, graph.Effort(threads, stopped))
+    return graph.build(spec, block.codes, base, Effort(threads, stopped))
 
 
 def rows_of(metric: Metric, vectors: Floats) -> Block:
@@ -143,7 +144,7 @@ def test_a_build_stops_when_told() -> None:
         asked.append(len(asked) == 2)
         return asked[-1]
 
-    with pytest.raises(graph.BuildStopped):
+    with pytest.raises(BuildStopped):
         built(rows_of(Metric.L2, floats(7, 10_000, 4)), stopped=third_time)
     assert asked == [False, False, True]
 

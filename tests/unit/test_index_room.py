@@ -13,6 +13,7 @@ from fanlight.fields import FieldValues
 from fanlight.filters import FieldType
 from fanlight.model import IdColumn, Rows
 from fanlight_server.index import graph
+from fanlight_server.index.effort import Effort
 from fanlight_server.index.index import Index
 from fanlight_server.index.settings import IndexConfig
 
@@ -79,7 +80,7 @@ def waited(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
 
     def slow(*arguments: object) -> graph.GraphArrays:
         effort = arguments[-1]
-        assert isinstance(effort, graph.Effort)
+        assert isinstance(effort, Effort)
         arrays = real(*arguments)  # type: ignore[arg-type]
         effort.waited_s = seconds
         return arrays
@@ -138,7 +139,7 @@ def test_a_build_is_urgent_when_searches_scan_too_much(
 
     def ask(*arguments: object) -> graph.GraphArrays:
         effort = arguments[-1]
-        assert isinstance(effort, graph.Effort)
+        assert isinstance(effort, Effort)
         told.append(effort.urgent())
         return real(*arguments)  # type: ignore[arg-type]
 
@@ -156,7 +157,7 @@ def test_a_build_is_urgent_when_searches_scan_too_much(
 @pytest.mark.parametrize("urgent", [True, False])
 def test_an_effort_is_told_how_long_it_waited(urgent: bool) -> None:
     """The time without a core is at least nothing, and less than the whole."""
-    effort = graph.Effort(urgent=lambda: urgent)
+    effort = Effort(urgent=lambda: urgent)
     block = block_of(np.arange(500), floats(1, 500, DIM))
     graph.build(spec_of(DIM), block.codes, None, effort)
     assert 0.0 <= effort.waited_s < 60.0

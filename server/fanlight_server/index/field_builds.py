@@ -18,8 +18,8 @@ from fanlight.filters import FieldType
 from fanlight.model import IdColumn, Rows
 from fanlight_server.index.bits import Bitmap
 from fanlight_server.index.block import Block
+from fanlight_server.index.effort import BuildStopped
 from fanlight_server.index.fields import Fields, GrowingFields
-from fanlight_server.index.graph import BuildStopped
 
 # Given ids, the seqs of their rows and some fields: reads the values of each row.
 ReadValues: TypeAlias = Callable[[IdColumn, Rows, Mapping[str, FieldType]], Sequence[FieldValues]]

@@ -19,9 +19,10 @@ import numpy as np
 from fanlight.fields import FieldValues
 from fanlight.filters import FieldType
 from fanlight.model import CollectionSpec, Floats, IdColumn, Rows
-from fanlight_server.index import graph, segment_file
+from fanlight_server.index import cells, graph, segment_file
 from fanlight_server.index.bits import Bitmap
 from fanlight_server.index.block import DEAD_SEQ, Gathering
+from fanlight_server.index.effort import Effort
 from fanlight_server.index.field_builds import ReadValues, with_fields
 from fanlight_server.index.head import Head
 from fanlight_server.index.policy import SegmentSize, choose
@@ -357,11 +358,12 @@ class Index:
         gathering = Gathering(blocks, build.kept)
         rows = gathering.columns()
         rows.seqs[~np.concatenate(live)[origin]] = DEAD_SEQ
-        base = None if build.base is None else build.base.graph_arrays
-        effort = graph.Effort(threads, stopped, self._is_urgent)
-        arrays = graph.build(spec, rows.codes, base, effort)
+        base, codes = build.base, rows.codes
+        effort = Effort(threads, stopped, self._is_urgent)
+        arrays = graph.build(spec, codes, None if base is None else base.graph_arrays, effort)
+        divided = cells.build(spec, codes, None if base is None else base.cells, effort)
         self._writes_wait_until = self._now() + _WAIT_FOR_WAIT * effort.waited_s
-        crc = segment_file.write(path, spec, rows, gathering.vectors, arrays, files)
+        crc = segment_file.write(path, spec, rows, gathering.vectors, arrays, divided, files)
         segment = Segment(path, spec, crc, keep_vectors=self._config.vectors == "ram")
         _ = segment.lookup  # made here rather than under the lock
         return Built(build, segment, origin)

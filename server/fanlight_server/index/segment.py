@@ -21,7 +21,8 @@ class Segment:
         crc: what identifies its content.
         block: its rows.
         graph_arrays: the graph over them, as arrays.
-        graph: the same, ready to be searched.
+        cells: their cells, as arrays; None for none.
+        graph: both, ready to be searched.
         kept_rows: rows that searches excluded.
         release: see `segment_file.SegmentContent`.
     """
@@ -38,10 +39,11 @@ class Segment:
         self.crc = crc
         self.block = content.block
         self.graph_arrays = arrays
+        self.cells = content.cells
         self.release = content.release
         self.kept_rows = KeptRows()
         try:
-            self.graph = kernel.Graph(content.block.scored, *arrays)
+            self.graph = kernel.Graph(content.block.scored, *arrays, cells=content.cells)
         except (ValueError, TypeError) as error:
             raise Corruption(f"{path.name}: the graph leads nowhere: {error}") from error
 

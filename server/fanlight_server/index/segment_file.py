@@ -22,6 +22,7 @@ from fanlight.ids import id_type_of
 from fanlight.model import CollectionSpec, Floats, IdColumn, IdType
 from fanlight_server.index import field_parts, string_ids
 from fanlight_server.index.block import Block, Columns
+from fanlight_server.index.cells import CellArrays
 from fanlight_server.index.graph import GraphArrays
 from fanlight_server.storage.files import publish
 from fanlight_server.storage.filesystem import LOCAL_FILES, FileSystem
@@ -51,12 +52,14 @@ class SegmentContent:
     Attributes:
         block: its rows.
         graph: the graph over them.
+        cells: their cells; None for none.
         release: gives back the pages of the vectors that searches brought in; they come again
             when they are read. Does nothing where the vectors are to be kept.
     """
 
     block: Block
     graph: GraphArrays
+    cells: CellArrays | None
     release: Callable[[], None]
 
 
@@ -66,6 +69,7 @@ def write(
     rows: Columns,
     vectors: Callable[[], Iterable[Floats]],
     graph: GraphArrays,
+    cells: CellArrays | None,
     files: FileSystem = LOCAL_FILES,
 ) -> int:
     """Write a segment file durably; it appears whole or not at all.
@@ -76,13 +80,14 @@ def write(
         rows: its rows.
         vectors: gives their vectors in pieces; called twice.
         graph: the graph over them.
+        cells: their cells; None for none.
         files: the file system.
 
     Returns:
         The CRC-32 of its header. The header holds those of all parts, so it stands for the
         content of the file.
     """
-    parts = _to_parts(rows, vectors, graph)
+    parts = _to_parts(rows, vectors, graph, cells)
     header = _parameters(spec) | {
         "rows": len(rows),
         "entry_point": graph.entry_point,
@@ -144,7 +149,10 @@ def _parameters(spec: CollectionSpec) -> dict[str, Any]:
 
 
 def _to_parts(
-    rows: Columns, vectors: Callable[[], Iterable[Floats]], graph: GraphArrays
+    rows: Columns,
+    vectors: Callable[[], Iterable[Floats]],
+    graph: GraphArrays,
+    cells: CellArrays | None,
 ) -> dict[str, Pieces]:
     before = _ids_to_parts(rows) | {"seqs": rows.seqs.astype("<i8", copy=False)}
     after = {
@@ -154,6 +162,12 @@ def _to_parts(
         "levels": graph.levels,
         "upper": graph.upper.astype("<u4", copy=False),
     }
+    if cells is not None:
+        after |= {
+            "cell_centres": cells.centres,
+            "cell_bounds": cells.bounds.astype("<u4", copy=False),
+            "cell_rows": cells.rows.astype("<u4", copy=False),
+        }
     after |= field_parts.to_parts(rows.fields)
     little = {"vectors": lambda: (piece.astype("<f4", copy=False) for piece in vectors())}
     return _whole(before) | little | _whole(after)
@@ -301,7 +315,19 @@ def _from_parts(
     sizes = {len(ids), len(order), len(block.seqs), len(block.lengths), len(graph.levels)}
     if sizes != {rows} or int(graph.levels.sum()) != len(graph.upper):
         raise Corruption("the parts contradict each other")
-    return SegmentContent(block, graph, release)
+    return SegmentContent(block, graph, _cells_from_parts(spec, parts), release)
+
+
+def _cells_from_parts(
+    spec: CollectionSpec, parts: dict[str, NDArray[np.uint8]]
+) -> CellArrays | None:
+    if "cell_rows" not in parts:
+        return None
+    return CellArrays(
+        centres=parts["cell_centres"].reshape(-1, kernel.code_bytes(spec.dim)),
+        bounds=parts["cell_bounds"].view("<u4"),
+        rows=parts["cell_rows"].view("<u4"),
+    )
 
 
 def _ids_from_parts(
