@@ -14,7 +14,8 @@ from fanlight.errors import DeadlineExceeded, FanlightError, NotReady
 from fanlight.model import Hits, SearchRequest
 from fanlight.stacking import ClientBounds
 from fanlight.wire.channels import MESSAGE_BYTES
-from fanlight.wire.codec import from_hits, to_search
+from fanlight.wire.codec import from_hits
+from fanlight.wire.search_pieces import pieces_of
 from fanlight.wire.stacker import Stacker
 from fanlight.wire.status import from_rpc_error, has_detail
 from fanlight.wire.stream import SearchStream
@@ -51,9 +52,8 @@ class StreamedSearches:
 
     def _ask(self, request: SearchRequest, timeout_s: float | None) -> asyncio.Future[Hits]:
         assert timeout_s is not None
-        blob = to_search(request).SerializeToString()
         return self._stream.submit(
-            blob, timeout_s, lambda response: from_hits(response, request.width)
+            pieces_of(request), timeout_s, lambda response: from_hits(response, request.width)
         )
 
     async def close(self) -> None:

@@ -67,6 +67,8 @@ from fanlight.wire.cluster_codec import from_cluster_status, to_accept_data
 from fanlight.wire.dialing import AsyncSeat, Identity
 from fanlight.wire.export_codec import to_export_request
 from fanlight.wire.filter_codec import to_filter
+from fanlight.wire.pieces import Pieces
+from fanlight.wire.search_pieces import pieces_of
 from fanlight.wire.status import from_coverage, from_row_errors, from_rpc_error, has_detail
 from fanlight.wire.stream import Decode, SearchStream
 from fanlight_router.decoding import decoding
@@ -102,13 +104,13 @@ class SearchEncoder:
 
     def __init__(self) -> None:
         self._request: SearchRequest | None = None
-        self._blob = b""
+        self._pieces: Pieces = ()
 
-    def encode(self, request: SearchRequest) -> bytes:
+    def encode(self, request: SearchRequest) -> Pieces:
         """Give the message of a search, serialized."""
         if request is not self._request:
-            self._request, self._blob = request, codec.to_search(request).SerializeToString()
-        return self._blob
+            self._request, self._pieces = request, pieces_of(request)
+        return self._pieces
 
 
 class RemoteShard(RemoteSets):

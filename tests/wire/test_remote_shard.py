@@ -162,10 +162,10 @@ def test_a_search_is_encoded_once() -> None:
     """The shards of one fan-out share the message; another search makes another."""
     encoder = SearchEncoder()
     one, other = query(1), query(2)
-    blob = encoder.encode(one)
-    assert encoder.encode(one) is blob
-    assert pb.SearchRequest.FromString(blob) == codec.to_search(one)
-    assert pb.SearchRequest.FromString(encoder.encode(other)) == codec.to_search(other)
+    pieces = encoder.encode(one)
+    assert encoder.encode(one) is pieces
+    assert pb.SearchRequest.FromString(b"".join(pieces)) == codec.to_search(one)
+    assert pb.SearchRequest.FromString(b"".join(encoder.encode(other))) == codec.to_search(other)
 
 
 # --- searches that are given up ---------------------------------------------------------------

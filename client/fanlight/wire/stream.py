@@ -36,6 +36,7 @@ from fanlight.errors import DeadlineExceeded, FanlightError, NotReady, Overloade
 from fanlight.stacking import COLLECT_S
 from fanlight.v1 import search_pb2 as pb
 from fanlight.wire.arrivals import Arrivals
+from fanlight.wire.pieces import Piece, Pieces, field, size_of
 from fanlight.wire.status import from_error
 
 if TYPE_CHECKING:
@@ -56,9 +57,8 @@ _ENVELOPE_BYTES = 64
 T = TypeVar("T")
 _PATH = "/fanlight.v1.SearchService/SearchStream"
 
-# What stands before a field that is a message, and before its size: its number, and a type of 2.
-_SEARCHES = bytes((pb.SearchStreamRequest.SEARCHES_FIELD_NUMBER << 3 | 2,))
-_SEARCH = bytes((pb.TaggedSearch.SEARCH_FIELD_NUMBER << 3 | 2,))
+_SEARCHES = pb.SearchStreamRequest.SEARCHES_FIELD_NUMBER
+_SEARCH = pb.TaggedSearch.SEARCH_FIELD_NUMBER
 # Reads an answer; raises a FanlightError when it is malformed.
 Decode: TypeAlias = Callable[[pb.SearchResponse], T]
 OpenStream: TypeAlias = "Callable[[AsyncIterator[bytes]], _Call]"
@@ -68,9 +68,10 @@ OnBreak: TypeAlias = Callable[[grpc.aio.AioRpcError | None], FanlightError]
 
 @dataclass(eq=False, slots=True)
 class _Search:
-    """A search on its way."""
+    """A search on its way, of so many bytes."""
 
-    request: bytes
+    request: Pieces
+    size: int
     expires_at: float
     decode: Decode[Any]
     answer: asyncio.Future[Any]
@@ -110,11 +111,11 @@ class SearchStream:
         # Old ones with searches under way.
         self._retired: list[_Session] = []
 
-    def submit(self, request: bytes, timeout_s: float, decode: Decode[T]) -> asyncio.Future[T]:
+    def submit(self, request: Pieces, timeout_s: float, decode: Decode[T]) -> asyncio.Future[T]:
         """Send a search; cancel the future to give it up.
 
         Args:
-            request: the SearchRequest, serialized, which costs several servers only one copy each.
+            request: the SearchRequest in pieces, which cost several servers only one copy each.
             timeout_s: seconds for which its caller waits.
             decode: reads the answer.
 
@@ -125,7 +126,7 @@ class SearchStream:
         Raises:
             Overloaded: the search does not fit a message.
         """
-        size = len(request) + _ENVELOPE_BYTES
+        size = size_of(request) + _ENVELOPE_BYTES
         if size > self._message_bytes:
             raise Overloaded(
                 f"the search has {size} bytes, more than the limit of {self._message_bytes} "
@@ -133,7 +134,7 @@ class SearchStream:
             )
         loop = asyncio.get_running_loop()
         answer, now = loop.create_future(), loop.time()
-        self._current(now).add(_Search(request, now + timeout_s, decode, answer), now)
+        self._current(now).add(_Search(request, size, now + timeout_s, decode, answer), now)
         return answer
 
     def open(self) -> _Session:
@@ -261,10 +262,10 @@ class _Session:
         """Take waiting searches into a message, the longest-waiting first; empty without news."""
         now = asyncio.get_running_loop().time()
         head, packed, size = pb.SearchStreamRequest(cancelled=self._given_up), _Message(now), 0
-        parts = [head.SerializeToString()]
+        parts: list[Piece] = [head.SerializeToString()]
         self._given_up.clear()
         for tag, search in list(self._waiting.items()):
-            if size and size + len(search.request) > _PACK_BYTES:
+            if size and size + search.size > _PACK_BYTES:
                 break
             del self._waiting[tag]
             left_ms = int((search.expires_at - now) * 1_000)
@@ -276,7 +277,7 @@ class _Session:
             parts += _tagged(tag, left_ms, search.request)
             self._sent[tag] = (search, packed)
             packed.searches += 1
-            size += len(search.request) + _ENVELOPE_BYTES
+            size += search.size
         if packed.searches:
             self._messages.append(packed)
         return b"".join(parts)
@@ -313,20 +314,7 @@ class _Session:
             search.answer.set_exception(error)
 
 
-def _tagged(tag: int, timeout_ms: int, search: bytes) -> tuple[bytes, ...]:
-    """Give the pieces of a message that add a search to it.
-
-    The fields of a message are its serialized fields one after the other, so the search is copied
-    once, not five times, as a message of its own that is read and written again.
-    """
+def _tagged(tag: int, timeout_ms: int, search: Pieces) -> Pieces:
+    """Give the pieces of a message that add a search to it, which is copied once."""
     envelope = pb.TaggedSearch(tag=tag, timeout_ms=timeout_ms).SerializeToString()
-    length = _varint(len(search))
-    size = _varint(len(envelope) + 1 + len(length) + len(search))
-    return _SEARCHES, size, envelope, _SEARCH, length, search
-
-
-def _varint(value: int) -> bytes:
-    """Write a number seven bits a byte, the lowest first."""
-    if value < 128:
-        return bytes((value,))
-    return bytes((value & 127 | 128,)) + _varint(value >> 7)
+    return field(_SEARCHES, envelope, *field(_SEARCH, *search))
