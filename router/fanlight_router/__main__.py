@@ -20,6 +20,7 @@ from fanlight_router.catalog import ClusterCatalog
 from fanlight_router.config import RouterConfig
 from fanlight_router.coverage import KnownItems
 from fanlight_router.fanout import Fanout
+from fanlight_router.freed_memory import keep_freed_memory
 from fanlight_router.items import PlacedItems
 from fanlight_router.remote import RemoteShard, SearchEncoder
 from fanlight_router.renewal import Credentials
@@ -100,6 +101,7 @@ def _shards(config: RouterConfig, credentials: Credentials) -> list[RemoteShard]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a router; see --help."""
     description = "Spread searches and writes over the shards of a Fanlight cluster."
+    keep_freed_memory()
     return run("fanlight-router", description, RouterConfig, Router, argv)
 
 
