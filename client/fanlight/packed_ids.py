@@ -64,8 +64,8 @@ class PackedIds:
         if width is None:
             return None
         lower = _LOWER[width]
-        high, wide = _above(steps, largest, 8 * lower) if width > lower else (b"", b"")
-        return PackedIds(int(ids[0]), width, steps.astype(f"<u{lower}").tobytes(), high, wide)
+        high, wide = _above(steps, largest, lower) if width > lower else (b"", b"")
+        return PackedIds(int(ids[0]), width, _bytes_of(steps, 0, lower), high, wide)
 
     def __len__(self) -> int:
         """Count the ids."""
@@ -181,11 +181,17 @@ def _few_are_wide(steps: _Steps, lower: int) -> bool:
     return wide * _WIDE_SHARE <= len(steps)
 
 
-def _above(steps: _Steps, largest: int, bits: int) -> tuple[bytes, bytes]:
-    """Give what is above the lower bits a byte each, and what does not fit one."""
-    high = steps >> steps.dtype.type(bits)
-    if largest >> bits < _WIDE:
-        return high.astype(np.uint8).tobytes(), b""
+def _bytes_of(steps: _Steps, first: int, count: int) -> bytes:
+    """Give some bytes of each step, as they lie there: arithmetic makes arrays that nobody keeps."""
+    little = steps.astype(f"<u{steps.itemsize}", copy=False)
+    return little.view(f"<u{count}")[first // count :: steps.itemsize // count].tobytes()
+
+
+def _above(steps: _Steps, largest: int, lower: int) -> tuple[bytes, bytes]:
+    """Give what is above the lower bytes a byte each, and what does not fit one."""
+    if largest < _WIDE << 8 * lower:
+        return _bytes_of(steps, lower, 1), b""
+    high = steps >> steps.dtype.type(8 * lower)
     wide = np.flatnonzero(high >= _WIDE)
     bytes_of_high = high.astype(np.uint8)
     bytes_of_high[wide] = _WIDE
