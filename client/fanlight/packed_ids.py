@@ -56,6 +56,8 @@ class PackedIds:
             return None
         # Two's complement: a difference past int64 is right as an unsigned one.
         unsigned: _Steps = ids.view(np.uint64)
+        if _are_far_apart(unsigned):
+            return None
         steps = unsigned[1:] - unsigned[:-1]
         largest = int(steps.max())
         if largest < 2**32:  # half of the memory
@@ -163,6 +165,14 @@ class Parts(NamedTuple):
     low: _Steps
     high: NDArray[np.uint8] | None
     wide: NDArray[np.uint64]
+
+
+def _are_far_apart(ids: _Steps) -> bool:
+    """Tell whether a sixteenth of them has more steps that are wide than all may have."""
+    first = ids[: len(ids) // 16]
+    steps = first[1:] - first[:-1]
+    wide = int(np.count_nonzero(steps >= _WIDE << 8 * max(_LOWER.values())))
+    return wide > len(ids) // _WIDE_SHARE
 
 
 def _width_of(steps: _Steps, largest: int) -> int | None:
