@@ -17,8 +17,8 @@ from fanlight_server.index.effort import Effort
 
 # Fewer rows are scanned at no great cost, and such segments are built all the time.
 _ROWS_MIN = 8_192
-# Cells for the square root of the rows: a search compares with as many centres as rows of cells, about.
-# With half as many, far searches found 0.87 of a tenth of the rows where they found 0.92 (60,000 x 784).
+# Cells for the square root of the rows. With half as many, searches for hits in a far tenth of 60,000 x 784
+# found 0.87 of them instead of 0.92.
 _CELLS_PER_ROOT = 4
 # Past a million rows the time to build them grows as that of a graph does.
 _CELLS_MAX = 4_096
