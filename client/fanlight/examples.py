@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from fanlight.errors import InvalidRequest
 from fanlight.ids import IdsLike, ascending, to_column
 from fanlight.inputs import as_number, as_text, id_sizes
+from fanlight.packed_ids import PackedIds, lie_close
 from fanlight.queries import Exclusions, Interest, Query
 
 Id: TypeAlias = int | str
@@ -145,8 +146,10 @@ def as_exclusions(ids: IdsLike | None, sets: Sequence[str]) -> Exclusions | None
     if column.dtype == object:
         id_sizes(column)  # refuses what cannot travel
         return Exclusions(column, names)
-    ordered = ascending(column)
-    return Exclusions.of(ordered.copy() if ordered is ids else ordered, names)
+    if lie_close(column) and (packed := PackedIds.of(ascending(column))) is not None:
+        return Exclusions(None, names, packed)
+    # the caller's own may change before they are sent
+    return Exclusions(column.copy() if column is ids else column, names)
 
 
 def _terms(values: Iterable[Weighted]) -> list[tuple[Example, float]]:

@@ -10,7 +10,6 @@ from dataclasses import replace
 
 from fanlight.answering import answer
 from fanlight.explaining import explain, explained
-from fanlight.ids import ascending
 from fanlight.limits import Limits
 from fanlight.model import (
     Coverage,
@@ -156,7 +155,7 @@ class Searching:
     def _excluded(self, exclude: Exclusions) -> Excluded:
         """Gather the ids that a search may not find."""
         sets = [self._members(name) for name in exclude.sets]
-        return Excluded(exclude.packed if exclude.ids is None else ascending(exclude.ids), sets)
+        return Excluded(exclude.packed if exclude.ids is None else exclude.ids, sets)
 
     def _queries(
         self,

@@ -94,24 +94,10 @@ def _exclusions() -> Iterator[Bad]:
     for path, what, ascending in (
         ("first", "past int64 with its steps", steps(first=last, width=1, steps=b"\1")),
         ("width", "0", steps(steps=b"\1")),
+        ("width", "3", steps(width=3, steps=b"\1" * 3)),
         ("width", "8", steps(width=8, steps=b"\1" * 8)),
         ("steps", "3 bytes of 2 each", steps(width=2, steps=b"\1" * 3)),
         ("steps", "more than any server takes", steps(width=1, steps=bytes(4_000_000))),
-        ("high", "fewer than steps", steps(width=3, steps=bytes(4), high=bytes(1))),
-        ("high", "none", steps(width=3, steps=bytes(4))),
-        ("high", "beside steps of a byte", steps(width=1, steps=bytes(1), high=bytes(1))),
-        ("high", "without steps", steps(width=3, high=bytes(1))),
-        ("high", "past int64", steps(first=last - 9, width=3, steps=bytes(8), high=b"\1" * 4)),
-        ("wide", "none for a step that is", steps(width=3, steps=bytes(4), high=b"\1\xff")),
-        ("wide", "one too many", steps(width=3, steps=bytes(2), high=b"\1", wide=bytes(8))),
-        ("wide", "7 bytes", steps(width=3, steps=bytes(2), high=b"\xff", wide=bytes(7))),
-        ("wide", "without high", steps(width=1, steps=bytes(1), wide=bytes(8))),
-        ("wide", "past int64", steps(width=3, steps=bytes(2), high=b"\xff", wide=b"\xff" * 8)),
-        (
-            "wide",
-            "past int64 and round to 0",
-            steps(width=3, steps=bytes(4), high=b"\xff\xff", wide=(bytes(7) + b"\x80") * 2),
-        ),
     ):
         made = _search(exclude=exclusions(ascending=ascending))
         yield bad_row("Search", f"exclude.ascending.{path}", what, made, "exclude_ids")

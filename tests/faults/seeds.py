@@ -42,8 +42,8 @@ def _upsert() -> items_pb2.UpsertItemsRequest:
 
 
 def _without_many() -> search_pb2.SearchRequest:
-    """Ids that travel by their steps, with all columns that steps may have."""
-    packed = PackedIds(3, 3, bytes([1, 0, 2, 0, 3, 0]), b"\0\xff\1", bytes([0, 2, *bytes(6)]))
+    """Ids that travel by their steps."""
+    packed = PackedIds(3, 2, bytes([1, 0, 2, 0, 3, 0]))
     vectors = np.ones((1, DIM), dtype=np.float32)
     exclude = Exclusions(None, ("seen",), packed)
     return codec.to_search(SearchRequest(COLLECTION, vectors, 3, exclude=exclude))

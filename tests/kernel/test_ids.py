@@ -1,7 +1,8 @@
-"""Rows by id: those that are not among some ids."""
+"""Rows by id: those that are not among some ids; and shards by id."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -9,101 +10,118 @@ import pytest
 from numpy.typing import NDArray
 
 import fanlight_kernel as kernel
+from fanlight.placement import SLOTS, shards_of
 
 INT64 = np.iinfo(np.int64)
-_Ids = NDArray[np.int64]
-_Bytes = NDArray[np.uint8]
 
 
-def kept_by_steps(ids: _Ids, rows: _Ids, gone: _Ids, width: int, *, high: bool) -> _Bytes:
-    """Pack ids that are not empty, and look them up."""
-    unsigned = gone.view(np.uint64)
-    steps = unsigned[1:] - unsigned[:-1]
-    above = steps >> np.uint64(8 * width)
-    wide = above[above >= 255] if high else above[:0]
-    return kernel.kept_rows_by_steps(
-        ids,
-        rows,
-        int(gone[0]),
-        steps.astype(f"u{width}"),
-        np.minimum(above, 255).astype(np.uint8) if high else None,
-        wide,
-    )
+def expected(ids: NDArray[np.int64], gone: NDArray[np.int64]) -> NDArray[np.uint8]:
+    return np.packbits(~np.isin(ids, gone), bitorder="little")
 
 
 @pytest.mark.parametrize("held", [0, 1, 7, 8, 9, 1_000])
-@pytest.mark.parametrize("gone", [0, 1, 5, 1_000, 30_000])
+@pytest.mark.parametrize("gone", [0, 1, 5, 255, 256, 257, 1_000, 30_000])
 @pytest.mark.parametrize("span", [1_200, 50_000, 2**62])
 def test_rows_are_told_as_by_numpy(held: int, gone: int, span: int) -> None:
-    """Few among many, many among few, with ids that stand several times."""
+    """Few among many, many among few, in no order, with ids that stand several times in both."""
     rng = np.random.default_rng(held + gone)
     ids = rng.integers(-span, span, held)
     ids[: held // 3] = ids[held - held // 3 :]
-    rows = np.argsort(ids, kind="stable")
-    others = np.unique(np.concatenate([rng.integers(-span, span, gone), ids[: gone // 2 : 3]]))
-    bits = kernel.kept_rows(ids[rows], rows, others)
-    expected = np.packbits(~np.isin(ids, others), bitorder="little")
-    np.testing.assert_array_equal(bits, expected)
-    for width in (1, 2, 4) if len(others) else ():
-        by_steps = kept_by_steps(ids[rows], rows, others, width, high=True)
-        np.testing.assert_array_equal(by_steps, expected)
+    others = np.concatenate([rng.integers(-span, span, gone), ids[: gone // 2 : 3], ids[:2]])
+    table = kernel.IdTable(ids)
+    np.testing.assert_array_equal(table.rows_without(others), expected(ids, others))
+    np.testing.assert_array_equal(table.rows_without(np.sort(others)), expected(ids, others))
 
 
-@pytest.mark.parametrize("width", [1, 2, 4])
-@pytest.mark.parametrize("count", [1, 2, 255, 256, 257, 512, 513, 5_000])
-def test_steps_are_ids(width: int, count: int) -> None:
-    """Of every width, with higher parts and without, in any number of blocks."""
-    rng = np.random.default_rng(count)
-    gone = np.cumsum(rng.integers(0, 1 << min(8 * width, 31), count))
-    ids = np.sort(rng.choice(np.concatenate([gone, gone + 1]), 300))
-    expected = np.packbits(~np.isin(ids, gone), bitorder="little")
-    for high in (False, True):
-        bits = kept_by_steps(ids, np.arange(300), gone, width, high=high)
-        np.testing.assert_array_equal(bits, expected)
+@pytest.mark.parametrize("width", [1, 2])
+@pytest.mark.parametrize("steps", [0, 1, 255, 256, 257, 512, 513, 5_000])
+@pytest.mark.parametrize("most", [1, 2, 30, 1 << 16])
+def test_steps_are_ids(width: int, steps: int, most: int) -> None:
+    """Of every width, in any number of blocks, close together and not; and what lies around them."""
+    rng = np.random.default_rng(steps)
+    column = rng.integers(0, min(most, 1 << 8 * width), steps).astype(f"u{width}")
+    gone = -7 + np.cumsum([0, *column.tolist()])
+    around = np.arange(1, 20)
+    others = np.concatenate([gone + 1, gone[0] - around, gone[-1] + around, [INT64.min, INT64.max]])
+    ids = np.concatenate([rng.choice(gone, 150), rng.choice(others, 150)])
+    bits = kernel.IdTable(ids).rows_without_steps(-7, column)
+    np.testing.assert_array_equal(bits, expected(ids, gone))
 
 
-def test_steps_that_cannot_be_are_read_as_far_as_they_can() -> None:
-    """Where a wide one is missing ids end; those past the greatest one are others, anywhere."""
-    ids, none = np.arange(8), np.empty(0, dtype=np.uint64)
-    low = np.ones(5, dtype=np.uint8)
-    high = np.array([0, 0, 255, 0, 0], dtype=np.uint8)
-    assert kernel.kept_rows_by_steps(ids, ids, 1, low, high, none).tolist() == [0b1111_0001]
-    far = np.array([2**64 - 1], dtype=np.uint64)
-    assert len(kernel.kept_rows_by_steps(ids, ids, 1, low, high, far)) == 1
+@pytest.mark.parametrize("first", [INT64.min, -300, INT64.max - 2_000])
+@pytest.mark.parametrize("held", [9, 1_000, 20_000])
+def test_ids_that_lie_close_together_are_told_apart(first: int, held: int) -> None:
+    """At the ends of int64 too, and among more rows than ids."""
+    rng = np.random.default_rng(held)
+    ids = first + rng.integers(0, 2_001, held)
+    ids[: held // 9] = rng.integers(INT64.min, INT64.max, held // 9, endpoint=True)
+    for gone in (first + rng.integers(0, 2_001, 400), first + np.arange(0, 2_001, 2)):
+        np.testing.assert_array_equal(kernel.IdTable(ids).rows_without(gone), expected(ids, gone))
+
+
+def test_steps_past_the_greatest_id_are_others() -> None:
+    """Anywhere, but they are read and nothing else."""
+    table = kernel.IdTable(np.arange(8))
+    assert table.rows_without_steps(INT64.max, np.ones(3, dtype=np.uint8)).tolist() == [255]
 
 
 def test_the_ends_of_int64_are_ids() -> None:
     ids = np.array([INT64.min, -1, 0, INT64.max])
     for gone in ([INT64.min], [INT64.max], [INT64.min, INT64.max], [-1, 0]):
-        bits = kernel.kept_rows(ids, np.arange(4), np.array(gone))
-        assert bits.tolist() == np.packbits(~np.isin(ids, gone), bitorder="little").tolist()
+        bits = kernel.IdTable(ids).rows_without(np.array(gone))
+        assert bits.tolist() == expected(ids, np.array(gone)).tolist()
 
 
-def test_rows_that_do_not_exist_are_refused() -> None:
-    """As are columns of other types and lengths."""
+def test_a_table_stays_as_it_is() -> None:
+    """Whatever becomes of the column that it was made of."""
+    ids = np.arange(1_000)
+    table = kernel.IdTable(ids)
+    ids[:] = -1
+    assert np.unpackbits(table.rows_without(np.arange(500)), bitorder="little").sum() == 500
+
+
+def test_one_id_of_many_rows() -> None:
+    """As one that was written again and again: all of its rows, in time that grows with them."""
+    ids = np.full(200_000, 5)
+    ids[-1] = 6
+    table = kernel.IdTable(ids)
+    np.testing.assert_array_equal(table.rows_without(np.array([5])), expected(ids, np.array([5])))
+
+
+def test_columns_of_other_types_are_refused() -> None:
     ids = np.arange(3)
-    for row in (3, -1):
-        with pytest.raises(ValueError, match=r"^rows: expected each of 0 to n - 1"):
-            kernel.kept_rows(ids, np.array([0, 1, row]), ids)
-    with pytest.raises(ValueError, match="rows: expected shape"):
-        kernel.kept_rows(ids, np.arange(2), ids)
-    narrow: Any = ids.astype(np.int32)
-    with pytest.raises(TypeError, match="gone: expected an array of int64"):
-        kernel.kept_rows(ids, ids, narrow)
+    table, narrow = kernel.IdTable(ids), ids.astype(np.int32)
+    wrong: Any
+    for wrong in (narrow, ids.astype(np.uint64), [1, 2]):
+        with pytest.raises(TypeError, match="gone: expected an array of int64"):
+            table.rows_without(wrong)
+        with pytest.raises(TypeError, match="ids: expected an array of int64"):
+            kernel.IdTable(wrong)
+        with pytest.raises(TypeError, match="ids: expected an array of int64"):
+            kernel.split_by_shard(wrong, 3)
+    with pytest.raises(ValueError, match="gone: expected shape"):
+        table.rows_without(ids[None])
+    for wrong in (narrow, ids.astype(np.int8)):
+        with pytest.raises(TypeError, match="steps: expected an array of uint"):
+            table.rows_without_steps(0, wrong)
 
 
-def test_steps_of_other_types_and_lengths_are_refused() -> None:
-    ids, none = np.arange(3), np.empty(0, dtype=np.uint64)
-    low = np.ones(5, dtype=np.uint16)
-    with pytest.raises(ValueError, match="rows: expected each"):
-        kernel.kept_rows_by_steps(ids, np.array([0, 1, 3]), 0, low, None, none)
-    with pytest.raises(ValueError, match="high: expected shape"):
-        kernel.kept_rows_by_steps(ids, ids, 0, low, np.ones(4, dtype=np.uint8), none)
-    signed: Any = low.astype(np.int16)
-    with pytest.raises(TypeError, match="low: expected an array of uint16"):
-        kernel.kept_rows_by_steps(ids, ids, 0, signed, None, none)
-    long: Any = low.astype(np.uint64)
-    with pytest.raises(TypeError, match="low: expected an array of uint32"):
-        kernel.kept_rows_by_steps(ids, ids, 0, long, None, none)
-    with pytest.raises(TypeError, match="wide: expected an array of uint64"):
-        kernel.kept_rows_by_steps(ids, ids, 0, low, None, low)  # type: ignore[arg-type]
+@pytest.mark.parametrize("count", [0, 1, 3_000, 100_000])
+@pytest.mark.parametrize("shards", [1, 3, 8, 1_000, SLOTS])
+def test_ids_are_split_as_they_are_placed(count: int, shards: int) -> None:
+    """Each goes to its owner, in the order in which it came."""
+    ids = np.random.default_rng(count).integers(INT64.min, INT64.max, count, endpoint=True)
+    ids[: count // 3] = ids[count - count // 3 :]
+    parts, bounds = kernel.split_by_shard(ids, shards)
+    owners = shards_of(ids, shards)
+    assert (bounds[0], bounds[-1], len(bounds)) == (0, count, shards + 1)
+    for shard, (start, stop) in enumerate(pairwise(bounds)):
+        if shard % 97 < 5:
+            np.testing.assert_array_equal(parts[start:stop], ids[owners == shard])
+    assert np.bincount(owners, minlength=shards).tolist() == np.diff(bounds).tolist()
+
+
+@pytest.mark.parametrize("shards", [0, -1, SLOTS + 1])
+def test_there_are_no_more_shards_than_slots(shards: int) -> None:
+    with pytest.raises(ValueError, match="shards"):
+        kernel.split_by_shard(np.arange(3), shards)

@@ -144,31 +144,19 @@ class AscendingIds(google.protobuf.message.Message):
     FIRST_FIELD_NUMBER: builtins.int
     WIDTH_FIELD_NUMBER: builtins.int
     STEPS_FIELD_NUMBER: builtins.int
-    HIGH_FIELD_NUMBER: builtins.int
-    WIDE_FIELD_NUMBER: builtins.int
     first: builtins.int
     width: builtins.int
-    """Bytes of a step: 1 to 5."""
+    """Bytes of a step: 1 or 2."""
     steps: builtins.bytes
-    """Little-endian, unsigned: from each id to the next, the lower 1, 2 or 4
-    bytes.
-    """
-    high: builtins.bytes
-    """The byte above them, for a width of 3 or 5; 255 for what is in `wide`."""
-    wide: builtins.bytes
-    """Little-endian u64, in order: what is above the lower bytes and does not fit
-    one.
-    """
+    """Little-endian, unsigned: from each id to the next."""
     def __init__(
         self,
         *,
         first: builtins.int = ...,
         width: builtins.int = ...,
         steps: builtins.bytes = ...,
-        high: builtins.bytes = ...,
-        wide: builtins.bytes = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["first", b"first", "high", b"high", "steps", b"steps", "wide", b"wide", "width", b"width"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["first", b"first", "steps", b"steps", "width", b"width"]) -> None: ...
 
 global___AscendingIds = AscendingIds
 

@@ -91,8 +91,7 @@ def fill_exclusions(message: pb.Exclusions, exclude: Exclusions) -> None:
         fill_ids(message.ids, exclude.ids)
     if exclude.packed is not None:
         packed, ascending = exclude.packed, message.ascending
-        ascending.first, ascending.width = packed.first, packed.width
-        ascending.steps, ascending.high, ascending.wide = packed.steps, packed.high, packed.wide
+        ascending.first, ascending.width, ascending.steps = packed.first, packed.width, packed.steps
 
 
 def from_exclusions(message: pb.Exclusions) -> Exclusions:
@@ -107,7 +106,7 @@ def from_exclusions(message: pb.Exclusions) -> Exclusions:
     if ids is not None:
         raise InvalidRequest.of_field("exclude_ids", "ids or ascending", "both")
     steps = message.ascending
-    packed = PackedIds(steps.first, steps.width, steps.steps, steps.high, steps.wide)
+    packed = PackedIds(steps.first, steps.width, steps.steps)
     packed.check("exclude_ids", EXCLUDE_IDS_MOST)
     return Exclusions(None, tuple(message.sets), packed)
 

@@ -46,6 +46,4 @@ def _exclusions(exclude: Exclusions) -> Pieces:
 def _ascending(packed: PackedIds) -> Pieces:
     message = queries_pb2.AscendingIds
     first = message(first=packed.first, width=packed.width).SerializeToString()
-    steps = field(message.STEPS_FIELD_NUMBER, packed.steps)
-    high = field(message.HIGH_FIELD_NUMBER, packed.high)
-    return first, *steps, *high, *field(message.WIDE_FIELD_NUMBER, packed.wide)
+    return first, *field(message.STEPS_FIELD_NUMBER, packed.steps)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -75,8 +75,8 @@ class Excluded:
     """Columns of ids, and the rows of them in the parts of one view. For one search.
 
     Args:
-        ids: of the request, ascending; None for none.
-        sets: columns of sets, ascending, which stay the same until a set changes.
+        ids: of the request, in any order; None for none.
+        sets: columns of sets, which stay the same until a set changes.
     """
 
     def __init__(
@@ -94,16 +94,9 @@ class Excluded:
         if bits is None:
             each = [_bits_of_set(part, column) for column in self._sets]
             if self._ids is not None:
-                each.append(_bits(part, self._ids_for(part)))
+                each.append(_bits(part, self._ids))
             bits = self._kept[id(part)] = np.bitwise_and.reduce(each)
         return bits
-
-    def _ids_for(self, part: Part) -> IdColumn | PackedIds:
-        """Give the ids in the form in which a part looks them up."""
-        assert self._ids is not None
-        if isinstance(self._ids, PackedIds) and not part.indexed:
-            self._ids = self._ids.unpacked()
-        return self._ids
 
 
 def _bits_of_set(part: Part, column: IdColumn) -> Bits:
@@ -119,23 +112,19 @@ def _bits_of_set(part: Part, column: IdColumn) -> Bits:
 
 def _bits(part: Part, column: IdColumn | PackedIds) -> Bits:
     """Tell which rows of a part do not have these ids."""
-    if isinstance(column, PackedIds) or (part.indexed and column.dtype != object):
-        return part.rows_without(column)
+    if isinstance(column, PackedIds) or column.dtype != object:
+        return part.rows_without(cast("Rows | PackedIds", column))
     rows = np.ones(len(part.block), dtype=np.bool_)
     rows[_rows_of(part, column)] = False
     return packed(rows)
 
 
 def _rows_of(part: Part, column: IdColumn) -> Rows:
-    """Find the rows with these ids.
+    """Find the rows with these strings.
 
-    A head has few rows, in no order. Strings are hashed unless they are few, since a binary search
-    compares each 17 times.
+    They are hashed unless they are few, since a binary search compares each 17 times.
     """
     ids = part.block.ids
-    if column.dtype != object:
-        at = np.minimum(np.searchsorted(column, ids), len(column) - 1)
-        return np.flatnonzero(column[at] == ids)
     if part.indexed and len(ids) > _HASHED * len(column):
         rows = part.rows_of(column)
         return rows[rows >= 0]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 import fanlight_kernel as kernel
 from fanlight.errors import Corruption
-from fanlight.model import CollectionSpec
+from fanlight.model import CollectionSpec, Rows
 from fanlight_server.index import segment_file
 from fanlight_server.index.block import RowLookup
 from fanlight_server.index.excluded import KeptRows
@@ -60,3 +61,8 @@ class Segment:
     def lookup(self) -> RowLookup:
         """Find rows by id. Built on first use; by the collection's writer."""
         return RowLookup(self.block)
+
+    @cached_property
+    def id_table(self) -> kernel.IdTable:
+        """Find rows that are excluded. Built on first use, by any thread."""
+        return kernel.IdTable(cast(Rows, self.block.ids))

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -68,10 +68,17 @@ class Part:
         rows = lookup.rows_of(ids)
         return np.where((rows >= 0) & self._are_live(rows), rows, -1)
 
-    def rows_without(self, ids: IdColumn | PackedIds) -> Bits:
-        """Tell which rows of a segment do not have one of these int64 ids; see `RowLookup`."""
-        assert isinstance(self.source, Segment)
-        return self.source.lookup.rows_without(ids)
+    def rows_without(self, ids: Rows | PackedIds) -> Bits:
+        """Tell which rows do not have one of these int64 ids, in any order: packed bits."""
+        source = self.source
+        if isinstance(source, Segment):
+            table = source.id_table
+        else:  # which becomes more rows, and few
+            table = kernel.IdTable(cast(Rows, self.block.ids))
+        if isinstance(ids, PackedIds):
+            return table.rows_without_steps(ids.first, ids.column())
+        # what came off the wire lies where it lay in its message
+        return table.rows_without(np.require(ids, np.int64, ["C", "A"]))
 
     def _are_live(self, rows: Rows) -> Bitmap:
         """Tell of some rows whether they live."""

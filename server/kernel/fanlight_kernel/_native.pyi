@@ -411,44 +411,61 @@ class CellBuilder:
             RuntimeError: steps are left.
         """
 
-def kept_rows(ids: _Numbers, rows: _Numbers, gone: _Numbers) -> _Bytes:
-    """Tell which rows do not have one of some ids. Releases the GIL.
+class IdTable:
+    """The rows of a column of ids, by hash. It stays as it is: any number of threads may ask it."""
+
+    def __init__(self, ids: _Numbers) -> None:
+        """Put the ids of rows in a table. Releases the GIL.
+
+        Args:
+            ids: (n,) int64, in any order; an id may stand several times.
+
+        Raises:
+            ValueError: a shape is wrong.
+            TypeError: the array is of another type.
+        """
+
+    def rows_without(self, gone: _Numbers) -> _Bytes:
+        """Tell which rows do not have one of some ids. Releases the GIL.
+
+        Args:
+            gone: (m,) int64, in any order; of rows or not.
+
+        Returns:
+            ((n + 7) // 8,) uint8: bit r % 8 of byte r // 8 is that of row r.
+
+        Raises:
+            ValueError: a shape is wrong.
+            TypeError: the array is of another type.
+        """
+
+    def rows_without_steps(self, first: int, steps: NDArray[np.unsignedinteger]) -> _Bytes:
+        """Tell the same where ids are told by the steps between them. Releases the GIL.
+
+        Args:
+            first: the first id.
+            steps: (m,) uint8 or uint16: from each id to the next.
+
+        Returns:
+            See `rows_without`.
+
+        Raises:
+            ValueError: a shape is wrong.
+            TypeError: an array is of another type.
+        """
+
+def split_by_shard(ids: _Numbers, shards: int) -> tuple[_Numbers, list[int]]:
+    """Split ids by the shard that owns each, as `fanlight.placement.shards_of` does. Releases the GIL.
 
     Args:
-        ids: (n,) int64, ascending; an id may stand several times.
-        rows: (n,) int64, the row of each; all of 0 to n - 1.
-        gone: (m,) int64, ascending, each once; of rows or not.
+        ids: (n,) int64, in any order.
+        shards: 1 to 16,384, each of which owns an equal run of slots.
 
     Returns:
-        ((n + 7) // 8,) uint8: bit r % 8 of byte r // 8 is that of row r.
+        (n,) int64, the ids of each shard side by side, in the order in which they came; and
+        `shards + 1` places, where those of each begin, and the end.
 
     Raises:
-        ValueError: a row is out of range; a shape is wrong.
-        TypeError: an array is of another type.
-    """
-
-def kept_rows_by_steps(
-    ids: _Numbers,
-    rows: _Numbers,
-    first: int,
-    low: NDArray[np.unsignedinteger],
-    high: _Bytes | None,
-    wide: NDArray[np.uint64],
-) -> _Bytes:
-    """Tell the same where ids are told by their steps. Releases the GIL.
-
-    Args:
-        ids: see `kept_rows`.
-        rows: see `kept_rows`.
-        first: the first id.
-        low: (m,) uint8, uint16 or uint32: from each id to the next, the lower parts.
-        high: (m,) the higher parts; 255 for the next of `wide`. None: all are 0.
-        wide: (w,) the higher parts for which there is 255; ids end where one is missing.
-
-    Returns:
-        See `kept_rows`.
-
-    Raises:
-        ValueError: a row is out of range; a shape is wrong.
-        TypeError: an array is of another type.
+        ValueError: there are too many shards, or none; a shape is wrong.
+        TypeError: the array is of another type.
     """

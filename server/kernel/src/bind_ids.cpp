@@ -1,82 +1,81 @@
-// Rows by id.
+// Rows and shards by id.
+#include <pybind11/stl.h>
+
 #include <cstring>
+#include <utility>
+#include <vector>
 
 #include "bind.h"
 #include "bind_arrays.h"
-#include "ids.h"
+#include "id_table.h"
+#include "placement.h"
 
 namespace fanlight {
 namespace {
 
-// The ids of a block of rows, ascending.
-struct Held {
-  Held(py::handle ids_, py::handle places_)
-      : ids(ids_, "ids", {kAny}), places(places_, "rows", {static_cast<py::ssize_t>(ids.extent(0))}) {}
-
-  IdRows rows() const { return {ids.data(), places.data(), ids.extent(0)}; }
-
-  Array<std::int64_t> ids;
-  Array<std::int64_t> places;
-};
+// Built beside the interpreter.
+IdTable table_of(py::handle ids) {
+  const Array<std::int64_t> column(ids, "ids", {kAny});
+  const std::size_t count =
+      checked_range("ids", static_cast<py::ssize_t>(column.extent(0)), 0, kMaxRows);
+  const py::gil_scoped_release release;
+  return IdTable(column.data(), count);
+}
 
 // Set the bits of all rows, and clear those of some beside the interpreter.
 template <typename Clear>
 py::array_t<std::uint8_t> bits_without(std::size_t count, const Clear& clear) {
   py::array_t<std::uint8_t> bits(static_cast<py::ssize_t>((count + 7) / 8));
   std::uint8_t* out = bits.mutable_data();
-  bool fits = true;
-  {
-    py::gil_scoped_release release;
-    std::memset(out, 0xFF, (count + 7) / 8);
-    if (count % 8 != 0) out[count / 8] = static_cast<std::uint8_t>((1U << count % 8) - 1);
-    fits = clear(out);
-  }
-  if (!fits) throw py::value_error("rows: expected each of 0 to n - 1, got another");
+  const py::gil_scoped_release release;
+  std::memset(out, 0xFF, (count + 7) / 8);
+  if (count % 8 != 0) out[count / 8] = static_cast<std::uint8_t>((1U << count % 8) - 1);
+  clear(out);
   return bits;
 }
 
-py::array_t<std::uint8_t> kept_rows(py::handle ids, py::handle rows, py::handle gone) {
-  const Held held(ids, rows);
+py::array_t<std::uint8_t> rows_without(const IdTable& table, py::handle gone) {
   const Array<std::int64_t> others(gone, "gone", {kAny});
-  return bits_without(held.ids.extent(0), [&](std::uint8_t* bits) {
-    return clear_rows(held.rows(), others.data(), others.extent(0), bits);
+  return bits_without(table.rows(), [&](std::uint8_t* bits) {
+    table.clear(others.data(), others.extent(0), bits);
   });
 }
 
-template <typename Low>
-py::array_t<std::uint8_t> kept_by_steps(const Held& held, std::int64_t first, py::handle low,
-                                        py::handle high, py::handle wide) {
-  const Array<Low> lows(low, "low", {kAny});
-  const Array<std::uint64_t> wides(wide, "wide", {kAny});
-  Array<std::uint8_t> highs;
-  IdSteps gone{first, lows.data(), sizeof(Low), lows.extent(0), nullptr, wides.data(), wides.extent(0)};
-  if (!high.is_none()) {
-    highs = {high, "high", {static_cast<py::ssize_t>(gone.count)}};
-    gone.high = highs.data();
-  }
-  return bits_without(held.ids.extent(0),
-                      [&](std::uint8_t* bits) { return clear_rows(held.rows(), gone, bits); });
+template <typename Step>
+py::array_t<std::uint8_t> rows_without_steps_of(const IdTable& table, std::int64_t first,
+                                                py::handle steps) {
+  const Array<Step> column(steps, "steps", {kAny});
+  const IdSteps<Step> gone{first, column.data(), column.extent(0)};
+  return bits_without(table.rows(), [&](std::uint8_t* bits) { table.clear(gone, bits); });
 }
 
-py::array_t<std::uint8_t> kept_rows_by_steps(py::handle ids, py::handle rows, std::int64_t first,
-                                             const py::array& low, py::handle high, py::handle wide) {
-  const Held held(ids, rows);
-  switch (low.itemsize()) {
-    case 1:
-      return kept_by_steps<std::uint8_t>(held, first, low, high, wide);
-    case 2:
-      return kept_by_steps<std::uint16_t>(held, first, low, high, wide);
-    default:
-      return kept_by_steps<std::uint32_t>(held, first, low, high, wide);
+py::array_t<std::uint8_t> rows_without_steps(const IdTable& table, std::int64_t first,
+                                             const py::array& steps) {
+  if (steps.itemsize() == 1) return rows_without_steps_of<std::uint8_t>(table, first, steps);
+  return rows_without_steps_of<std::uint16_t>(table, first, steps);
+}
+
+py::tuple by_shard(py::handle ids, py::ssize_t shards) {
+  const Array<std::int64_t> whole(ids, "ids", {kAny});
+  const std::size_t count = checked_range("shards", shards, 1, py::ssize_t{1} << kSlotBits);
+  py::array_t<std::int64_t> parts(static_cast<py::ssize_t>(whole.extent(0)));
+  std::int64_t* out = parts.mutable_data();
+  std::vector<std::size_t> bounds;
+  {
+    const py::gil_scoped_release release;
+    bounds = split_by_shard(whole.data(), whole.extent(0), count, out);
   }
+  return py::make_tuple(std::move(parts), py::cast(bounds));
 }
 
 }  // namespace
 
 void bind_ids(py::module_& module) {
-  module.def("kept_rows", &kept_rows, py::arg("ids"), py::arg("rows"), py::arg("gone"));
-  module.def("kept_rows_by_steps", &kept_rows_by_steps, py::arg("ids"), py::arg("rows"),
-             py::arg("first"), py::arg("low"), py::arg("high"), py::arg("wide"));
+  py::class_<IdTable>(module, "IdTable")
+      .def(py::init(&table_of), py::arg("ids"))
+      .def("rows_without", &rows_without, py::arg("gone"))
+      .def("rows_without_steps", &rows_without_steps, py::arg("first"), py::arg("steps"));
+  module.def("split_by_shard", &by_shard, py::arg("ids"), py::arg("shards"));
 }
 
 }  // namespace fanlight
