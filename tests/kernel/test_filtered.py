@@ -141,6 +141,25 @@ def test_inner_products_are_found_among_few_allowed_rows() -> None:
         assert recall(divided.search(queries, 10, 64, bits), true) >= 0.95
 
 
+def test_what_is_allowed_at_random_is_found_where_few_of_a_cluster_are() -> None:
+    """More is wanted than lies together, so paths of allowed rows end before it is found."""
+    rng = np.random.default_rng(29)
+    centres = rng.standard_normal((1_200, 16))
+    near = centres[rng.integers(0, len(centres), 60_100)]
+    vectors = (near + 0.25 * rng.standard_normal(near.shape)).astype(np.float32)
+    queries, vectors = vectors[:100], vectors[100:]
+    builder = kernel.Builder("cosine", codes_of("cosine", vectors), 16, 8, ef_construction=64)
+    builder.add(len(vectors), threads=2)
+    rows, arrays = rows_of("cosine", vectors), builder.finish()
+    cells = cells_of("cosine", vectors, 4 * math.isqrt(len(vectors)))
+    graph = kernel.Graph(rows, *arrays, cells=cells)
+    for k, shares in ((10, (0.15, 0.1)), (50, (0.4, 0.2, 0.15))):
+        for share in shares:
+            bits = bits_of(rng.random(len(vectors)) < share)
+            true = rows.scan(queries, k, bits)
+            assert recall(graph.search(queries, k, 64, bits), true) >= 0.95
+
+
 @pytest.mark.parametrize("divided", [False, True])
 def test_a_far_search_answers_alike_alone_in_a_batch_and_on_threads(divided: bool) -> None:
     """What a walk starts from depends on the allowed rows alone."""

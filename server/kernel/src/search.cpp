@@ -85,7 +85,7 @@ class Searcher {
   }
 
   void finish(Lane<WalkOf>& lane) {
-    if (lane.walk.best(candidates_for(plan_.k), lane.found)) {
+    if (lane.walk.best(plan_.candidates, lane.found)) {
       take_(lane.number, lane.query, lane.found);
     } else {
       rest_.push_back(lane.number);

@@ -18,7 +18,7 @@ namespace fanlight {
 using TakeFound =
     std::function<void(std::size_t number, const Query&, const std::vector<Candidate>&)>;
 
-// Walk for the queries claimed, on the calling thread, as far as candidates_for(k) rows of each; the
+// Walk for the queries claimed, on the calling thread, as far as `plan.candidates` rows of each; the
 // plan must not be to scan. Returns the queries that a scan must answer.
 std::vector<std::size_t> walk(const Graph& graph, const SearchPlan& plan, const QueryBatch& batch,
                               Claims& claims, const TakeFound& take);

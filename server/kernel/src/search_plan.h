@@ -22,10 +22,12 @@ struct SearchPlan {
   WalkOn walk_on;
   const Allowed* allowed = nullptr;  // null: all rows
   bool scan = false;                 // compare with the allowed rows instead of walking
+  std::size_t candidates;            // rows that a walk finds to be scored
   // For walks among allowed and other rows, see filtered_walk.h.
   std::size_t enough = 0;  // allowed rows that end a walk
   bool hop = false;        // rather than wade
   bool gather = false;     // look into cells rather than either
+  bool look = true;        // around the query first, whatever follows
   double scan_compares = 0;  // rows that a walk compares in the time of a scan
 };
 
