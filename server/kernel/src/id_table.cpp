@@ -66,7 +66,9 @@ std::uint64_t IdTable::hash(std::int64_t id) const {
   return mixed(static_cast<std::uint64_t>(id) ^ seed_);
 }
 
-// Step by step for all of them, so that nothing waits for memory that could have been asked for.
+// Step by step for all of them, so that nothing waits for memory that could have been asked for. Where
+// the first row of an id is cleared all of them are: who gives an id of many rows again and again
+// makes no work.
 void IdTable::clear_some(const std::int64_t* gone, std::size_t count, std::uint8_t* bits) const {
   std::array<std::size_t, kBlock> buckets;
   std::array<std::int64_t, kBlock> ids;
@@ -84,7 +86,10 @@ void IdTable::clear_some(const std::int64_t* gone, std::size_t count, std::uint8
   }
   for (std::size_t i = 0; i < left; ++i) {
     for (std::uint32_t at = starts_[buckets[i]]; at < starts_[buckets[i] + 1]; ++at) {
-      if (ids_[at] == ids[i]) bits[rows_[at] / 8] &= static_cast<std::uint8_t>(~(1U << rows_[at] % 8));
+      if (ids_[at] != ids[i]) continue;
+      const unsigned bit = 1U << rows_[at] % 8;
+      if ((bits[rows_[at] / 8] & bit) == 0) break;
+      bits[rows_[at] / 8] &= static_cast<std::uint8_t>(~bit);
     }
   }
 }

@@ -24,8 +24,8 @@ class IdTable {
  public:
   IdTable(const std::int64_t* ids, std::size_t count);
 
-  // Clear the bits of the rows whose ids are among `gone`, in any order: bit r % 8 of byte r / 8 is
-  // that of row r.
+  // Clear the bits of the rows whose ids are among `gone`, in any order, where all are set: bit r % 8 of
+  // byte r / 8 is that of row r.
   void clear(const std::int64_t* gone, std::size_t count, std::uint8_t* bits) const;
 
   // The same for ids by their steps, of uint8 or uint16, without a column of them. Sums wrap.
