@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--dim", type=int, default=64)
     add("--shards", type=int, default=3)
     add("--ids", type=int, default=100_000, help="excluded; a quarter of them are items")
-    add("--apart", type=int, default=1, help="multiply ids; from 2**33 on no two are near")
+    add("--apart", type=int, default=1, help="multiply ids; from 2,000 on they travel as they are")
     add("--rounds", type=int, default=21)
     add("--seed", type=int, default=5)
     return parser

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tests.pieces import block_of, floats, ids_of, segment_of, spec_of
 
+from fanlight.fields import FieldValues
+from fanlight.filters import FieldType
 from fanlight.ids import ascending
-from fanlight.model import IdColumn, IdType
+from fanlight.model import IdColumn, IdType, Rows
 from fanlight.packed_ids import PackedIds
 from fanlight_server.index.bits import unpacked
 from fanlight_server.index.excluded import Excluded, KeptRows
 from fanlight_server.index.head import Head
+from fanlight_server.index.index import Index
+from fanlight_server.index.query import Queries
+from fanlight_server.index.segment import Segment
+from fanlight_server.index.settings import IndexConfig
 from fanlight_server.index.view import Part
 
 N, DIM = 500, 4
@@ -42,8 +49,9 @@ def test_rows_are_found_by_id(tmp_path: Path, id_type: IdType, columns: tuple[in
         assert kept_ids(part, *excluded) == left
 
 
-@pytest.mark.parametrize("apart", [1, 300])
-@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize(
+    ("apart", "packed"), [(1, True), (300, True), (1, False), (300, False), (2**45, False)]
+)
 def test_ids_are_looked_up_in_every_part(tmp_path: Path, apart: int, *, packed: bool) -> None:
     """Packed, and in no order; one search meets heads and segments."""
     rng = np.random.default_rng(apart)
@@ -104,3 +112,31 @@ def test_only_sets_are_kept(tmp_path: Path, id_type: IdType) -> None:
         Excluded(of_request).kept(part)
     assert kept.get(of_set) is bits
     assert kept.get(ascending(ids_of(np.arange(2_000), id_type))) is None
+
+
+def test_a_segment_in_the_place_of_others_is_ready_to_exclude(tmp_path: Path) -> None:
+    """Where searches exclude ids they do not wait for the table of each new segment."""
+    index = Index(spec_of(DIM), IndexConfig(segments_max=1))
+
+    def put(first: int) -> Segment:
+        index.upsert(np.arange(first, first + N), first + 1, floats(1, N, DIM))
+        index.seal(1)
+        build = index.plan()
+        assert build is not None
+        path = tmp_path / f"{first}.seg"
+        built = index.execute(build, path, threads=1, stopped=lambda: False, read=no_fields)
+        index.publish(built)
+        (part,) = (part for part in index.view.parts if part.indexed)
+        assert isinstance(part.source, Segment)
+        return part.source
+
+    before = put(0)
+    assert not before.has_id_table
+    query = Queries(floats(2, 1, DIM), 3, 64, excluded=Excluded(np.arange(50)))
+    assert index.view.search(query)[0].ids.min() >= 50
+    assert before.has_id_table
+    assert put(N).has_id_table
+
+
+def no_fields(ids: IdColumn, seqs: Rows, fields: Mapping[str, FieldType]) -> list[FieldValues]:
+    raise AssertionError("no field is declared")

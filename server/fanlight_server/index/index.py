@@ -366,6 +366,8 @@ class Index:
         crc = segment_file.write(path, spec, rows, gathering.vectors, arrays, divided, files)
         segment = Segment(path, spec, crc, keep_vectors=self._config.vectors == "ram")
         _ = segment.lookup  # made here rather than under the lock
+        if any(isinstance(p.source, Segment) and p.source.has_id_table for p in self._view.parts):
+            _ = segment.id_table  # made here rather than by the next search
         return Built(build, segment, origin)
 
     def _is_urgent(self) -> bool:

@@ -66,3 +66,8 @@ class Segment:
     def id_table(self) -> kernel.IdTable:
         """Find rows that are excluded. Built on first use, by any thread."""
         return kernel.IdTable(cast(Rows, self.block.ids))
+
+    @property
+    def has_id_table(self) -> bool:
+        """Tell whether searches excluded ids."""
+        return "id_table" in vars(self)
