@@ -145,7 +145,8 @@ class FilteredWalk {
   template <typename Scorer>
   void decide(const Graph& graph, const Scorer& scorer) {
     const bool rare = sparse();
-    if (plan_->gather || (rare && graph.cells().count > 0)) {
+    const bool few = !plan_->look || share_met() < plan_->gather_below;
+    if (few || (rare && graph.cells().count > 0)) {
       cells_.start(graph.cells(), scorer);
       frontier_.found().limit(std::max(candidates_for(plan_->k), plan_->ef / kGatheredPart));
       gathered_ = 0;
@@ -159,6 +160,10 @@ class FilteredWalk {
     frontier_.found().limit(rare ? far : plan_->enough);
     next_look_ += kLook;
     if (!rare) stage_ = plan_->hop ? Stage::visit : Stage::wade;
+  }
+
+  double share_met() const {
+    return static_cast<double>(frontier_.offered_allowed()) / static_cast<double>(frontier_.offered());
   }
 
   // Whether fewer allowed rows were met than chance explains, if they were spread evenly.

@@ -53,11 +53,15 @@ bool hop_is_cheap(Metric metric, const Allowed& allowed, std::size_t enough, std
 // Hops find what lies together, and the more rows are enough the fewer of them do: of 100 hits among
 // 100,000 x 128, of which 0.3, 0.2 and 0.1 were allowed at random, 0.95, 0.90 and 0.84, and of 10 among
 // 60,000 x 784, of which 0.02 were, 0.89. Cells found 0.99 and more in about the same time.
-bool gather_is_better(const Graph& graph, double share, std::size_t enough) {
+//
+// The share around a query counts: of 100 hits among the tenth of 60,000 x 784 that is near it hops
+// found 0.993 in 1.5 times the time of an unfiltered search, cells as many in 2.1.
+double gather_below(const Graph& graph, double share, std::size_t enough) {
   constexpr double most = 0.45;
-  if (graph.cells().count == 0) return false;
+  if (graph.cells().count == 0) return 0;
   const bool dot = graph.rows().metric == Metric::dot;
-  return share < (dot ? most : std::min(most, static_cast<double>(enough) / 150));
+  const double below = dot ? most : std::min(most, static_cast<double>(enough) / 150);
+  return share < below ? below : 0;
 }
 
 }  // namespace
@@ -79,8 +83,8 @@ SearchPlan::SearchPlan(const Graph& graph, std::size_t k_, std::size_t ef_, Walk
   allowed = allowed_;
   const std::size_t wanted = enough_for(k, ef, allowed->share());
   scan = scan_is_cheap(graph.rows(), *allowed, wanted);
-  gather = gather_is_better(graph, allowed->share(), wanted);
-  look = !gather || graph.rows().metric != Metric::dot;
+  gather_below = fanlight::gather_below(graph, allowed->share(), wanted);
+  look = graph.rows().metric != Metric::dot || gather_below == 0;
   // No more than an unfiltered walk keeps: where k is near ef, more took twice its time.
   enough = std::min(wanted, ef);
   hop = hop_is_cheap(graph.rows().metric, *allowed, enough, ef);

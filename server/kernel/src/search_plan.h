@@ -26,8 +26,8 @@ struct SearchPlan {
   // For walks among allowed and other rows, see filtered_walk.h.
   std::size_t enough = 0;  // allowed rows that end a walk
   bool hop = false;        // rather than wade
-  bool gather = false;     // look into cells rather than either
-  bool look = true;        // around the query first, whatever follows
+  double gather_below = 0;  // look into cells rather than either where less than this share is allowed
+  bool look = true;         // around the query first, whatever follows
   double scan_compares = 0;  // rows that a walk compares in the time of a scan
 };
 
