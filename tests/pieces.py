@@ -80,7 +80,7 @@ def content_of(spec: CollectionSpec, block: Block) -> SegmentContent:
     arrays = graph.build(spec, block.codes, None, Effort())
     builder = kernel.CellBuilder(spec.metric.value, block.codes, spec.dim, min(4, len(block)))
     Effort().spend_on(builder)
-    return SegmentContent(block, arrays, CellArrays(*builder.finish()), lambda: None)
+    return SegmentContent(block, arrays, CellArrays(*builder.finish()), None, lambda: None)
 
 
 def write(path: Path, spec: CollectionSpec, content: SegmentContent) -> int:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from fanlight.errors import InvalidRequest
 from fanlight.ids import IdsLike, ascending, to_column
 from fanlight.inputs import as_number, as_text, id_sizes
+from fanlight.joined_ids import JoinedIds
 from fanlight.packed_ids import PackedIds, lie_close
 from fanlight.queries import Exclusions, Interest, Query
 
@@ -139,6 +140,9 @@ def as_exclusions(ids: IdsLike | None, sets: Sequence[str]) -> Exclusions | None
     if isinstance(ids, (str, bytes)) or not isinstance(ids, Iterable):
         got = f"one {type(ids).__name__}"
         raise InvalidRequest.of_field("exclude_ids", "a sequence of ids", got)
+    ids = ids if isinstance(ids, (list, tuple, np.ndarray)) else list(ids)
+    if (joined := _joined(ids)) is not None:
+        return Exclusions(None, names, joined)
     column = to_column(ids, "exclude_ids", copy=False)
     if not len(column):
         # of either type, so it can exclude nothing of any collection
@@ -150,6 +154,15 @@ def as_exclusions(ids: IdsLike | None, sets: Sequence[str]) -> Exclusions | None
         return Exclusions(None, names, packed)
     # the caller's own may change before they are sent
     return Exclusions(column.copy() if column is ids else column, names)
+
+
+def _joined(ids: IdsLike) -> JoinedIds | None:
+    """Join strings; None where they are something else, or have to be looked at one by one."""
+    if isinstance(ids, np.ndarray):
+        if ids.dtype.kind not in "OUT" or ids.ndim != 1:
+            return None
+        ids = ids.tolist()
+    return JoinedIds.of(ids) if len(ids) and isinstance(ids[0], str) else None
 
 
 def _terms(values: Iterable[Weighted]) -> list[tuple[Example, float]]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fanlight.filters import Filter
+from fanlight.joined_ids import JoinedIds
 from fanlight.packed_ids import PackedIds
 
 # As in `fanlight.model`, which imports this module.
@@ -83,12 +84,12 @@ class Exclusions:
     Attributes:
         ids: (e,) ids, of items or not; None for none.
         sets: names of sets that the servers hold.
-        packed: many ids, in the place of `ids`; None for none.
+        packed: in the place of `ids`: many int64 ids in few bytes, or strings in one; None for none.
     """
 
     ids: _Ids | None = None
     sets: tuple[str, ...] = ()
-    packed: PackedIds | None = None
+    packed: PackedIds | JoinedIds | None = None
 
     @classmethod
     def of(cls, ids: _Ids, sets: tuple[str, ...] = ()) -> Exclusions:

@@ -12,6 +12,7 @@ from fanlight.errors import InvalidRequest
 from fanlight.filter_rules import check_filter, check_filter_fields
 from fanlight.filters import FieldType
 from fanlight.ids import id_type_of
+from fanlight.joined_ids import JoinedIds
 from fanlight.model import CollectionSpec, Floats, IdColumn, IdType, SearchRequest
 from fanlight.queries import Exclusions, Floor, Interest, Mmr, Query, Slate
 
@@ -49,12 +50,18 @@ def check_against_spec(request: SearchRequest, spec: CollectionSpec) -> None:
         if interest.ids is not None:
             _check_id_type("ids", interest.ids, spec)
     exclude = request.exclude
-    if exclude is not None and exclude.ids is not None:
-        _check_id_type("exclude_ids", exclude.ids, spec)
-    if exclude is not None and exclude.packed is not None and spec.id_type is IdType.STRING:
-        raise InvalidRequest.of_field("exclude_ids", f"{spec.id_type} ids", f"{IdType.INT64} ids")
+    type_ = None if exclude is None else _id_type_of(exclude)
+    if type_ not in (None, spec.id_type):
+        raise InvalidRequest.of_field("exclude_ids", f"{spec.id_type} ids", f"{type_} ids")
     if request.slate is not None:
         check_floors(request.slate.floors, spec.filterable)
+
+
+def _id_type_of(exclude: Exclusions) -> IdType | None:
+    """Tell which type of ids is excluded; None where there are none."""
+    if exclude.packed is not None:
+        return IdType.STRING if isinstance(exclude.packed, JoinedIds) else IdType.INT64
+    return None if exclude.ids is None else id_type_of(exclude.ids)
 
 
 def check_floors(floors: Sequence[Floor], filterable: Mapping[str, FieldType]) -> None:

@@ -13,17 +13,18 @@ from itertools import pairwise
 import numpy as np
 
 import fanlight_kernel as kernel
-from fanlight.model import IdColumn, SearchRequest
+from fanlight.joined_ids import JoinedIds
+from fanlight.model import SearchRequest
+from fanlight.packed_ids import PackedIds
 from fanlight.placement import shards_of
 from fanlight.queries import Exclusions
 
 # Fewer bytes, in all messages together, are sent to all shards as they came. To split 100,000 ids
-# takes 0.6 ms of a router; three shards that were sent all took 3.7 ms of CPU more, together.
+# takes 0.6 ms of a router, or 2 to 3 if they are strings; three shards that were sent all took 3.7
+# ms of CPU more, together.
 _SPLIT_BYTES_MIN = 512 << 10
-# The same where a router has to unpack the ids, or hashes them one by one.
-_HARD_BYTES_MIN = 2 << 20
-# Of a string id, about.
-_STRING_BYTES = 16
+# The same where a router has to unpack the ids.
+_PACKED_BYTES_MIN = 2 << 20
 
 
 class ExclusionSplitter:
@@ -49,30 +50,30 @@ class ExclusionSplitter:
         return [replace(request, exclude=part) for part in self._parts]
 
     def _split(self, exclude: Exclusions) -> list[Exclusions]:
+        packed, sets = exclude.packed, exclude.sets
+        if isinstance(packed, JoinedIds):
+            parts = kernel.split_strings_by_shard(packed.data, self._shards)
+            return [Exclusions(None, sets, JoinedIds(*part)) for part in parts]
         ids = exclude.column()
         assert ids is not None, "nothing takes no bytes"
-        # What was too far apart to be packed is farther apart now.
-        make = Exclusions if exclude.packed is None else Exclusions.of
-        return [make(part, exclude.sets) for part in _parts(ids, self._shards)]
-
-
-def _parts(ids: IdColumn, shards: int) -> list[IdColumn]:
-    """Give the ids of each shard."""
-    if ids.dtype == object:
-        owners = shards_of(ids, shards)
-        return [ids[owners == shard] for shard in range(shards)]
-    # what came off the wire lies where it lay in its message
-    whole = np.require(ids, np.int64, ["C", "A"])
-    parts, bounds = kernel.split_by_shard(whole, shards)
-    return [parts[start:stop] for start, stop in pairwise(bounds)]
+        if ids.dtype == object:  # a string among them holds a NUL
+            owners = shards_of(ids, self._shards)
+            return [Exclusions(ids[owners == shard], sets) for shard in range(self._shards)]
+        # what came off the wire lies where it lay in its message
+        whole = np.require(ids, np.int64, ["C", "A"])
+        together, bounds = kernel.split_by_shard(whole, self._shards)
+        # what was too far apart to be packed is farther apart now
+        make = Exclusions if packed is None else Exclusions.of
+        return [make(together[start:stop], sets) for start, stop in pairwise(bounds)]
 
 
 def _is_worth_splitting(exclude: Exclusions, shards: int) -> bool:
     """Tell whether the ids take many bytes on the wire, to so many shards."""
-    if exclude.packed is not None:
-        return exclude.packed.nbytes * shards >= _HARD_BYTES_MIN
-    if exclude.ids is None:
+    if shards == 1:
         return False
-    if exclude.ids.dtype == object:
-        return exclude.n_ids * _STRING_BYTES * shards >= _HARD_BYTES_MIN
-    return exclude.ids.nbytes * shards >= _SPLIT_BYTES_MIN
+    if isinstance(exclude.packed, PackedIds):
+        return exclude.packed.nbytes * shards >= _PACKED_BYTES_MIN
+    if exclude.packed is not None:
+        return exclude.packed.nbytes * shards >= _SPLIT_BYTES_MIN
+    # of a column of strings the pointers count
+    return exclude.ids is not None and exclude.ids.nbytes * shards >= _SPLIT_BYTES_MIN

@@ -129,3 +129,107 @@ def test_ids_are_split_as_they_are_placed(count: int, shards: int) -> None:
 def test_there_are_no_more_shards_than_slots(shards: int) -> None:
     with pytest.raises(ValueError, match="shards"):
         kernel.split_by_shard(np.arange(3), shards)
+
+
+def encoded(ids: list[str]) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
+    parts = [value.encode() for value in ids]
+    offsets = np.cumsum([0, *map(len, parts)], dtype=np.uint64)
+    return offsets, np.frombuffer(b"".join(parts), dtype=np.uint8)
+
+
+def joined(ids: list[str]) -> bytes:
+    return "".join(value + "\0" for value in ids).encode()
+
+
+def strings(rng: np.random.Generator, count: int, most: int) -> list[str]:
+    """Draw strings of up to `most` characters, of few letters, so that many begin alike."""
+    sizes = rng.integers(0, most + 1, count)
+    return ["".join(rng.choice(list("ab\u20ac"), size)) for size in sizes]
+
+
+@pytest.mark.parametrize("held", [0, 1, 7, 8, 9, 1_000])
+@pytest.mark.parametrize("gone", [0, 1, 255, 256, 257, 3_000])
+@pytest.mark.parametrize("most", [3, 9, 40])
+def test_rows_of_strings_are_told_as_by_python(held: int, gone: int, most: int) -> None:
+    """Of any size, alike up to the last byte, in no order, several times in both."""
+    rng = np.random.default_rng(held + gone + most)
+    ids = strings(rng, held, most)
+    ids[: held // 3] = ids[held - held // 3 :]
+    others = [*strings(rng, gone, most), *ids[: gone // 2 : 3], *ids[:2]]
+    wanted = np.array([value not in set(others) for value in ids], dtype=np.bool_)
+    bits = kernel.StringIdTable(*encoded(ids)).rows_without(joined(others))
+    np.testing.assert_array_equal(bits, np.packbits(wanted, bitorder="little"))
+
+
+def test_a_string_that_holds_a_nul_is_none_of_those_joined() -> None:
+    ids = ["a", "a\0b", "b", "a\0", "\0", ""]
+    table = kernel.StringIdTable(*encoded(ids))
+    for gone, left in (
+        (b"a\0b\0", "010111"),
+        (b"\0", "111110"),
+        (b"a\0\0b\0", "010110"),
+        (b"", "111111"),
+        (b"b\0a", "110111"),  # what follows the last NUL is left out
+    ):
+        bits = np.unpackbits(table.rows_without(gone), bitorder="little")[: len(ids)]
+        assert "".join(map(str, bits)) == left
+
+
+def test_one_string_of_many_rows() -> None:
+    """All of its rows, however often it is given; see `test_one_id_of_many_rows`."""
+    ids = ["five"] * 300_000
+    ids[7::1_000] = ["six"] * 300
+    table = kernel.StringIdTable(*encoded(ids))
+    wanted = np.packbits(np.array(ids) == "six", bitorder="little")
+    for gone in (["five"], ["five"] * 300_000):
+        np.testing.assert_array_equal(table.rows_without(joined(gone)), wanted)
+
+
+def test_a_table_of_strings_keeps_its_arrays() -> None:
+    table = kernel.StringIdTable(*encoded([f"item {n}" for n in range(1_000)]))
+    gone = joined([f"item {n}" for n in range(500)])
+    assert np.unpackbits(table.rows_without(gone), bitorder="little").sum() == 500
+
+
+@pytest.mark.parametrize(
+    "offsets", [[], [1], [0, 4], [0, 3, 2], [0, 9, 3], [0, 2**63, 3], [0, 2, 1, 3]]
+)
+def test_offsets_that_do_not_cut_the_strings_are_refused(offsets: list[int]) -> None:
+    """Whatever memory they would lead to."""
+    data = np.frombuffer(b"abc", dtype=np.uint8)
+    with pytest.raises(ValueError, match="offsets"):
+        kernel.StringIdTable(np.array(offsets, dtype=np.uint64), data)
+
+
+def test_strings_of_other_types_are_refused() -> None:
+    offsets, data = encoded(["a"])
+    table = kernel.StringIdTable(offsets, data)
+    wrong: Any
+    for wrong in ("a", ["a"], data, None):
+        with pytest.raises(TypeError):
+            table.rows_without(wrong)
+        with pytest.raises(TypeError):
+            kernel.split_strings_by_shard(wrong, 3)
+    for wrong in (offsets.astype(np.int64), [0, 1]):
+        with pytest.raises(TypeError, match="offsets: expected an array of uint64"):
+            kernel.StringIdTable(wrong, data)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3_000])
+@pytest.mark.parametrize("shards", [1, 3, 8, SLOTS])
+@pytest.mark.parametrize("most", [3, 30])
+def test_strings_are_split_as_they_are_placed(count: int, shards: int, most: int) -> None:
+    """Each goes to its owner, in the order in which it came."""
+    ids = strings(np.random.default_rng(count + most), count, most)
+    owners = shards_of(np.array(ids, dtype=object), shards)
+    wanted: list[list[str]] = [[] for _ in range(shards)]
+    for value, owner in zip(ids, owners.tolist(), strict=True):
+        wanted[owner].append(value)
+    parts = kernel.split_strings_by_shard(joined(ids) + b"rest", shards)
+    assert parts == [(joined(each), len(each)) for each in wanted]
+
+
+@pytest.mark.parametrize("shards", [0, -1, SLOTS + 1])
+def test_strings_too_have_no_more_shards_than_slots(shards: int) -> None:
+    with pytest.raises(ValueError, match="shards"):
+        kernel.split_strings_by_shard(b"a\0", shards)

@@ -113,6 +113,11 @@ class Exclusions(google.protobuf.message.Message):
     IDS_FIELD_NUMBER: builtins.int
     SETS_FIELD_NUMBER: builtins.int
     ASCENDING_FIELD_NUMBER: builtins.int
+    JOINED_FIELD_NUMBER: builtins.int
+    joined: builtins.bytes
+    """In the place of `ids`: strings of UTF-8, each followed by a NUL, which none
+    of them holds.
+    """
     @property
     def ids(self) -> fanlight.v1.types_pb2.Ids: ...
     @property
@@ -129,9 +134,11 @@ class Exclusions(google.protobuf.message.Message):
         ids: fanlight.v1.types_pb2.Ids | None = ...,
         sets: collections.abc.Iterable[builtins.str] | None = ...,
         ascending: global___AscendingIds | None = ...,
+        joined: builtins.bytes | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["ascending", b"ascending", "ids", b"ids"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["ascending", b"ascending", "ids", b"ids", "sets", b"sets"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_joined", b"_joined", "ascending", b"ascending", "ids", b"ids", "joined", b"joined"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_joined", b"_joined", "ascending", b"ascending", "ids", b"ids", "joined", b"joined", "sets", b"sets"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_joined", b"_joined"]) -> typing.Literal["joined"] | None: ...
 
 global___Exclusions = Exclusions
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fanlight.errors import InvalidRequest
+from fanlight.joined_ids import JoinedIds
 from fanlight.model import Floats
 from fanlight.packed_ids import PackedIds
 from fanlight.queries import (
@@ -89,8 +90,11 @@ def fill_exclusions(message: pb.Exclusions, exclude: Exclusions) -> None:
     message.sets.extend(exclude.sets)
     if exclude.ids is not None:
         fill_ids(message.ids, exclude.ids)
-    if exclude.packed is not None:
-        packed, ascending = exclude.packed, message.ascending
+    packed = exclude.packed
+    if isinstance(packed, JoinedIds):
+        message.joined = packed.data
+    elif packed is not None:
+        ascending = message.ascending
         ascending.first, ascending.width, ascending.steps = packed.first, packed.width, packed.steps
 
 
@@ -98,17 +102,20 @@ def from_exclusions(message: pb.Exclusions) -> Exclusions:
     """Read exclusions off the wire.
 
     Raises:
-        InvalidRequest: a column of ids is malformed, or there are two.
+        InvalidRequest: a column of ids is malformed, or there are several.
     """
-    ids = from_ids(message.ids, "exclude_ids") if message.HasField("ids") else None
-    if not message.HasField("ascending"):
-        return Exclusions(ids, tuple(message.sets))
-    if ids is not None:
-        raise InvalidRequest.of_field("exclude_ids", "ids or ascending", "both")
-    steps = message.ascending
-    packed = PackedIds(steps.first, steps.width, steps.steps)
-    packed.check("exclude_ids", EXCLUDE_IDS_MOST)
-    return Exclusions(None, tuple(message.sets), packed)
+    forms = [form for form in ("ids", "ascending", "joined") if message.HasField(form)]
+    if len(forms) > 1:
+        raise InvalidRequest.of_field("exclude_ids", "one form of ids", " and ".join(forms))
+    ids = from_ids(message.ids, "exclude_ids") if "ids" in forms else None
+    packed: PackedIds | JoinedIds | None = None
+    if "joined" in forms:
+        packed = JoinedIds.read(message.joined, "exclude_ids", EXCLUDE_IDS_MOST)
+    elif "ascending" in forms:
+        steps = message.ascending
+        packed = PackedIds(steps.first, steps.width, steps.steps)
+        packed.check("exclude_ids", EXCLUDE_IDS_MOST)
+    return Exclusions(ids, tuple(message.sets), packed)
 
 
 def to_slate(slate: Slate) -> pb.Slate:

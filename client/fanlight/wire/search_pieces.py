@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fanlight.joined_ids import JoinedIds
 from fanlight.model import SearchRequest
 from fanlight.packed_ids import PackedIds
 from fanlight.queries import Exclusions
@@ -27,7 +28,7 @@ def pieces_of(request: SearchRequest) -> Pieces:
 
 
 def _bytes_of(exclude: Exclusions) -> int:
-    """Count the bytes of int64 ids."""
+    """Count the bytes of ids that are in one piece."""
     if exclude.packed is not None:
         return exclude.packed.nbytes
     return 0 if exclude.ids is None or exclude.ids.dtype == object else exclude.ids.nbytes
@@ -36,6 +37,8 @@ def _bytes_of(exclude: Exclusions) -> int:
 def _exclusions(exclude: Exclusions) -> Pieces:
     message = queries_pb2.Exclusions
     sets = message(sets=exclude.sets).SerializeToString()
+    if isinstance(exclude.packed, JoinedIds):
+        return sets, *field(message.JOINED_FIELD_NUMBER, exclude.packed.data)
     if exclude.packed is not None:
         return sets, *field(message.ASCENDING_FIELD_NUMBER, *_ascending(exclude.packed))
     assert exclude.ids is not None, "nothing takes no bytes"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from fanlight_server.index.string_ids import ranks, to_bytes
 
 Doubles = NDArray[np.float64]
 Codes = NDArray[np.uint8]
+IdTable: TypeAlias = kernel.IdTable | kernel.StringIdTable
 
 # In `seqs`: the row was dead when its segment was built. On disk, do not change.
 DEAD_SEQ = -1
@@ -153,6 +154,13 @@ def ranks_of(ids: IdColumn) -> Rows:
     if id_type_of(ids) is IdType.INT64:
         return sort_keys(ids)
     return ranks(*to_bytes(ids))
+
+
+def id_table(rows: Columns) -> IdTable:
+    """Find rows that are excluded."""
+    if id_type_of(rows.ids) is IdType.STRING:
+        return kernel.StringIdTable(*to_bytes(rows.ids))
+    return kernel.IdTable(cast(Rows, rows.ids))
 
 
 class RowLookup:

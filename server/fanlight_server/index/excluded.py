@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from fanlight.ids import among
+from fanlight.joined_ids import JoinedIds
 from fanlight.model import IdColumn, Rows
 from fanlight.packed_ids import PackedIds
 from fanlight_server.index.bits import Bits, packed
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 # Looking up fewer ids takes as long as to keep their rows.
 _KEPT_IDS_MIN = 1_024
-# Rows are hashed so many times faster than ids are searched for.
-_HASHED = 8
 # Of columns and their bitmaps, by segment: the last twenty of 100,000 ids.
 _KEPT_BYTES = 16 << 20
 # A string id with its object, roughly: it lives on in a bitmap's column when its set has changed.
@@ -80,7 +79,7 @@ class Excluded:
     """
 
     def __init__(
-        self, ids: IdColumn | PackedIds | None = None, sets: Sequence[IdColumn] = ()
+        self, ids: IdColumn | PackedIds | JoinedIds | None = None, sets: Sequence[IdColumn] = ()
     ) -> None:
         self._ids = ids if ids is not None and len(ids) else None
         self._sets = [column for column in sets if len(column)]
@@ -110,22 +109,11 @@ def _bits_of_set(part: Part, column: IdColumn) -> Bits:
     return bits
 
 
-def _bits(part: Part, column: IdColumn | PackedIds) -> Bits:
+def _bits(part: Part, ids: IdColumn | PackedIds | JoinedIds) -> Bits:
     """Tell which rows of a part do not have these ids."""
-    if isinstance(column, PackedIds) or column.dtype != object:
-        return part.rows_without(cast("Rows | PackedIds", column))
-    rows = np.ones(len(part.block), dtype=np.bool_)
-    rows[_rows_of(part, column)] = False
-    return packed(rows)
-
-
-def _rows_of(part: Part, column: IdColumn) -> Rows:
-    """Find the rows with these strings.
-
-    They are hashed unless they are few, since a binary search compares each 17 times.
-    """
-    ids = part.block.ids
-    if part.indexed and len(ids) > _HASHED * len(column):
-        rows = part.rows_of(column)
-        return rows[rows >= 0]
-    return np.flatnonzero(among(ids, column))
+    if isinstance(ids, np.ndarray) and ids.dtype == object:
+        joined = JoinedIds.of(ids.tolist())
+        if joined is None:  # one holds a NUL
+            return packed(~among(part.block.ids, ids))
+        return part.rows_without(joined)
+    return part.rows_without(cast("Rows | PackedIds | JoinedIds", ids))

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import cast
 
 import fanlight_kernel as kernel
 from fanlight.errors import Corruption
-from fanlight.model import CollectionSpec, Rows
+from fanlight.model import CollectionSpec
 from fanlight_server.index import segment_file
-from fanlight_server.index.block import RowLookup
+from fanlight_server.index.block import IdTable, RowLookup, id_table
 from fanlight_server.index.excluded import KeptRows
 
 
@@ -39,6 +38,7 @@ class Segment:
         self.path = path
         self.crc = crc
         self.block = content.block
+        self._strings = content.strings
         self.graph_arrays = arrays
         self.cells = content.cells
         self.release = content.release
@@ -63,9 +63,11 @@ class Segment:
         return RowLookup(self.block)
 
     @cached_property
-    def id_table(self) -> kernel.IdTable:
+    def id_table(self) -> IdTable:
         """Find rows that are excluded. Built on first use, by any thread."""
-        return kernel.IdTable(cast(Rows, self.block.ids))
+        return (
+            id_table(self.block) if self._strings is None else kernel.StringIdTable(*self._strings)
+        )
 
     @property
     def has_id_table(self) -> bool:

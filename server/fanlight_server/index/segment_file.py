@@ -53,6 +53,7 @@ class SegmentContent:
         block: its rows.
         graph: the graph over them.
         cells: their cells; None for none.
+        strings: its ids as they lie in the file, if they are strings: see `string_ids.to_bytes`.
         release: gives back the pages of the vectors that searches brought in; they come again
             when they are read. Does nothing where the vectors are to be kept.
     """
@@ -60,6 +61,7 @@ class SegmentContent:
     block: Block
     graph: GraphArrays
     cells: CellArrays | None
+    strings: tuple[string_ids.Offsets, string_ids.Bytes] | None
     release: Callable[[], None]
 
 
@@ -294,7 +296,10 @@ def _from_parts(
 ) -> SegmentContent:
     rows = header["rows"]
     filterable = {name: FieldType(type_) for name, type_ in header["filterable"].items()}
-    ids, order = _ids_from_parts(spec, parts)
+    strings = None
+    if spec.id_type is IdType.STRING:
+        strings = parts["id_offsets"].view("<u8"), parts["id_bytes"]
+    ids, order = _ids_from_parts(strings, parts)
     block = Block(
         metric=spec.metric,
         ids=ids,
@@ -315,7 +320,7 @@ def _from_parts(
     sizes = {len(ids), len(order), len(block.seqs), len(block.lengths), len(graph.levels)}
     if sizes != {rows} or int(graph.levels.sum()) != len(graph.upper):
         raise Corruption("the parts contradict each other")
-    return SegmentContent(block, graph, _cells_from_parts(spec, parts), release)
+    return SegmentContent(block, graph, _cells_from_parts(spec, parts), strings, release)
 
 
 def _cells_from_parts(
@@ -331,10 +336,10 @@ def _cells_from_parts(
 
 
 def _ids_from_parts(
-    spec: CollectionSpec, parts: dict[str, NDArray[np.uint8]]
+    strings: tuple[string_ids.Offsets, string_ids.Bytes] | None,
+    parts: dict[str, NDArray[np.uint8]],
 ) -> tuple[IdColumn, NDArray[np.int64]]:
-    if spec.id_type is IdType.INT64:
+    if strings is None:
         ids = parts["ids"].view("<i8")
         return ids, ids
-    column = string_ids.from_bytes(parts["id_offsets"].view("<u8"), parts["id_bytes"])
-    return column, parts["id_ranks"].view("<i8")
+    return string_ids.from_bytes(*strings), parts["id_ranks"].view("<i8")

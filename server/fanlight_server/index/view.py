@@ -18,11 +18,12 @@ import fanlight_kernel as kernel
 from fanlight.filter_rules import check_built, check_filter_fields, check_filterable_field
 from fanlight.filters import FieldType, Filter, Value, clauses_of
 from fanlight.ids import empty, joined
+from fanlight.joined_ids import JoinedIds
 from fanlight.model import IdColumn, IdType, Rows
 from fanlight.packed_ids import PackedIds
 from fanlight.topk import merge
 from fanlight_server.index.bits import Bitmap, Bits, count, packed, unpacked
-from fanlight_server.index.block import Block
+from fanlight_server.index.block import Block, id_table
 from fanlight_server.index.excluded import Excluded
 from fanlight_server.index.facets import counted
 from fanlight_server.index.head import Head
@@ -68,13 +69,13 @@ class Part:
         rows = lookup.rows_of(ids)
         return np.where((rows >= 0) & self._are_live(rows), rows, -1)
 
-    def rows_without(self, ids: Rows | PackedIds) -> Bits:
-        """Tell which rows do not have one of these int64 ids, in any order: packed bits."""
+    def rows_without(self, ids: Rows | PackedIds | JoinedIds) -> Bits:
+        """Tell which rows do not have one of these ids, of their own type: packed bits."""
+        # a head becomes more rows, and few
         source = self.source
-        if isinstance(source, Segment):
-            table = source.id_table
-        else:  # which becomes more rows, and few
-            table = kernel.IdTable(cast(Rows, self.block.ids))
+        table = source.id_table if isinstance(source, Segment) else id_table(self.block)
+        if isinstance(table, kernel.StringIdTable):
+            return table.rows_without(cast(JoinedIds, ids).data)
         if isinstance(ids, PackedIds):
             return table.rows_without_steps(ids.first, ids.column())
         # what came off the wire lies where it lay in its message

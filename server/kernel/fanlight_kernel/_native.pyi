@@ -454,6 +454,49 @@ class IdTable:
             TypeError: an array is of another type.
         """
 
+class StringIdTable:
+    """The rows of a column of string ids, by hash. Any number of threads may ask it."""
+
+    def __init__(self, offsets: NDArray[np.uint64], data: _Bytes) -> None:
+        """Put the ids of rows in a table, which keeps the arrays. Releases the GIL.
+
+        Args:
+            offsets: (n + 1,) uint64: id r is `data[offsets[r]:offsets[r + 1]]`.
+            data: (b,) uint8: the ids, one after the other; an id may stand several times.
+
+        Raises:
+            ValueError: a shape is wrong, or the offsets do not cut the data.
+            TypeError: an array is of another type.
+        """
+
+    def rows_without(self, gone: bytes) -> _Bytes:
+        """Tell which rows do not have one of some ids. Releases the GIL.
+
+        Args:
+            gone: ids, of rows or not, each followed by a NUL; what follows the last is left out.
+
+        Returns:
+            ((n + 7) // 8,) uint8: bit r % 8 of byte r // 8 is that of row r.
+
+        Raises:
+            TypeError: they are no bytes.
+        """
+
+def split_strings_by_shard(joined: bytes, shards: int) -> list[tuple[bytes, int]]:
+    """Split string ids as `split_by_shard` does those of int64. Releases the GIL.
+
+    Args:
+        joined: ids, each followed by a NUL; what follows the last is left out.
+        shards: 1 to 16,384, each of which owns an equal run of slots.
+
+    Returns:
+        The ids of each shard in the same form, in the order in which they came, and their number.
+
+    Raises:
+        ValueError: there are too many shards, or none.
+        TypeError: they are no bytes.
+    """
+
 def split_by_shard(ids: _Numbers, shards: int) -> tuple[_Numbers, list[int]]:
     """Split ids by the shard that owns each, as `fanlight.placement.shards_of` does. Releases the GIL.
 

@@ -2,6 +2,8 @@
 #include <pybind11/stl.h>
 
 #include <cstring>
+#include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -9,6 +11,7 @@
 #include "bind_arrays.h"
 #include "id_table.h"
 #include "placement.h"
+#include "string_id_table.h"
 
 namespace fanlight {
 namespace {
@@ -55,6 +58,57 @@ py::array_t<std::uint8_t> rows_without_steps(const IdTable& table, std::int64_t 
   return rows_without_steps_of<std::uint16_t>(table, first, steps);
 }
 
+// Raises ValueError where they do not cut the data into as many strings.
+Strings checked_strings(const Array<std::uint64_t>& offsets, const Array<std::uint8_t>& data) {
+  const std::size_t count =
+      checked_range("offsets", static_cast<py::ssize_t>(offsets.extent(0)), 1, kMaxRows) - 1;
+  const std::uint64_t* const at = offsets.data();
+  bool cuts = at[0] == 0 && at[count] == data.extent(0);
+  for (std::size_t i = 0; i < count; ++i) cuts &= at[i] <= at[i + 1];
+  if (!cuts) {
+    throw py::value_error("offsets: expected ascending ones from 0 to " +
+                          std::to_string(data.extent(0)) + ", got others");
+  }
+  return {at, reinterpret_cast<const char*>(data.data()), count};
+}
+
+// A table and the arrays that its strings lie in.
+struct KeptStrings {
+  KeptStrings(py::handle offsets_, py::handle data_)
+      : offsets(offsets_, "offsets", {kAny}), data(data_, "data", {kAny}), table(made()) {}
+
+  StringIdTable made() const {
+    const Strings ids = checked_strings(offsets, data);
+    const py::gil_scoped_release release;
+    return StringIdTable(ids, random_seed());
+  }
+
+  Array<std::uint64_t> offsets;
+  Array<std::uint8_t> data;
+  StringIdTable table;
+};
+
+py::array_t<std::uint8_t> rows_without_strings(const KeptStrings& self, const py::bytes& gone) {
+  const std::string_view joined = gone;
+  return bits_without(self.table.rows(),
+                      [&](std::uint8_t* bits) { self.table.clear(joined, bits); });
+}
+
+py::list strings_by_shard(const py::bytes& joined_, py::ssize_t shards) {
+  const std::string_view joined = joined_;
+  const std::size_t count = checked_range("shards", shards, 1, py::ssize_t{1} << kSlotBits);
+  std::vector<JoinedPart> parts;
+  {
+    const py::gil_scoped_release release;
+    parts = split_by_shard(joined, count);
+  }
+  py::list each;
+  for (const JoinedPart& part : parts) {
+    each.append(py::make_tuple(py::bytes(part.joined), part.count));
+  }
+  return each;
+}
+
 py::tuple by_shard(py::handle ids, py::ssize_t shards) {
   const Array<std::int64_t> whole(ids, "ids", {kAny});
   const std::size_t count = checked_range("shards", shards, 1, py::ssize_t{1} << kSlotBits);
@@ -75,6 +129,10 @@ void bind_ids(py::module_& module) {
       .def(py::init(&table_of), py::arg("ids"))
       .def("rows_without", &rows_without, py::arg("gone"))
       .def("rows_without_steps", &rows_without_steps, py::arg("first"), py::arg("steps"));
+  py::class_<KeptStrings>(module, "StringIdTable")
+      .def(py::init<py::handle, py::handle>(), py::arg("offsets"), py::arg("data"))
+      .def("rows_without", &rows_without_strings, py::arg("gone"));
+  module.def("split_strings_by_shard", &strings_by_shard, py::arg("joined"), py::arg("shards"));
   module.def("split_by_shard", &by_shard, py::arg("ids"), py::arg("shards"));
 }
 

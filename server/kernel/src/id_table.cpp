@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <numeric>
-#include <random>
 
 #include "placement.h"
 
@@ -17,12 +16,6 @@ constexpr std::size_t kRowsPerId = 4;
 // Ids that are looked up together: their hashes fit the first cache.
 constexpr std::size_t kBlock = 256;
 
-// The smallest power of two from `least` on that is not below `count`.
-unsigned log_of(std::size_t count, unsigned least) {
-  while ((std::size_t{1} << least) < count) ++least;
-  return least;
-}
-
 // How far an id is above the first one; past 2^63 for those below it.
 std::uint64_t offset_of(std::int64_t id, std::int64_t first) {
   return static_cast<std::uint64_t>(id) - static_cast<std::uint64_t>(first);
@@ -34,36 +27,19 @@ void mark(std::vector<std::uint8_t>& marks, std::uint64_t place) {
 
 }  // namespace
 
-// The seed: nobody can choose ids whose hashes meet.
 IdTable::IdTable(const std::int64_t* ids, std::size_t count)
-    : seed_((std::uint64_t{std::random_device{}()} << 32) | std::random_device{}()),
-      filter_log_(log_of(8 * count, 3)),
-      buckets_log_(log_of(count, 1)),
-      filter_((std::size_t{1} << filter_log_) / 8),
-      starts_((std::size_t{1} << buckets_log_) + 1),
-      ids_(count),
-      rows_(count) {
-  std::vector<std::uint64_t> hashes(count);
-  for (std::size_t row = 0; row < count; ++row) {
-    const std::uint64_t key = hashes[row] = hash(ids[row]);
-    filter_[bit_of(key) / 8] |= static_cast<std::uint8_t>(1U << bit_of(key) % 8);
-    ++starts_[bucket_of(key) + 1];
-  }
-  for (std::size_t i = 1; i < starts_.size(); ++i) starts_[i] += starts_[i - 1];
-  fill(ids, hashes);
-}
-
-void IdTable::fill(const std::int64_t* ids, const std::vector<std::uint64_t>& hashes) {
-  std::vector<std::uint32_t> next(starts_);
-  for (std::size_t row = 0; row < hashes.size(); ++row) {
-    const std::uint32_t place = next[bucket_of(hashes[row])]++;
-    ids_[place] = ids[row];
-    rows_[place] = static_cast<std::uint32_t>(row);
-  }
+    : seed_(random_seed()), rows_(hashes(ids, count)), ids_(count) {
+  for (std::size_t at = 0; at < count; ++at) ids_[at] = ids[rows_.row(at)];
 }
 
 std::uint64_t IdTable::hash(std::int64_t id) const {
   return mixed(static_cast<std::uint64_t>(id) ^ seed_);
+}
+
+std::vector<std::uint64_t> IdTable::hashes(const std::int64_t* ids, std::size_t count) const {
+  std::vector<std::uint64_t> each(count);
+  for (std::size_t row = 0; row < count; ++row) each[row] = hash(ids[row]);
+  return each;
 }
 
 // Step by step for all of them, so that nothing waits for memory that could have been asked for. Where
@@ -75,21 +51,18 @@ void IdTable::clear_some(const std::int64_t* gone, std::size_t count, std::uint8
   std::size_t left = 0;
   for (std::size_t i = 0; i < count; ++i) {
     const std::uint64_t key = hash(gone[i]);
-    buckets[left] = bucket_of(key);
+    buckets[left] = rows_.bucket_of(key);
     ids[left] = gone[i];
-    left += filter_[bit_of(key) / 8] >> bit_of(key) % 8 & 1U;
+    left += rows_.may_hold(key);
   }
-  for (std::size_t i = 0; i < left; ++i) __builtin_prefetch(&starts_[buckets[i]]);
+  for (std::size_t i = 0; i < left; ++i) rows_.prefetch_bounds(buckets[i]);
   for (std::size_t i = 0; i < left; ++i) {
-    __builtin_prefetch(ids_.data() + starts_[buckets[i]]);
-    __builtin_prefetch(rows_.data() + starts_[buckets[i]]);
+    __builtin_prefetch(ids_.data() + rows_.begin(buckets[i]));
+    rows_.prefetch_row(rows_.begin(buckets[i]));
   }
   for (std::size_t i = 0; i < left; ++i) {
-    for (std::uint32_t at = starts_[buckets[i]]; at < starts_[buckets[i] + 1]; ++at) {
-      if (ids_[at] != ids[i]) continue;
-      const unsigned bit = 1U << rows_[at] % 8;
-      if ((bits[rows_[at] / 8] & bit) == 0) break;
-      bits[rows_[at] / 8] &= static_cast<std::uint8_t>(~bit);
+    for (std::uint32_t at = rows_.begin(buckets[i]); at < rows_.end(buckets[i]); ++at) {
+      if (ids_[at] == ids[i] && !clear_bit(bits, rows_.row(at))) break;
     }
   }
 }
@@ -105,7 +78,7 @@ void IdTable::clear_marked(std::int64_t first, const std::vector<std::uint8_t>& 
   for (std::size_t at = 0; at < rows(); ++at) {
     const std::uint64_t place = offset_of(ids_[at], first);
     const unsigned gone = place < end ? marks[place / 8] >> place % 8 & 1U : 0;
-    bits[rows_[at] / 8] &= static_cast<std::uint8_t>(~(gone << rows_[at] % 8));
+    bits[rows_.row(at) / 8] &= static_cast<std::uint8_t>(~(gone << rows_.row(at) % 8));
   }
 }
 

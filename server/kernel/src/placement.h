@@ -3,6 +3,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
+#include <string_view>
 #include <vector>
 
 namespace fanlight {
@@ -21,5 +23,14 @@ inline std::uint64_t mixed(std::uint64_t z) {
 // and give where those of each begin, and the end.
 std::vector<std::size_t> split_by_shard(const std::int64_t* ids, std::size_t count, std::size_t shards,
                                         std::int64_t* out);
+
+// The strings of one shard, each of which ends with a NUL.
+struct JoinedPart {
+  std::string joined;
+  std::size_t count = 0;
+};
+
+// The same for strings.
+std::vector<JoinedPart> split_by_shard(std::string_view joined, std::size_t shards);
 
 }  // namespace fanlight
