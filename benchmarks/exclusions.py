@@ -13,8 +13,10 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 import fanlight
 from fanlight.cli.local_cluster import LocalCluster
@@ -22,6 +24,7 @@ from fanlight.cli.local_config import ClusterShape, LocalConfig
 from machine import description
 from workload import Floats
 
+Numbers: TypeAlias = NDArray[np.int64]
 # Queries of a search, and hits of each.
 SEARCHES = ((1, 100), (1, 1_000), (16, 100), (64, 1_000))
 _BUILT_S = 600.0
@@ -41,7 +44,7 @@ def main() -> None:
             print(
                 f"{arguments.rows:,} x {arguments.dim}, {arguments.shards} shards, "
                 f"{arguments.ids:,} excluded ids of which {_excluded(arguments):,} are items, "
-                f"{arguments.apart:,} apart at least; "
+                f"{'strings' if arguments.strings else f'{arguments.apart:,} apart at least'}; "
                 f"{description()}"
             )
             for queries, k in SEARCHES:
@@ -55,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--dim", type=int, default=64)
     add("--shards", type=int, default=3)
     add("--ids", type=int, default=100_000, help="excluded; a quarter of them are items")
+    add("--strings", action="store_true", help="ids are strings of 13 characters")
     add("--apart", type=int, default=1, help="multiply ids; from 2,000 on they travel as they are")
     add("--rounds", type=int, default=21)
     add("--seed", type=int, default=5)
@@ -68,9 +72,10 @@ def _excluded(arguments: argparse.Namespace) -> int:
 def _loaded(
     client: fanlight.Client, arguments: argparse.Namespace, rng: np.random.Generator
 ) -> fanlight.Collection:
-    items = client.create_collection("bench", dim=arguments.dim)
+    id_type = "string" if arguments.strings else "int64"
+    items = client.create_collection("bench", dim=arguments.dim, id_type=id_type)
     vectors = rng.standard_normal((arguments.rows, arguments.dim), dtype=np.float32)
-    items.upsert(np.arange(arguments.rows) * arguments.apart, vectors)
+    items.upsert(_as_ids(np.arange(arguments.rows), arguments), vectors)
     deadline = time.monotonic() + _BUILT_S
     while client.get_collection("bench").unindexed_items:
         if time.monotonic() > deadline:
@@ -82,14 +87,18 @@ def _loaded(
     return items
 
 
-def _ids(
-    arguments: argparse.Namespace, rng: np.random.Generator
-) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _as_ids(numbers: Numbers, arguments: argparse.Namespace) -> list[str] | Numbers:
+    if arguments.strings:
+        return [f"item-{number:08}" for number in numbers.tolist()]
+    return numbers * np.int64(arguments.apart)
+
+
+def _ids(arguments: argparse.Namespace, rng: np.random.Generator) -> list[str] | Numbers:
     """Draw ids of which a quarter are items, in no order."""
     n, rows = _excluded(arguments), arguments.rows
     stored = rng.choice(rows, n, replace=False)
     others = rows + rng.choice(2 * arguments.ids, arguments.ids - n, replace=False)
-    return rng.permutation(np.concatenate([stored, others])) * np.int64(arguments.apart)
+    return _as_ids(rng.permutation(np.concatenate([stored, others])), arguments)
 
 
 def _measure(

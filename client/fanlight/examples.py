@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,7 +140,7 @@ def as_exclusions(ids: IdsLike | None, sets: Sequence[str]) -> Exclusions | None
     if isinstance(ids, (str, bytes)) or not isinstance(ids, Iterable):
         got = f"one {type(ids).__name__}"
         raise InvalidRequest.of_field("exclude_ids", "a sequence of ids", got)
-    ids = ids if isinstance(ids, (list, tuple, np.ndarray)) else list(ids)
+    ids = ids if isinstance(ids, (list, tuple, np.ndarray)) else cast(IdsLike, list(ids))
     if (joined := _joined(ids)) is not None:
         return Exclusions(None, names, joined)
     column = to_column(ids, "exclude_ids", copy=False)
@@ -162,7 +162,9 @@ def _joined(ids: IdsLike) -> JoinedIds | None:
         if ids.dtype.kind not in "OUT" or ids.ndim != 1:
             return None
         ids = ids.tolist()
-    return JoinedIds.of(ids) if len(ids) and isinstance(ids[0], str) else None
+    return (
+        JoinedIds.of(cast("Sequence[str]", ids)) if len(ids) and isinstance(ids[0], str) else None
+    )
 
 
 def _terms(values: Iterable[Weighted]) -> list[tuple[Example, float]]:

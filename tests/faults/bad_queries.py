@@ -105,6 +105,14 @@ def _exclusions() -> Iterator[Bad]:
     yield bad_row("Search", "exclude.ascending", "int64 for strings", numbers, "exclude_ids")
     both = exclusions(ids=good_ids(), ascending=steps(width=1))
     yield bad_row("Search", "exclude.ascending", "with ids", _search(exclude=both), "exclude_ids")
+    for what, joined in (
+        ("no NUL after the last", exclusions(joined=b"a\0b")),
+        ("more than any server takes", exclusions(joined=bytes(4_000_001))),
+        ("strings for int64", exclusions(joined=b"a\0")),
+        ("with ids", exclusions(ids=good_ids(), joined=b"a\0")),
+        ("with steps", exclusions(ascending=steps(width=1), joined=b"a\0")),
+    ):
+        yield bad_row("Search", "exclude.joined", what, _search(exclude=joined), "exclude_ids")
     for what, names in (
         ("an empty name", [""]),
         ("a name of 257 bytes", ["x" * 257]),

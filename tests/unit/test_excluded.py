@@ -12,6 +12,7 @@ from tests.pieces import block_of, floats, ids_of, segment_of, spec_of
 from fanlight.fields import FieldValues
 from fanlight.filters import FieldType
 from fanlight.ids import ascending
+from fanlight.joined_ids import JoinedIds
 from fanlight.model import IdColumn, IdType, Rows
 from fanlight.packed_ids import PackedIds
 from fanlight_server.index.bits import unpacked
@@ -68,6 +69,26 @@ def test_ids_are_looked_up_in_every_part(tmp_path: Path, apart: int, *, packed: 
             bits = excluded.kept(part)
             assert bits is not None
             np.testing.assert_array_equal(unpacked(bits, N), ~np.isin(ids, gone))
+
+
+def test_strings_are_looked_up_in_every_part(tmp_path: Path) -> None:
+    """Joined, and as a column of which one holds what ends the others."""
+    rng = np.random.default_rng(4)
+    ids = ids_of(rng.permutation(3 * N)[:N], IdType.STRING)
+    ids[:3] = ["", "a\0b", "\u20ac" * 40]
+    spec = spec_of(DIM, id_type=IdType.STRING)
+    block = block_of(ids, floats(1, N, DIM))
+    segment = Part(segment_of(tmp_path / "s", spec, block), block)
+    head = Part(Head(0, spec), block)
+    gone = np.append(ids_of(rng.integers(0, 4_000, 3_000), IdType.STRING), ["", "a", "b", ids[2]])
+    joined = JoinedIds.of(gone.tolist())
+    assert joined is not None
+    for part in (segment, head):
+        bits = Excluded(joined).kept(part)
+        assert bits is not None
+        np.testing.assert_array_equal(unpacked(bits, N), ~np.isin(ids, gone))
+        with_nul = np.append(gone, "a\0b")
+        assert kept_ids(part, with_nul) == set(ids.tolist()) - set(with_nul.tolist())
 
 
 def test_what_was_not_used_for_longest_goes_first() -> None:

@@ -82,6 +82,8 @@ DENSE = list(range(-5_000, 5_000))
         None,
         [1, 2, 3],
         ["b", "a"],
+        ["b", "", "a", "a", "\u20ac", "b" * 512],
+        ["b", "a\0b"],
         DENSE,
         [INT64.min, *DENSE, INT64.max],
         *([*DENSE, DENSE[-1] + gap] for gap in (255, 256, 65_535, 65_536, 2**32)),
@@ -116,6 +118,36 @@ def test_excluded_ids_are_a_set() -> None:
     column = exclude.column()
     assert column is not None
     assert column.tolist() == DENSE
+
+
+@pytest.mark.parametrize(
+    ("given", "joined"),
+    [
+        (["b", "a"], True),
+        (("b", "a"), True),
+        (dict.fromkeys(["b", "a"]), True),
+        (iter(["b", "a"]), True),
+        (np.array(["b", "a"], dtype=object), True),
+        (np.array(["b", "a"]), True),
+        (["b\0", "a"], False),
+        (np.array([3, 1], dtype=object), False),
+        ([3, 1], False),
+        ([], False),
+    ],
+    ids=repr,
+)
+def test_strings_travel_in_one_piece(given: object, joined: bool) -> None:
+    """Whatever they come in; integers do not, nor strings of which one holds what ends each."""
+    exclude = as_exclusions(given, [])  # type: ignore[arg-type]
+    assert exclude is not None
+    sent = _sent(exclude)
+    assert (sent.joined if sent.HasField("joined") else None) == (b"b\0a\0" if joined else None)
+
+
+@pytest.mark.parametrize("given", [["b", 1], ["b", None], ["b", b"a"], ["b", "\ud800"], [["b"]]])
+def test_what_is_no_text_cannot_be_joined(given: list[object]) -> None:
+    with pytest.raises(InvalidRequest, match="ids"):
+        as_exclusions(given, [])  # type: ignore[arg-type]
 
 
 def _sent(exclude: Exclusions) -> queries_pb2.Exclusions:

@@ -29,7 +29,9 @@ MANY = np.random.default_rng(6).permutation(120_000)
         (MANY << 33, True),
         (np.append(MANY << 20, [INT64.min, INT64.max]), True),  # with wide steps
         (MANY << 46, True),  # not packed
-        ([f"{number:>8}" for number in range(40_000)], False),
+        ([f"{number:>8}" for number in range(40_000)], True),
+        ([f"{number:>8}" for number in range(20_000)], False),
+        ([f"{number:>8}\0" for number in range(40_000)], False),  # each by itself
     ],
     ids=str,
 )
