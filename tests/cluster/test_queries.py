@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests import oracle
 from tests.query import oracle_slate
 from tests.query.oracle_slate import Want
 from tests.wire.both_colours import COLOURS, clients
@@ -16,7 +17,8 @@ import fanlight
 from fanlight import Cap, F, Floor, Mmr, Slate, combine, examples, interest, interests
 from fanlight.cli.local_cluster import LocalCluster
 from fanlight.errors import InvalidRequest
-from fanlight.model import Floats
+from fanlight.model import Floats, Metric
+from fanlight.topk import TopK
 
 pytestmark = pytest.mark.slow
 
@@ -195,3 +197,22 @@ def test_pages_of_rules_go_on_until_nothing_is_left(things: fanlight.Collection)
         found = page.ids[0, : page.counts[0]].tolist()
         assert np.bincount(OF[found]).max() <= 2
         assert not {1, 2} & set(found)
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+def test_excluded_strings_are_exact(colour: str, cluster: LocalCluster) -> None:
+    """Few, and so many that a router splits them; in whatever they come, with a NUL among them too."""
+    names = np.array([f"thing {i} \u20ac" for i in range(N)], dtype=object)
+    gone, left = names[::3].tolist(), np.arange(N) % 3 != 0
+    unknown = [f"{name} of another" for name in names for _ in range(100)]
+    assert len("".join(gone + unknown).encode()) > 512 << 10
+    with clients(colour) as connect:
+        client = connect(cluster.address)
+        collection = client.create_collection(f"strings-{colour}", dim=DIM, id_type="string")
+        collection.upsert(names.tolist(), VECTORS)
+        wanted = oracle.best(Metric.COSINE, QUERY[None], names[left], VECTORS[left], K)
+        many = gone + unknown
+        for given in (gone, many, np.array(many, dtype=object), np.array(many), [*many, "a\0b"]):
+            hits = collection.search(QUERY, k=K, exact=True, exclude_ids=given)
+            oracle.assert_equal(TopK(hits.ids, hits.scores, hits.counts), wanted)
+            assert hits.excluded == len(gone)
