@@ -1,7 +1,7 @@
 """String ids in one piece of text: whoever only hands them on, or looks them up, makes no strings.
 
-100,000 strings cost 0.2 s to encode one by one, to cut into a column of objects again and to look
-up in it; joined, they travel and are looked up as bytes.
+Encoded one by one, cut into columns of objects again and looked up in them, 100,000 strings took a
+search on three shards 0.4 s; joined, they travel and are looked up as bytes.
 """
 
 from __future__ import annotations
