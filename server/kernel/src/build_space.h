@@ -1,6 +1,7 @@
 // Rows of a graph under construction, compared with one another by their codes alone.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -25,7 +26,13 @@ struct CodeSpace {
   std::size_t rows;
 
   const std::uint8_t* record(std::uint32_t row) const { return table.records + row * table.stride; }
-  void prefetch_row(std::uint32_t row) const { prefetch(record(row), table.stride); }
+
+  // Ask for what `Probe::compare` does not ask for itself.
+  void prefetch_first(const std::uint32_t* first, std::size_t count) const {
+    for (std::size_t i = 0; i < std::min(count, table.ahead); ++i) {
+      prefetch(record(first[i]), table.stride);
+    }
+  }
 };
 
 // One row, made ready to be compared with others. For one thread.

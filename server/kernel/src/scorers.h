@@ -28,8 +28,11 @@ class CodeScorer {
     simd().code_keys(query_, table_, rows, count, keys);
   }
 
-  void prefetch_row(std::uint32_t row) const {
-    prefetch(table_.records + row * table_.stride, table_.stride);
+  // Ask for what `keys` does not ask for itself.
+  void prefetch_first(const std::uint32_t* rows, std::size_t count) const {
+    for (std::size_t i = 0; i < std::min(count, table_.ahead); ++i) {
+      prefetch(table_.records + rows[i] * table_.stride, table_.stride);
+    }
   }
 
   void centre_keys(const Cells& cells, const std::uint32_t* numbers, float* keys) const {
@@ -62,8 +65,10 @@ class VectorScorer {
     for (std::size_t i = 0; i < count; ++i) keys[i] = ordered(keys[i], chosen[i]);
   }
 
-  void prefetch_row(std::uint32_t row) const {
-    prefetch(rows_.vectors + row * rows_.dim, rows_.dim * sizeof(float));
+  void prefetch_first(const std::uint32_t* rows, std::size_t count) const {
+    for (std::size_t i = 0; i < count; ++i) {
+      prefetch(rows_.vectors + rows[i] * rows_.dim, rows_.dim * sizeof(float));
+    }
   }
 
   void centre_keys(const Cells& cells, const std::uint32_t* numbers, float* keys) const {

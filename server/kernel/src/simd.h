@@ -22,6 +22,7 @@ struct CodeTable {
   const std::uint8_t* records;
   std::size_t stride;  // bytes of a record, a multiple of 64
   std::size_t dim;
+  std::size_t ahead = 0;  // rows that are asked for before they are compared, see rows.h
 };
 
 // Sums over the elements of a query and of each of `count` rows of a table: row r of the table
@@ -32,7 +33,8 @@ using DoubleSums = void (*)(const float* query, std::size_t dim, const float* ba
 using FloatSums = void (*)(const float* query, std::size_t dim, const float* base,
                            const std::uint32_t* rows, std::size_t count, float* sums);
 
-// Keys of `count` rows for a query, both as codes: larger is nearer, see codes.h.
+// Keys of `count` rows for a query, both as codes: larger is nearer, see codes.h. While one is compared
+// the one so many places `ahead` is asked for.
 using CodeKeys = void (*)(const CodeQuery& query, const CodeTable& table, const std::uint32_t* rows,
                           std::size_t count, float* keys);
 

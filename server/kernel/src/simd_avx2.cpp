@@ -30,6 +30,7 @@ inline std::int32_t fold(__m256i sums) {
 void code_keys(const CodeQuery& query, const CodeTable& table, const std::uint32_t* rows,
                std::size_t count, float* keys) {
   for (std::size_t i = 0; i < count; ++i) {
+    ask_ahead(table, rows, i, count);
     const std::uint8_t* record = record_of(table, rows[i]);
     __m256i low = _mm256_setzero_si256();
     __m256i high = _mm256_setzero_si256();

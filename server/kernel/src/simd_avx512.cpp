@@ -71,7 +71,10 @@ float one_key(const CodeQuery& query, const CodeTable& table, std::uint32_t row)
 void code_keys(const CodeQuery& query, const CodeTable& table, const std::uint32_t* rows,
                std::size_t count, float* keys) {
   std::size_t i = 0;
-  for (; i + 4 <= count; i += 4) four_keys(query, table, rows + i, keys + i);
+  for (; i + 4 <= count; i += 4) {
+    for (std::size_t next = i; next < i + 4; ++next) ask_ahead(table, rows, next, count);
+    four_keys(query, table, rows + i, keys + i);
+  }
   for (; i < count; ++i) keys[i] = one_key(query, table, rows[i]);
 }
 

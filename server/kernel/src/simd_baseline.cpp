@@ -9,6 +9,7 @@ namespace {
 void code_keys(const CodeQuery& query, const CodeTable& table, const std::uint32_t* rows,
                std::size_t count, float* keys) {
   for (std::size_t i = 0; i < count; ++i) {
+    ask_ahead(table, rows, i, count);
     const std::uint8_t* record = record_of(table, rows[i]);
     std::int32_t sum = 0;
     for (std::size_t d = 0; d < table.dim; ++d) sum += record[d] * query.values[d];

@@ -28,6 +28,7 @@ std::int32_t product(const std::uint8_t* record, const std::int8_t* query, std::
 void code_keys(const CodeQuery& query, const CodeTable& table, const std::uint32_t* rows,
                std::size_t count, float* keys) {
   for (std::size_t i = 0; i < count; ++i) {
+    ask_ahead(table, rows, i, count);
     const std::uint8_t* record = record_of(table, rows[i]);
     const std::int32_t sum = product(record, query.values, table.dim) + query.bias;
     keys[i] = key_of(query, table, record, sum);

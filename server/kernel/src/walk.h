@@ -21,7 +21,7 @@ Candidate descend(const Graph& graph, const Scorer& scorer, std::vector<float>& 
     for (bool moved = true; moved;) {
       moved = false;
       const Neighbours next = graph.upper_neighbours(at.row, level);
-      for (std::uint32_t i = 0; i < next.count; ++i) scorer.prefetch_row(next.rows[i]);
+      scorer.prefetch_first(next.rows, next.count);
       scorer.keys(next.rows, next.count, keys.data());
       for (std::uint32_t i = 0; i < next.count; ++i) {
         if (keys[i] > at.key) {
@@ -58,7 +58,7 @@ class Fresh {
     const std::size_t before = count_;
     if (rows_.size() < before + next.count) resize(before + next.count);
     count_ += visited_.meet(next.rows, next.count, rows_.data() + before);
-    for (std::size_t i = before; i < count_; ++i) scorer.prefetch_row(rows_[i]);
+    scorer.prefetch_first(rows_.data() + before, count_ - before);
   }
 
   // Compare what was met, and offer it.
