@@ -1,7 +1,6 @@
 // Rows of vectors, and the one definition of a score.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -10,13 +9,11 @@
 
 namespace fanlight {
 
-// Rows whose codes are asked for before they are compared: about 2 KB. To ask for all that is compared
-// at a time makes the CPU wait until the memory has taken in the questions, before it compares
-// anything; rows that lie here and there took 1.3 to 1.6 times as long (16 or 32 at a time, 128
-// and 784 dimensions, Zen 3).
-inline std::size_t rows_ahead(std::size_t stride) {
-  return std::clamp<std::size_t>(2'048 / stride, 2, 16);
-}
+// Rows whose codes are asked for before they are compared: 4, or more where they are short. To ask for all
+// that is compared at a time makes the CPU wait until the memory has taken in the questions, before it
+// compares anything; rows that lie here and there took 1.3 to 1.6 times as long (16 or 32 at a
+// time, 128 and 784 dimensions, Zen 3).
+inline std::size_t rows_ahead(std::size_t stride) { return stride < 256 ? 8 : 4; }
 
 // n rows, in memory that somebody else keeps and nobody changes.
 struct Rows {

@@ -117,9 +117,10 @@ class ScanLane {
 
   TopK& best() { return best_; }
 
-  void compare_codes(const JoinedRows& set, const std::uint32_t* chosen, std::size_t count) {
+  void compare_codes(const JoinedRows& set, const CodeTable& table, const std::uint32_t* chosen,
+                     std::size_t count) {
     float keys[kBlock];
-    simd().code_keys(query_.codes(), set.rows->code_table(), chosen, count, keys);
+    simd().code_keys(query_.codes(), table, chosen, count, keys);
     add_all(set, chosen, keys, count, best_);
   }
 
@@ -159,9 +160,11 @@ using Lanes = std::array<ScanLane, kMaxScanGroup>;
 void compare(const std::vector<JoinedRows>& sets, bool codes, Lanes& lanes, std::size_t active) {
   for (const JoinedRows& set : sets) {
     in_blocks(set.scanned, [&](const std::uint32_t* block, std::size_t count) {
+      CodeTable table = set.rows->code_table();
       for (std::size_t i = 0; i < active; ++i) {
         if (codes) {
-          lanes[i].compare_codes(set, block, count);
+          lanes[i].compare_codes(set, table, block, count);
+          table.ahead = 0;  // in the cache by now
         } else {
           lanes[i].compare_vectors(set, block, count);
         }

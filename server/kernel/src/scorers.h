@@ -1,6 +1,7 @@
 // What a walk compares: codes, or vectors in float32. Keys are larger for nearer rows.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -14,7 +15,7 @@ namespace fanlight {
 // Keys of the centres of cells, by their codes, for a query that was encoded.
 inline void keys_of_centres(const Cells& cells, const Rows& rows, const CodeQuery& query,
                             const std::uint32_t* numbers, float* keys) {
-  simd().code_keys(query, {cells.centres, rows.code_stride, rows.dim}, numbers, cells.count, keys);
+  simd().code_keys(query, {cells.centres, rows.code_stride, rows.dim, rows_ahead(rows.code_stride)}, numbers, cells.count, keys);
 }
 
 class CodeScorer {

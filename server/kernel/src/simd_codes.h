@@ -16,10 +16,12 @@ inline const std::uint8_t* record_of(const CodeTable& table, std::uint32_t row) 
   return table.records + row * table.stride;
 }
 
+constexpr int kSecondLevel = 2;  // of caches, as `prefetch` in rows.h
+
 // Ask for what is to be compared so many rows later.
-inline void ask_ahead(const CodeTable& table, const std::uint32_t* rows, std::size_t i, std::size_t count) {
+inline void ask_ahead(const CodeTable& table, const std::uint32_t* rows, std::size_t i,
+                      std::size_t count) {
   if (table.ahead == 0 || i + table.ahead >= count) return;
-  constexpr int kSecondLevel = 2;  // as `prefetch` in rows.h
   const std::uint8_t* record = record_of(table, rows[i + table.ahead]);
   for (std::size_t at = 0; at < table.stride; at += 64) {
     __builtin_prefetch(record + at, 0, kSecondLevel);
