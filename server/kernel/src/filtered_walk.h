@@ -10,7 +10,8 @@
 //   Patel et al. 2024). The time of a hop hardly depends on the share. Where few are allowed, or
 //   many are wanted, hops miss some: it compares the allowed rows of the nearest cells.
 // - Where they are rare, although there are many elsewhere, hops would find what is allowed here
-//   and miss the mass of it. It compares the allowed rows of the nearest cells, cell by cell, until
+//   and miss the mass of it. Where a scan of all allowed rows takes no longer than what follows, it gives
+//   up, and a scan answers. Otherwise it compares the allowed rows of the nearest cells, cell by cell, until
 //   they bring nothing any more, and hops on from the best of them. Rows on paths that are not
 //   allowed are in near cells too, which walks among allowed rows alone did not find.
 // - Without cells it wades farther, and gives up as soon as a scan of all allowed rows would have
@@ -120,6 +121,7 @@ class FilteredWalk {
       return true;
     }
     if (stage_ == Stage::look && visits_ == next_look_) decide(graph, scorer);
+    if (gave_up_) return false;
     switch (stage_) {
       case Stage::visit:
         return visit(graph, scorer);
@@ -146,6 +148,8 @@ class FilteredWalk {
   void decide(const Graph& graph, const Scorer& scorer) {
     const bool rare = sparse();
     const bool few = !plan_->look || share_met() < plan_->gather_below;
+    gave_up_ = rare && plan_->look && scan_is_as_cheap(graph.cells());
+    if (gave_up_) return;
     if (few || (rare && graph.cells().count > 0)) {
       cells_.start(graph.cells(), scorer);
       frontier_.found().limit(std::max(candidates_for(plan_->k), plan_->ef / kGatheredPart));
@@ -160,6 +164,12 @@ class FilteredWalk {
     frontier_.found().limit(rare ? far : plan_->enough);
     next_look_ += kLook;
     if (!rare) stage_ = plan_->hop ? Stage::visit : Stage::wade;
+  }
+
+  // Whether to compare all allowed rows takes no longer than all centres and what is gathered where
+  // allowed rows are rare. It finds all hits, where what is gathered has 0.94 to 0.99 of them.
+  bool scan_is_as_cheap(const Cells& cells) const {
+    return cells.count > 0 && plan_->allowed->count() < cells.count + kAsMuchAsGathered;
   }
 
   double share_met() const {
@@ -294,6 +304,9 @@ class FilteredWalk {
   // Where allowed rows lie evenly, a tenth as many again are enough, and hops after them bring nothing
   // (100,000 x 128 and 60,000 x 784, a fiftieth to a third of the rows).
   static constexpr std::size_t kFewGathered = 200;
+  // Rows that a scan compares in the time of what is gathered, each of which takes about twice as long as
+  // one that is scanned. Measured with 20,000 to 100,000 rows of 16, 128 and 784 dimensions, AVX2.
+  static constexpr std::size_t kAsMuchAsGathered = 5'500;
   // Rows asked for before they are compared.
   static constexpr std::size_t kGatheredAtOnce = 32;
 
