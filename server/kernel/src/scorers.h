@@ -15,7 +15,9 @@ namespace fanlight {
 // Keys of the centres of cells, by their codes, for a query that was encoded.
 inline void keys_of_centres(const Cells& cells, const Rows& rows, const CodeQuery& query,
                             const std::uint32_t* numbers, float* keys) {
-  simd().code_keys(query, {cells.centres, rows.code_stride, rows.dim, rows_ahead(rows.code_stride)}, numbers, cells.count, keys);
+  CodeTable centres = rows.code_table();
+  centres.records = cells.centres;
+  simd().code_keys(query, centres, numbers, cells.count, keys);
 }
 
 class CodeScorer {
