@@ -27,8 +27,7 @@ inline __m256i add_products(__m256i sums, const std::uint8_t* codes, __m256i que
 // Read whole blocks of 16: what follows the codes in a record meets zeros of the query. The query is
 // widened once for four rows, and their sums are added up together: half of the time that four rows
 // took one by one (784 dimensions; three fifths with 128).
-__m128 four_keys(const CodeQuery& query, const CodeTable& table,
-                 const FourRecords& records) {
+__m128 four_keys(const CodeQuery& query, const CodeTable& table, const FourRecords& records) {
   __m256i a = _mm256_setzero_si256(), b = a, c = a, d = a;
   for (std::size_t line = 0; line < table.dim; line += 64) {
     records.ask(line);

@@ -19,8 +19,7 @@ inline __m256i halves(__m512i sums) {
 }
 
 // Read whole blocks of 64: what follows the codes in a record meets zeros of the query.
-__m128 four_keys(const CodeQuery& query, const CodeTable& table,
-                 const FourRecords& records) {
+__m128 four_keys(const CodeQuery& query, const CodeTable& table, const FourRecords& records) {
   __m512i a = _mm512_setzero_si512(), b = a, c = a, d = a;
   for (std::size_t at = 0; at < table.dim; at += 64) {
     records.ask(at);
