@@ -21,7 +21,8 @@ inline Array<std::uint8_t> codes_of(const py::object& value, py::ssize_t dim) {
 inline CodeSpace space_of(const std::string& metric, const Array<std::uint8_t>& codes,
                           py::ssize_t dim) {
   return {metric_of(metric),
-          {codes.data(), codes.extent(1), static_cast<std::size_t>(dim), rows_ahead(codes.extent(1))},
+          {codes.data(), codes.extent(1), static_cast<std::size_t>(dim),
+           rows_ahead(codes.extent(1))},
           checked_range("codes: rows", static_cast<py::ssize_t>(codes.extent(0)), 1, kMaxRows)};
 }
 

@@ -1,7 +1,6 @@
 // Rows of a graph under construction, compared with one another by their codes alone.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -26,13 +25,6 @@ struct CodeSpace {
   std::size_t rows;
 
   const std::uint8_t* record(std::uint32_t row) const { return table.records + row * table.stride; }
-
-  // Ask for what `Probe::compare` does not ask for itself.
-  void prefetch_first(const std::uint32_t* first, std::size_t count) const {
-    for (std::size_t i = 0; i < std::min(count, table.ahead); ++i) {
-      prefetch(record(first[i]), table.stride);
-    }
-  }
 };
 
 // One row, made ready to be compared with others. For one thread.

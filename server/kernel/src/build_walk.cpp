@@ -40,7 +40,7 @@ Link BuildWalk::descend(const Entry& entry, std::uint32_t level) {
 
 bool BuildWalk::improve(Link& at, std::uint32_t level) {
   const std::size_t count = adjacency_.read(at.row, level, rows_.data());
-  space_.prefetch_first(rows_.data(), count);
+  prefetch_first(space_.table, rows_.data(), count);
   probe_.compare(rows_.data(), count, nearness_.data());
   bool moved = false;
   for (std::size_t i = 0; i < count; ++i) {
@@ -70,7 +70,7 @@ std::size_t BuildWalk::unseen_neighbours(std::uint32_t row, std::uint32_t level)
     rows_[unseen] = neighbour;
     unseen += seen_.add(neighbour);
   });
-  space_.prefetch_first(rows_.data(), unseen);
+  prefetch_first(space_.table, rows_.data(), unseen);
   return unseen;
 }
 

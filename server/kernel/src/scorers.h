@@ -1,7 +1,6 @@
 // What a walk compares: codes, or vectors in float32. Keys are larger for nearer rows.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -33,9 +32,7 @@ class CodeScorer {
 
   // Ask for what `keys` does not ask for itself.
   void prefetch_first(const std::uint32_t* rows, std::size_t count) const {
-    for (std::size_t i = 0; i < std::min(count, table_.ahead); ++i) {
-      prefetch(table_.records + rows[i] * table_.stride, table_.stride);
-    }
+    fanlight::prefetch_first(table_, rows, count);
   }
 
   void centre_keys(const Cells& cells, const std::uint32_t* numbers, float* keys) const {

@@ -33,8 +33,8 @@ using DoubleSums = void (*)(const float* query, std::size_t dim, const float* ba
 using FloatSums = void (*)(const float* query, std::size_t dim, const float* base,
                            const std::uint32_t* rows, std::size_t count, float* sums);
 
-// Keys of `count` rows for a query, both as codes: larger is nearer, see codes.h. While one is compared
-// the one so many places `ahead` is asked for.
+// Keys of `count` rows for a query, both as codes: larger is nearer, see codes.h. While a row is
+// compared the one so many places `ahead` is asked for.
 using CodeKeys = void (*)(const CodeQuery& query, const CodeTable& table, const std::uint32_t* rows,
                           std::size_t count, float* keys);
 

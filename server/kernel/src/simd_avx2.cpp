@@ -25,8 +25,8 @@ inline __m256i add_products(__m256i sums, const std::uint8_t* codes, __m256i que
 }
 
 // Read whole blocks of 16: what follows the codes in a record meets zeros of the query. The query is
-// widened once for four rows, and their sums are added up together: half of the time that four rows
-// took one by one (784 dimensions; three fifths with 128).
+// widened once for four rows, and their sums are added up together: from the fastest cache 0.4 to
+// 0.8 of the time that four rows took one by one (784 dimensions; 0.55 to 0.9 with 128).
 __m128 four_keys(const CodeQuery& query, const CodeTable& table, const FourRecords& records) {
   __m256i a = _mm256_setzero_si256(), b = a, c = a, d = a;
   for (std::size_t line = 0; line < table.dim; line += 64) {
@@ -50,14 +50,6 @@ float one_key(const CodeQuery& query, const CodeTable& table, const std::uint8_t
   return key_of(query, table, record, _mm_cvtsi128_si32(fold(sums, sums, sums, sums)));
 }
 
-void code_keys(const CodeQuery& query, const CodeTable& table, const std::uint32_t* rows,
-               std::size_t count, float* keys) {
-  keys_by_four(
-      table, rows, count, keys,
-      [&](const FourRecords& records) { return four_keys(query, table, records); },
-      [&](const std::uint8_t* record) { return one_key(query, table, record); });
-}
-
 }  // namespace
 
 const Simd simd_avx2 = {
@@ -66,7 +58,7 @@ const Simd simd_avx2 = {
     sums_of<SquaredDifference, double, 32>,
     sums_of<Product, float, 32>,
     sums_of<SquaredDifference, float, 32>,
-    code_keys,
+    code_keys<four_keys, one_key>,
     4, 0.06,  // 10,000 and 20,000 rows, Zen 3
 };
 

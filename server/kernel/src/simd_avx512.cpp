@@ -40,14 +40,6 @@ float one_key(const CodeQuery& query, const CodeTable& table, const std::uint8_t
   return key_of(query, table, record, _mm512_reduce_add_epi32(sums));
 }
 
-void code_keys(const CodeQuery& query, const CodeTable& table, const std::uint32_t* rows,
-               std::size_t count, float* keys) {
-  keys_by_four(
-      table, rows, count, keys,
-      [&](const FourRecords& records) { return four_keys(query, table, records); },
-      [&](const std::uint8_t* record) { return one_key(query, table, record); });
-}
-
 }  // namespace
 
 const Simd simd_avx512 = {
@@ -56,7 +48,7 @@ const Simd simd_avx512 = {
     sums_of<SquaredDifference, double, 64>,
     sums_of<Product, float, 64>,
     sums_of<SquaredDifference, float, 64>,
-    code_keys,
+    code_keys<four_keys, one_key>,
     1.5, 0.02,  // 8,000 to 200,000 rows, AMD EPYC
 };
 

@@ -1,5 +1,5 @@
-// What the loops over codes for x86 have in common: four rows at a time, compiled by each simd_*.cpp
-// for itself.
+// What the loops over codes for x86 have in common: four rows at a time. Compiled by each
+// simd_*.cpp for itself.
 #pragma once
 
 #include <immintrin.h>
@@ -49,7 +49,7 @@ struct FourRecords {
     for (std::size_t at = (table.dim + 63) / 64 * 64; at < table.stride; at += 64) ask(at);
   }
 
-  // Ask for a line of each of those that come. A little with each line that is compared: to ask for whole
+  // Ask for a line of each of those that come. With each line that is compared: to ask for whole
   // records at once took 1.3 to 1.4 times as long (784 dimensions, Zen 3).
   void ask(std::size_t at) const {
     for (const std::uint8_t* record : next) __builtin_prefetch(record + at, 0, kSecondLevel);
@@ -59,15 +59,18 @@ struct FourRecords {
   const std::uint8_t* next[4];
 };
 
-// Keys of any number of rows, by a function for four and one for one.
-template <typename Four, typename One>
-void keys_by_four(const CodeTable& table, const std::uint32_t* rows, std::size_t count, float* keys,
-                  Four four, One one) {
+using FourKeys = __m128 (*)(const CodeQuery&, const CodeTable&, const FourRecords&);
+using OneKey = float (*)(const CodeQuery&, const CodeTable&, const std::uint8_t* record);
+
+// Keys of any number of rows.
+template <FourKeys kFour, OneKey kOne>
+void code_keys(const CodeQuery& query, const CodeTable& table, const std::uint32_t* rows,
+               std::size_t count, float* keys) {
   std::size_t i = 0;
   for (; i + 4 <= count; i += 4) {
-    _mm_storeu_ps(keys + i, four(FourRecords(table, rows + i, count - i)));
+    _mm_storeu_ps(keys + i, kFour(query, table, FourRecords(table, rows + i, count - i)));
   }
-  for (; i < count; ++i) keys[i] = one(record_of(table, rows[i]));
+  for (; i < count; ++i) keys[i] = kOne(query, table, record_of(table, rows[i]));
 }
 
 }  // namespace
