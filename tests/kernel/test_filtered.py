@@ -176,7 +176,7 @@ def test_a_far_search_answers_alike_alone_in_a_batch_and_on_threads(divided: boo
 
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
 def test_a_few_thousand_allowed_rows_are_all_found_far_away(metric: MetricName) -> None:
-    """Of vectors without any order cells tell little; as many hits are found as a scan of codes finds."""
+    """Of vectors without any order cells tell little; no fewer are found than by a scan of codes."""
     rng = np.random.default_rng(31)
     vectors = rng.standard_normal((30_000, 64), dtype=np.float32)
     queries = (vectors[:1] + 0.3 * rng.standard_normal((100, 64))).astype(np.float32)
@@ -188,5 +188,6 @@ def test_a_few_thousand_allowed_rows_are_all_found_far_away(metric: MetricName) 
     (order,) = rows.scan(queries[:1], len(vectors)).rows
     for share in (0.15, 0.1, 0.05):
         bits = bits_of(np.isin(np.arange(len(vectors)), order[-round(share * len(vectors)) :]))
-        scanned = rows.scan(queries, 10, bits, codes=True)
-        np.testing.assert_array_equal(graph.search(queries, 10, 64, bits).rows, scanned.rows)
+        true = rows.scan(queries, 10, bits)
+        scanned = recall(rows.scan(queries, 10, bits, codes=True), true)
+        assert recall(graph.search(queries, 10, 64, bits), true) >= scanned > 0.98

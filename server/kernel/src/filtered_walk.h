@@ -10,10 +10,10 @@
 //   Patel et al. 2024). The time of a hop hardly depends on the share. Where few are allowed, or
 //   many are wanted, hops miss some: it compares the allowed rows of the nearest cells.
 // - Where they are rare, although there are many elsewhere, hops would find what is allowed here
-//   and miss the mass of it. Where a scan of all allowed rows takes no longer than what follows, it gives
-//   up, and a scan answers. Otherwise it compares the allowed rows of the nearest cells, cell by cell, until
-//   they bring nothing any more, and hops on from the best of them. Rows on paths that are not
-//   allowed are in near cells too, which walks among allowed rows alone did not find.
+//   and miss the mass of it. Where a scan of all allowed rows takes no longer than what follows, it
+//   gives up, and a scan answers. Otherwise it compares the allowed rows of the nearest cells, cell
+//   by cell, until they bring nothing any more, and hops on from the best of them. Rows on paths
+//   that are not allowed are in near cells too, which walks among allowed rows alone did not find.
 // - Without cells it wades farther, and gives up as soon as a scan of all allowed rows would have
 //   been as cheap: a scan must then answer.
 #pragma once
@@ -148,7 +148,7 @@ class FilteredWalk {
   void decide(const Graph& graph, const Scorer& scorer) {
     const bool rare = sparse();
     const bool few = !plan_->look || share_met() < plan_->gather_below;
-    gave_up_ = rare && plan_->look && scan_is_as_cheap(graph.cells());
+    gave_up_ = plan_->look && fewer_than(kScarce) && scan_is_as_cheap(graph.cells());
     if (gave_up_) return;
     if (few || (rare && graph.cells().count > 0)) {
       cells_.start(graph.cells(), scorer);
@@ -166,8 +166,9 @@ class FilteredWalk {
     if (!rare) stage_ = plan_->hop ? Stage::visit : Stage::wade;
   }
 
-  // Whether to compare all allowed rows takes no longer than all centres and what is gathered where
-  // allowed rows are rare. It finds all hits, where what is gathered has 0.94 to 0.99 of them.
+  // Whether to compare all allowed rows takes about as long as all centres and what is gathered
+  // where allowed rows are far away. It finds all that codes tell, where what is gathered has 0.90
+  // to 1.0 of the hits.
   bool scan_is_as_cheap(const Cells& cells) const {
     return cells.count > 0 && plan_->allowed->count() < cells.count + kAsMuchAsGathered;
   }
@@ -290,8 +291,8 @@ class FilteredWalk {
   static constexpr double kChance = 0.3;
   // Where they are rare, this many times ef allowed rows are enough.
   static constexpr std::size_t kFar = 4;
-  // Where fewer than this part of what is usual are met, a walk is likely to give up: it does so
-  // after this part of the time of a scan. With allowed rows on the far side of the query that
+  // Where fewer than this part of what is usual are met, a walk is likely to give up: without cells
+  // it does so after this part of the time of a scan. With allowed rows on the far side of the query that
   // took 2.3 instead of 3.6 times an unfiltered search (20,000 x 128, half of the rows).
   static constexpr double kScarce = 0.5;
   static constexpr double kLittlePatience = 0.2;
@@ -304,8 +305,8 @@ class FilteredWalk {
   // Where allowed rows lie evenly, a tenth as many again are enough, and hops after them bring nothing
   // (100,000 x 128 and 60,000 x 784, a fiftieth to a third of the rows).
   static constexpr std::size_t kFewGathered = 200;
-  // Rows that a scan compares in the time of what is gathered, each of which takes about twice as long as
-  // one that is scanned. Measured with 20,000 to 100,000 rows of 16, 128 and 784 dimensions, AVX2 (ADR 29).
+  // Rows that a scan compares in the time of what is gathered there. Measured with 20,000 to 100,000
+  // rows of 16, 128 and 784 dimensions, AVX2 (ADR 29).
   static constexpr std::size_t kAsMuchAsGathered = 5'500;
   // Rows asked for before they are compared.
   static constexpr std::size_t kGatheredAtOnce = 32;
