@@ -28,6 +28,15 @@ struct Rows {
 
   std::int64_t order_of(std::uint32_t row) const { return order ? order[row] : row; }
   CodeTable code_table() const { return {codes, code_stride, dim, rows_ahead(code_stride)}; }
+
+  // The same for scans, where the CPU knows early what comes. With AVX-512 it has read that by the
+  // time it is compared, and to ask only takes time (1.05 to 1.3 times as long, 8,000 to 100,000
+  // rows, Emerald Rapids; none with 1,000,000). With AVX2 on Zen 3 scans took 0.7 to 0.9 of theirs.
+  CodeTable scan_table() const {
+    CodeTable table = code_table();
+    if (!simd().asks_in_scans) table.ahead = 0;
+    return table;
+  }
 };
 
 // Ask the memory for the bytes that start at `at`, before they are needed. Into the second-level

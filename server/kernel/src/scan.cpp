@@ -160,7 +160,7 @@ using Lanes = std::array<ScanLane, kMaxScanGroup>;
 void compare(const std::vector<JoinedRows>& sets, bool codes, Lanes& lanes, std::size_t active) {
   for (const JoinedRows& set : sets) {
     in_blocks(set.scanned, [&](const std::uint32_t* block, std::size_t count) {
-      CodeTable table = set.rows->code_table();
+      CodeTable table = set.rows->scan_table();
       for (std::size_t i = 0; i < active; ++i) {
         if (codes) {
           lanes[i].compare_codes(set, table, block, count);

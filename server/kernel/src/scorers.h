@@ -14,7 +14,7 @@ namespace fanlight {
 // Keys of the centres of cells, by their codes, for a query that was encoded.
 inline void keys_of_centres(const Cells& cells, const Rows& rows, const CodeQuery& query,
                             const std::uint32_t* numbers, float* keys) {
-  CodeTable centres = rows.code_table();
+  CodeTable centres = rows.scan_table();
   centres.records = cells.centres;
   simd().code_keys(query, centres, numbers, cells.count, keys);
 }

@@ -49,6 +49,7 @@ struct Simd {
   // for the row, and for each byte of its record. Fitted to 64 to 784 dimensions.
   double row_ns;
   double byte_ns;
+  bool asks_in_scans;  // see Rows::scan_table
 };
 
 // The loops in use: the best that the machine has, or a lower level when one was forced.

@@ -19,7 +19,8 @@ inline __m256i halves(__m512i sums) {
 }
 
 // Read whole blocks of 64: what follows the codes in a record meets zeros of the query.
-__m128 four_keys(const CodeQuery& query, const CodeTable& table, const FourRecords& records) {
+template <typename Records>
+__m128 four_keys(const CodeQuery& query, const CodeTable& table, const Records& records) {
   __m512i a = _mm512_setzero_si512(), b = a, c = a, d = a;
   for (std::size_t at = 0; at < table.dim; at += 64) {
     records.ask(at);
@@ -48,8 +49,8 @@ const Simd simd_avx512 = {
     sums_of<SquaredDifference, double, 64>,
     sums_of<Product, float, 64>,
     sums_of<SquaredDifference, float, 64>,
-    code_keys<four_keys, one_key>,
-    1.5, 0.02,  // 8,000 to 200,000 rows, AMD EPYC
+    code_keys<four_keys<FourAsking>, four_keys<FourRecords>, one_key>,
+    1.5, 0.02, false,  // 8,000 to 200,000 rows, AMD EPYC
 };
 
 }  // namespace fanlight

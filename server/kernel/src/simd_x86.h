@@ -38,11 +38,22 @@ inline __m128 keys_of(const CodeQuery& query, const CodeTable& table,
   return _mm_max_ps(keys, _mm_set1_ps(kLowestKey));
 }
 
-// Four records that are compared together, and those that will be some places later.
+// Four records that are compared together.
 struct FourRecords {
-  FourRecords(const CodeTable& table, const std::uint32_t* rows, std::size_t count) {
+  FourRecords(const CodeTable& table, const std::uint32_t* rows) {
+    for (std::size_t j = 0; j < 4; ++j) now[j] = record_of(table, rows[j]);
+  }
+
+  void ask(std::size_t) const {}
+
+  const std::uint8_t* now[4];
+};
+
+// The same, with those that will be compared some places later.
+struct FourAsking : FourRecords {
+  FourAsking(const CodeTable& table, const std::uint32_t* rows, std::size_t count)
+      : FourRecords(table, rows) {
     for (std::size_t j = 0; j < 4; ++j) {
-      now[j] = record_of(table, rows[j]);
       const std::size_t later = j + table.ahead;
       next[j] = record_of(table, rows[later < count ? later : count - 1]);
     }
@@ -55,20 +66,24 @@ struct FourRecords {
     for (const std::uint8_t* record : next) __builtin_prefetch(record + at, 0, kSecondLevel);
   }
 
-  const std::uint8_t* now[4];
   const std::uint8_t* next[4];
 };
 
-using FourKeys = __m128 (*)(const CodeQuery&, const CodeTable&, const FourRecords&);
+template <typename Records>
+using FourKeys = __m128 (*)(const CodeQuery&, const CodeTable&, const Records&);
 using OneKey = float (*)(const CodeQuery&, const CodeTable&, const std::uint8_t* record);
 
 // Keys of any number of rows.
-template <FourKeys kFour, OneKey kOne>
+template <FourKeys<FourAsking> kAsking, FourKeys<FourRecords> kFour, OneKey kOne>
 void code_keys(const CodeQuery& query, const CodeTable& table, const std::uint32_t* rows,
                std::size_t count, float* keys) {
+  const std::size_t asking = table.ahead > 0 && table.ahead < count ? count - table.ahead : 0;
   std::size_t i = 0;
+  for (; i < asking && i + 4 <= count; i += 4) {
+    _mm_storeu_ps(keys + i, kAsking(query, table, FourAsking(table, rows + i, count - i)));
+  }
   for (; i + 4 <= count; i += 4) {
-    _mm_storeu_ps(keys + i, kFour(query, table, FourRecords(table, rows + i, count - i)));
+    _mm_storeu_ps(keys + i, kFour(query, table, FourRecords(table, rows + i)));
   }
   for (; i < count; ++i) keys[i] = kOne(query, table, record_of(table, rows[i]));
 }
