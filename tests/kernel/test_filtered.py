@@ -175,19 +175,24 @@ def test_a_far_search_answers_alike_alone_in_a_batch_and_on_threads(divided: boo
 
 
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
-def test_a_few_thousand_allowed_rows_are_all_found_far_away(metric: MetricName) -> None:
-    """Of vectors without any order cells tell little; no fewer are found than by a scan of codes."""
+def test_what_is_alike_in_another_category_is_found(metric: MetricName) -> None:
+    """A user looks at one category, and only items of another are wanted."""
     rng = np.random.default_rng(31)
-    vectors = rng.standard_normal((30_000, 64), dtype=np.float32)
-    queries = (vectors[:1] + 0.3 * rng.standard_normal((100, 64))).astype(np.float32)
+    categories = rng.standard_normal((4, 1, 64))
+    groups = (categories + 0.6 * rng.standard_normal((4, 75, 64))).reshape(300, 64)
+    group = rng.integers(0, len(groups), 44_100)  # of a category more than are scanned
+    near = groups[group] + 0.5 * rng.standard_normal((len(group), 64))
+    queries, vectors = np.split(near.astype(np.float32), [100])
+    category = group[100:] // 75
     builder = kernel.Builder(metric, codes_of(metric, vectors), 64, 16, ef_construction=60)
     builder.add(len(vectors), threads=2)
     rows, arrays = rows_of(metric, vectors), builder.finish()
     cells = cells_of(metric, vectors, 4 * math.isqrt(len(vectors)))
     graph = kernel.Graph(rows, *arrays, cells=cells)
-    (order,) = rows.scan(queries[:1], len(vectors)).rows
-    for share in (0.15, 0.1, 0.05):
-        bits = bits_of(np.isin(np.arange(len(vectors)), order[-round(share * len(vectors)) :]))
-        true = rows.scan(queries, 10, bits)
-        scanned = recall(rows.scan(queries, 10, bits, codes=True), true)
-        assert recall(graph.search(queries, 10, 64, bits), true) >= scanned > 0.98
+    for wanted in range(4):
+        bits = bits_of(category == wanted)
+        others = queries[group[:100] // 75 != wanted]
+        found = graph.search(others, 10, 64, bits)
+        assert recall(found, rows.scan(others, 10, bits)) >= 0.95
+        alone = [graph.search(query[None], 10, 64, bits).rows[0] for query in others]
+        np.testing.assert_array_equal(alone, found.rows)

@@ -79,10 +79,10 @@ GraphArrays KeptGraph::arrays(py::ssize_t entry_point, py::ssize_t top_level) co
   return arrays;
 }
 
-KeptAllowed::KeptAllowed(const py::object& value, const Rows& rows) {
+KeptAllowed::KeptAllowed(const py::object& value, const Rows& rows, std::size_t queries) {
   if (value.is_none()) return;
   bits = {value, "allowed", {extent_of((rows.count + 7) / 8)}};
-  allowed.emplace(bits.data(), rows.count);
+  allowed.emplace(bits.data(), rows.count, queries);
 }
 
 // Query vectors, all of them finite.

@@ -68,7 +68,7 @@ struct KeptGraph {
 
 // The bitmap of rows that may be returned, if there is one.
 struct KeptAllowed {
-  KeptAllowed(const py::object& value, const Rows& rows);
+  KeptAllowed(const py::object& value, const Rows& rows, std::size_t queries);
 
   const Allowed* get() const { return allowed ? &*allowed : nullptr; }
 

@@ -61,7 +61,7 @@ class KeptParts {
   }
 
   // The same parts, as far as their rows are allowed; `kept` keeps what allows them.
-  std::vector<Part> allowed_parts(const std::optional<py::sequence>& allowed,
+  std::vector<Part> allowed_parts(const std::optional<py::sequence>& allowed, std::size_t queries,
                                   std::deque<KeptAllowed>& kept) const {
     std::vector<Part> parts = parts_;
     if (!allowed) return parts;
@@ -70,7 +70,7 @@ class KeptParts {
                             " parts, got " + std::to_string(allowed->size()));
     }
     for (std::size_t i = 0; i < parts.size(); ++i) {
-      kept.emplace_back((*allowed)[i], *parts[i].rows);
+      kept.emplace_back((*allowed)[i], *parts[i].rows, queries);
       parts[i].allowed = kept.back().get();
     }
     return parts;
@@ -93,7 +93,7 @@ py::object KeptParts::search(const py::object& queries_, py::ssize_t k_,
   if (ef_) plan.ef = checked_range("ef", *ef_, 1, kMaxRows);
   const auto deadline = deadline_of(timeout_s);
   std::deque<KeptAllowed> kept;
-  const std::vector<Part> parts = allowed_parts(allowed, kept);
+  const std::vector<Part> parts = allowed_parts(allowed, queries.extent(0), kept);
   const Answer answer(queries.extent(0), k);
   std::size_t done = 0;
   {

@@ -56,7 +56,7 @@ py::object scan(const KeptRows& self, const py::object& queries_, py::ssize_t k_
   const std::size_t threads = checked_range("threads", threads_, 1, kMaxThreads);
   const auto deadline = deadline_of(timeout_s);
   if (codes && !rows.codes) throw py::value_error("codes: expected rows that have codes");
-  const KeptAllowed kept(allowed_, rows);
+  const KeptAllowed kept(allowed_, rows, queries.extent(0));
   const Answer answer(queries.extent(0), k);
   std::size_t done = 0;
   {
@@ -79,7 +79,7 @@ py::object search_graph(const KeptGraph& self, const py::object& queries_, py::s
   const std::size_t threads = checked_range("threads", threads_, 1, kMaxThreads);
   const WalkOn walk = walk_of(walk_, rows);
   const auto deadline = deadline_of(timeout_s);
-  const KeptAllowed kept(allowed_, rows);
+  const KeptAllowed kept(allowed_, rows, queries.extent(0));
   const Answer answer(queries.extent(0), k);
   std::size_t done = 0;
   {

@@ -24,4 +24,14 @@ void check_cells(const Cells& cells, std::size_t rows) {
   }
 }
 
+std::vector<std::uint32_t> numbers_of_cells(const Cells& cells, std::size_t rows) {
+  std::vector<std::uint32_t> numbers(rows);
+  for (std::uint32_t cell = 0; cell < cells.count; ++cell) {
+    for (std::size_t i = cells.bounds[cell]; i < cells.bounds[cell + 1]; ++i) {
+      numbers[cells.rows[i]] = cell;
+    }
+  }
+  return numbers;
+}
+
 }  // namespace fanlight

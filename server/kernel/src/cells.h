@@ -24,30 +24,44 @@ struct Cells {
 // of so many rows.
 void check_cells(const Cells& cells, std::size_t rows);
 
-// The cells of a graph, those with the nearest centres first. Kept by a thread from walk to walk.
+// The cell of each row.
+std::vector<std::uint32_t> numbers_of_cells(const Cells& cells, std::size_t rows);
+
+// Cells of a graph, those with the nearest centres first. Kept by a thread from walk to walk.
 class NearestCells {
  public:
   template <typename Scorer>
   void start(const Cells& cells, const Scorer& scorer) {
-    numbers_.resize(cells.count);
-    keys_.resize(cells.count);
-    waiting_.resize(cells.count);
-    std::iota(numbers_.begin(), numbers_.end(), 0);
-    scorer.centre_keys(cells, numbers_.data(), keys_.data());
-    for (std::uint32_t cell = 0; cell < cells.count; ++cell) waiting_[cell] = {keys_[cell], cell};
-    std::make_heap(waiting_.begin(), waiting_.end(), farther);
+    all_.resize(cells.count);
+    std::iota(all_.begin(), all_.end(), 0);
+    start(cells, all_, scorer);
+  }
+
+  // Some of the cells, those listed.
+  template <typename Scorer>
+  void start(const Cells& cells, const std::vector<std::uint32_t>& listed, const Scorer& scorer) {
+    keys_.resize(listed.size());
+    waiting_.resize(listed.size());
+    scorer.centre_keys(cells, listed, keys_.data());
+    for (std::size_t i = 0; i < listed.size(); ++i) waiting_[i] = {keys_[i], listed[i]};
+    std::make_heap(waiting_.begin(), waiting_.end(), later);
   }
 
   bool take(std::uint32_t& cell) {
     if (waiting_.empty()) return false;
     cell = waiting_.front().row;
-    std::pop_heap(waiting_.begin(), waiting_.end(), farther);
+    std::pop_heap(waiting_.begin(), waiting_.end(), later);
     waiting_.pop_back();
     return true;
   }
 
  private:
-  std::vector<std::uint32_t> numbers_;
+  // The same cells in the same order, whether others are listed or not.
+  static bool later(const Candidate& a, const Candidate& b) {
+    return a.key != b.key ? a.key < b.key : a.row > b.row;
+  }
+
+  std::vector<std::uint32_t> all_;
   std::vector<float> keys_;
   std::vector<Candidate> waiting_;  // best on top; a cell in place of a row
 };

@@ -10,10 +10,9 @@
 //   Patel et al. 2024). The time of a hop hardly depends on the share. Where few are allowed, or
 //   many are wanted, hops miss some: it compares the allowed rows of the nearest cells.
 // - Where they are rare, although there are many elsewhere, hops would find what is allowed here
-//   and miss the mass of it. Where a scan of all allowed rows takes no longer than what follows, it
-//   gives up, and a scan answers. Otherwise it compares the allowed rows of the nearest cells, cell
-//   by cell, until they bring nothing any more, and hops on from the best of them. Rows on paths
-//   that are not allowed are in near cells too, which walks among allowed rows alone did not find.
+//   and miss the mass of it. It compares the allowed rows of the nearest cells, cell by cell, until
+//   they bring nothing any more, and hops on from the best of them. Rows on paths that are not
+//   allowed are in near cells too, which walks among allowed rows alone did not find.
 // - Without cells it wades farther, and gives up as soon as a scan of all allowed rows would have
 //   been as cheap: a scan must then answer.
 #pragma once
@@ -121,7 +120,6 @@ class FilteredWalk {
       return true;
     }
     if (stage_ == Stage::look && visits_ == next_look_) decide(graph, scorer);
-    if (gave_up_) return false;
     switch (stage_) {
       case Stage::visit:
         return visit(graph, scorer);
@@ -148,10 +146,8 @@ class FilteredWalk {
   void decide(const Graph& graph, const Scorer& scorer) {
     const bool rare = sparse();
     const bool few = !plan_->look || share_met() < plan_->gather_below;
-    gave_up_ = plan_->look && fewer_than(kScarce) && scan_is_as_cheap(graph.cells());
-    if (gave_up_) return;
     if (few || (rare && graph.cells().count > 0)) {
-      cells_.start(graph.cells(), scorer);
+      look_into_cells(graph, scorer);
       frontier_.found().limit(std::max(candidates_for(plan_->k), plan_->ef / kGatheredPart));
       gathered_ = 0;
       evenly_ = !rare && plan_->look;
@@ -166,11 +162,17 @@ class FilteredWalk {
     if (!rare) stage_ = plan_->hop ? Stage::visit : Stage::wade;
   }
 
-  // Whether to compare all allowed rows takes about as long as all centres and what is gathered
-  // where allowed rows are far away. It finds all that codes tell, where what is gathered has 0.90
-  // to 1.0 of the hits.
-  bool scan_is_as_cheap(const Cells& cells) const {
-    return cells.count > 0 && plan_->allowed->count() < cells.count + kAsMuchAsGathered;
+  // Those that hold no allowed row are left out where that takes less time than to compare their
+  // centres and pass them: where allowed rows are few for all that ask, and lie together.
+  template <typename Scorer>
+  void look_into_cells(const Graph& graph, const Scorer& scorer) {
+    const Allowed& allowed = *plan_->allowed;
+    const std::size_t few = graph.cells().count * (fewer_than(kScarce) ? kFewInEach : 1);
+    if (allowed.count() < few * allowed.queries()) {
+      cells_.start(graph.cells(), allowed.cells(graph), scorer);
+    } else {
+      cells_.start(graph.cells(), scorer);
+    }
   }
 
   double share_met() const {
@@ -291,8 +293,8 @@ class FilteredWalk {
   static constexpr double kChance = 0.3;
   // Where they are rare, this many times ef allowed rows are enough.
   static constexpr std::size_t kFar = 4;
-  // Where fewer than this part of what is usual are met, a walk is likely to give up: without cells
-  // it does so after this part of the time of a scan. With allowed rows on the far side of the query that
+  // Where fewer than this part of what is usual are met, a walk is likely to give up: it does so
+  // after this part of the time of a scan. With allowed rows on the far side of the query that
   // took 2.3 instead of 3.6 times an unfiltered search (20,000 x 128, half of the rows).
   static constexpr double kScarce = 0.5;
   static constexpr double kLittlePatience = 0.2;
@@ -300,14 +302,13 @@ class FilteredWalk {
   // So many rows are gathered at least, half as many again as when one was kept last, and this part
   // of ef is kept. With the far half, fifth and tenth of 20,000 to 100,000 rows of 16, 128 and 784
   // dimensions that found 0.957 and more of the true hits; without the hops that follow, 0.93.
-  static constexpr std::size_t kGathered = 300;
+  static constexpr std::size_t kGathered = 400;
   static constexpr std::size_t kGatheredPart = 4;
   // Where allowed rows lie evenly, a tenth as many again are enough, and hops after them bring nothing
   // (100,000 x 128 and 60,000 x 784, a fiftieth to a third of the rows).
   static constexpr std::size_t kFewGathered = 200;
-  // Rows that a scan compares in the time of what is gathered there. Measured with 20,000 to 100,000
-  // rows of 16, 128 and 784 dimensions, AVX2 (ADR 29).
-  static constexpr std::size_t kAsMuchAsGathered = 5'500;
+  // Allowed rows for each cell, of which it pays to list the cells for a single query (ADR 30).
+  static constexpr std::size_t kFewInEach = 8;
   // Rows asked for before they are compared.
   static constexpr std::size_t kGatheredAtOnce = 32;
 

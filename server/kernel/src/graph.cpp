@@ -49,7 +49,10 @@ Graph::Graph(const Rows& rows, const GraphArrays& arrays, const Cells& cells)
   check_levels();
   check_links();
   check_upper();
-  if (cells_.count > 0) check_cells(cells_, rows_.count);
+  if (cells_.count > 0) {
+    check_cells(cells_, rows_.count);
+    cell_of_ = numbers_of_cells(cells_, rows_.count);
+  }
 }
 
 void Graph::check_levels() const {

@@ -34,6 +34,8 @@ class Graph {
 
   const Rows& rows() const { return rows_; }
   const Cells& cells() const { return cells_; }
+  // Of a graph that has cells.
+  std::uint32_t cell_of(std::uint32_t row) const { return cell_of_[row]; }
   std::uint32_t entry_point() const { return arrays_.entry_point; }
   std::uint32_t top_level() const { return arrays_.top_level; }
   // Half the neighbours that a row can have on the lowest level, at least 1.
@@ -66,6 +68,7 @@ class Graph {
   Rows rows_;
   GraphArrays arrays_;
   Cells cells_;
+  std::vector<std::uint32_t> cell_of_;       // of each row; empty where there are no cells
   std::vector<std::uint32_t> upper_starts_;  // of each row: its first block of `upper`
 };
 

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <vector>
 
 #include "cells.h"
 #include "query.h"
@@ -11,12 +12,12 @@
 
 namespace fanlight {
 
-// Keys of the centres of cells, by their codes, for a query that was encoded.
+// Keys of the centres of the cells listed, by their codes, for a query that was encoded.
 inline void keys_of_centres(const Cells& cells, const Rows& rows, const CodeQuery& query,
-                            const std::uint32_t* numbers, float* keys) {
+                            const std::vector<std::uint32_t>& listed, float* keys) {
   CodeTable centres = rows.scan_table();
   centres.records = cells.centres;
-  simd().code_keys(query, centres, numbers, cells.count, keys);
+  simd().code_keys(query, centres, listed.data(), listed.size(), keys);
 }
 
 class CodeScorer {
@@ -35,8 +36,9 @@ class CodeScorer {
     fanlight::prefetch_first(table_, rows, count);
   }
 
-  void centre_keys(const Cells& cells, const std::uint32_t* numbers, float* keys) const {
-    keys_of_centres(cells, rows_, query_, numbers, keys);
+  void centre_keys(const Cells& cells, const std::vector<std::uint32_t>& listed,
+                   float* keys) const {
+    keys_of_centres(cells, rows_, query_, listed, keys);
   }
 
  private:
@@ -71,8 +73,9 @@ class VectorScorer {
     }
   }
 
-  void centre_keys(const Cells& cells, const std::uint32_t* numbers, float* keys) const {
-    keys_of_centres(cells, rows_, codes_, numbers, keys);
+  void centre_keys(const Cells& cells, const std::vector<std::uint32_t>& listed,
+                   float* keys) const {
+    keys_of_centres(cells, rows_, codes_, listed, keys);
   }
 
  private:
