@@ -21,7 +21,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,14 +29,14 @@ from rich.table import Table
 
 from arguments import add_vectors, work_of
 from fanlight import field
-from fanlight.filters import FieldType, Filter
-from fanlight.limits import Limits
-from fanlight.model import CollectionSpec, ItemBatch, SearchRequest
+from fanlight.filters import FieldType
+from fanlight.model import SearchRequest
 from fanlight_server.collection import Collection
 from fanlight_server.index.bits import count
 from fanlight_server.index.fields import Fields, GrowingFields, merge_fields
-from fanlight_server.index.settings import IndexConfig, SearchConfig
+from fanlight_server.index.settings import SearchConfig
 from machine import description, environment
+from one_shard import Asked, cosines, opened, recall_among
 from workload import Floats, Workload
 
 SHARES = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.001, 0.0001)
@@ -46,7 +45,6 @@ BAR_SHARES = (0.5, 0.1, 0.01, 0.001)
 MOST_TIMES, LEAST_RECALL = 2.0, 0.95
 _KINDS = ("random", "near", "far")
 _BATCH = 100
-_ROWS_A_WRITE = 4_096
 # Queries of each kind: enough that one neighbour missed is 0.001 of recall.
 _QUERIES = 100
 _WIDTH = 120
@@ -134,48 +132,18 @@ def shard_of(work: Workload, folder: Path | None) -> Iterator[Shard]:
     rng = np.random.default_rng(1)
     spread = rng.permutation(len(work.base))
     pivot = work.queries[:1]
-    closeness = np.argsort(np.argsort(-_scores(pivot, work.base)[0], kind="stable"))
-    by_pivot = np.argsort(-_scores(pivot, work.queries)[0], kind="stable")
+    closeness = np.argsort(np.argsort(-cosines(pivot, work.base)[0], kind="stable"))
+    by_pivot = np.argsort(-cosines(pivot, work.queries)[0], kind="stable")
     queries = {
         "random": work.queries[:_QUERIES],
         "near": work.queries[by_pivot[:_QUERIES]],
         "far": work.queries[by_pivot[-_QUERIES:]],
     }
     with tempfile.TemporaryDirectory() as temporary:
-        collection = _opened(work, folder or Path(temporary), spread, closeness)
+        columns = {"spread": spread, "closeness": closeness}
+        collection = opened(work, folder or Path(temporary), columns)
         yield Shard(collection, work, spread, closeness, queries)
         collection.close()
-
-
-def _opened(
-    work: Workload, path: Path, spread: NDArray[np.int64], closeness: NDArray[np.int64]
-) -> Collection:
-    fields = {"spread": FieldType.INT, "closeness": FieldType.INT}
-    spec = CollectionSpec("bench", work.dim, filterable=fields)
-    index = IndexConfig(segments_max=1, idle_rows_min=1, unindexed_bytes=1 << 36)
-    search = SearchConfig(threads=1)
-    fresh = not (path / "items.db").exists()
-    collection = Collection(path, spec, 1, Limits(), index, search, create=fresh)
-    if fresh:
-        for start in range(0, len(work.base), _ROWS_A_WRITE):
-            rows = np.arange(start, min(start + _ROWS_A_WRITE, len(work.base)))
-            pairs = zip(spread[rows].tolist(), closeness[rows].tolist(), strict=True)
-            payloads = [json.dumps({"spread": s, "closeness": c}).encode() for s, c in pairs]
-            collection.upsert(ItemBatch(rows, work.base[rows], payloads)).result()
-        for _ in range(2):
-            collection.keeper.seal_if_idle()
-        while collection.keeper.build_next(2):
-            pass
-    info = collection.info()
-    if (info.items, info.unindexed_items, info.segments) != (len(work.base), 0, 1):
-        raise SystemExit(f"the shard in {path} holds other rows, or not in one graph: {info}")
-    return collection
-
-
-def _scores(queries: Floats, base: Floats) -> NDArray[np.float64]:
-    unit = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in (queries, base)]
-    scores: NDArray[np.float64] = unit[0].astype(np.float64) @ unit[1].astype(np.float64).T
-    return scores
 
 
 # --- the measurement ------------------------------------------------------------------------------
@@ -188,11 +156,11 @@ def measure(shard: Shard, arguments: argparse.Namespace) -> Iterator[Figure]:
         name, numbers = ("spread", shard.spread) if kind == "random" else (
             "closeness", shard.closeness
         )  # fmt: skip
-        scores = _scores(queries, shard.work.base)
+        scores = cosines(queries, shard.work.base)
         for share in SHARES:
             rows = max(1, round(share * len(numbers)))
             request = SearchRequest("bench", queries, arguments.k, ef_search=arguments.ef)
-            asked = _Asked(shard.collection, request, field(name) < rows)
+            asked = Asked(shard.collection, request, field(name) < rows)
             found = asked.search(queries, filtered=True)
             allowed = np.where(numbers < rows, scores, -np.inf)
             times, microseconds = asked.times(queries[:, None], arguments.rounds)
@@ -201,60 +169,12 @@ def measure(shard: Shard, arguments: argparse.Namespace) -> Iterator[Figure]:
                 kind,
                 share,
                 rows,
-                _recall(found, allowed, min(arguments.k, rows)),
+                recall_among(found, allowed, min(arguments.k, rows)),
                 1e6 * microseconds,
                 times,
                 batch,
                 1e3 * _fresh_s(shard.collection, name, rows),
             )
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """The same search with a filter and without."""
-
-    collection: Collection
-    request: SearchRequest
-    filter: Filter
-
-    def search(self, queries: Floats, *, filtered: bool) -> NDArray[np.int64]:
-        filter = self.filter if filtered else None
-        request = SearchRequest(
-            "bench", queries, self.request.k, ef_search=self.request.ef_search, filter=filter
-        )
-        ids: NDArray[Any] = self.collection.search(request).ids
-        return ids
-
-    def times(self, calls: Floats, rounds: int) -> tuple[float, float]:
-        """Ask all calls with the filter and all without it in turns.
-
-        Not each call twice: the second would find its rows in the processor's caches.
-
-        Args:
-            calls: (calls, queries of each, dim).
-            rounds: turns.
-
-        Returns:
-            The time of all calls with the filter over that without, and the seconds of a call
-            with it.
-        """
-        seconds = np.empty((rounds, 2, len(calls)))
-        for turn in seconds:
-            for of_all, filtered in zip(turn, (True, False), strict=True):
-                for at, queries in enumerate(calls):
-                    started = time.perf_counter()
-                    self.search(queries, filtered=filtered)
-                    of_all[at] = time.perf_counter() - started
-        with_filter, without = seconds.min(axis=0).mean(axis=1)
-        return float(with_filter / without), float(with_filter)
-
-
-def _recall(found: NDArray[np.int64], scores: NDArray[np.float64], k: int) -> float:
-    """Count a hit when it is allowed and scores what the k-th best scores, or more."""
-    floor = np.partition(scores, -k, axis=1)[:, -k] - 1e-6
-    got = np.take_along_axis(scores, np.maximum(found, 0), axis=1)
-    good = (found >= 0) & (got >= floor[:, None])
-    return float(np.minimum(good.sum(axis=1), k).sum() / (k * len(found)))
 
 
 def _fresh_s(collection: Collection, name: str, rows: int) -> float:
