@@ -22,7 +22,7 @@ inline CodeSpace space_of(const std::string& metric, const Array<std::uint8_t>& 
                           py::ssize_t dim) {
   return {metric_of(metric),
           {codes.data(), codes.extent(1), static_cast<std::size_t>(dim),
-           rows_ahead(codes.extent(1))},
+           rows_ahead(codes.extent(0), codes.extent(1), simd().walks_ask_from)},
           checked_range("codes: rows", static_cast<py::ssize_t>(codes.extent(0)), 1, kMaxRows)};
 }
 

@@ -302,7 +302,7 @@ class FilteredWalk {
   // So many rows are gathered at least, half as many again as when one was kept last, and this part
   // of ef is kept. With the far half, fifth and tenth of 20,000 to 100,000 rows of 16, 128 and 784
   // dimensions that found 0.957 and more of the true hits; without the hops that follow, 0.93.
-  static constexpr std::size_t kGathered = 400;
+  static constexpr std::size_t kGathered = 300;
   static constexpr std::size_t kGatheredPart = 4;
   // Where allowed rows lie evenly, a tenth as many again are enough, and hops after them bring nothing
   // (100,000 x 128 and 60,000 x 784, a fiftieth to a third of the rows).

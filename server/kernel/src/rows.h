@@ -13,7 +13,10 @@ namespace fanlight {
 // once for all that is compared at a time makes the CPU wait until the memory has taken in the
 // questions, before it compares anything: that took 1.3 to 1.6 times as long (16 or 32 rows that lie
 // here and there, 128 and 784 dimensions, Zen 3; ADR 29).
-inline std::size_t rows_ahead(std::size_t stride) { return stride < 256 ? 8 : 4; }
+inline std::size_t rows_ahead(std::size_t rows, std::size_t stride, std::size_t ask_from) {
+  if (rows * stride < ask_from) return 0;
+  return stride < 256 ? 8 : 4;
+}
 
 // n rows, in memory that somebody else keeps and nobody changes.
 struct Rows {
@@ -27,15 +30,13 @@ struct Rows {
   std::size_t code_stride = 0;
 
   std::int64_t order_of(std::uint32_t row) const { return order ? order[row] : row; }
-  CodeTable code_table() const { return {codes, code_stride, dim, rows_ahead(code_stride)}; }
+  // For walks, and for scans, where the CPU knows earlier what comes.
+  CodeTable code_table() const { return code_table(simd().walks_ask_from); }
+  CodeTable scan_table() const { return code_table(simd().scans_ask_from); }
 
-  // The same for scans, where the CPU knows early what comes. With AVX-512 it has read that by the
-  // time it is compared, and to ask only takes time (1.05 to 1.3 times as long, 8,000 to 100,000
-  // rows, Emerald Rapids; none with 1,000,000). With AVX2 on Zen 3 scans took 0.7 to 0.9 of theirs.
-  CodeTable scan_table() const {
-    CodeTable table = code_table();
-    if (!simd().asks_in_scans) table.ahead = 0;
-    return table;
+ private:
+  CodeTable code_table(std::size_t ask_from) const {
+    return {codes, code_stride, dim, rows_ahead(count, code_stride, ask_from)};
   }
 };
 

@@ -38,6 +38,8 @@ using FloatSums = void (*)(const float* query, std::size_t dim, const float* bas
 using CodeKeys = void (*)(const CodeQuery& query, const CodeTable& table, const std::uint32_t* rows,
                           std::size_t count, float* keys);
 
+constexpr std::size_t kNeverAsk = ~std::size_t{0};
+
 struct Simd {
   const char* name;
   DoubleSums products;             // sum of q * x
@@ -49,7 +51,9 @@ struct Simd {
   // for the row, and for each byte of its record. Fitted to 64 to 784 dimensions.
   double row_ns;
   double byte_ns;
-  bool asks_in_scans;  // see Rows::scan_table
+  // Bytes of a table of codes from which on codes are asked for before they are compared.
+  std::size_t walks_ask_from;
+  std::size_t scans_ask_from;
 };
 
 // The loops in use: the best that the machine has, or a lower level when one was forced.

@@ -60,7 +60,7 @@ const Simd simd_avx2 = {
     sums_of<Product, float, 32>,
     sums_of<SquaredDifference, float, 32>,
     code_keys<four_keys<FourAsking>, four_keys<FourRecords>, one_key>,
-    4, 0.06, true,  // 10,000 and 20,000 rows, Zen 3
+    4, 0.06, 0, 0,  // 10,000 and 20,000 rows, Zen 3
 };
 
 }  // namespace fanlight

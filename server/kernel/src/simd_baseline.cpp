@@ -26,7 +26,7 @@ const Simd simd_baseline = {
     sums_of<Product, float, 16>,
     sums_of<SquaredDifference, float, 16>,
     code_keys,
-    4, 0.16, true,  // as for AVX2
+    4, 0.16, 0, 0,  // as for AVX2
 };
 
 }  // namespace fanlight

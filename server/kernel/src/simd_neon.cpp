@@ -44,7 +44,7 @@ const Simd simd_neon = {
     sums_of<Product, float, 16>,
     sums_of<SquaredDifference, float, 16>,
     code_keys,
-    4, 0.06, true,  // not measured; as for AVX2
+    4, 0.06, 0, 0,  // not measured; as for AVX2
 };
 
 }  // namespace fanlight
