@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ from workload import Floats, Workload
 _ROWS_A_WRITE = 4_096
 
 
-def opened(work: Workload, path: Path, columns: dict[str, NDArray[np.integer[Any]]]) -> Collection:
+def opened(
+    work: Workload, path: Path, columns: Mapping[str, NDArray[np.integer[Any]]]
+) -> Collection:
     """Put the vectors into a collection in a folder, with a field of each column, or open it.
 
     All rows then stand in one graph, and ids are row numbers.
@@ -44,7 +47,7 @@ def opened(work: Workload, path: Path, columns: dict[str, NDArray[np.integer[Any
 
 
 def _fill(
-    collection: Collection, work: Workload, columns: dict[str, NDArray[np.integer[Any]]]
+    collection: Collection, work: Workload, columns: Mapping[str, NDArray[np.integer[Any]]]
 ) -> None:
     for start in range(0, len(work.base), _ROWS_A_WRITE):
         rows = np.arange(start, min(start + _ROWS_A_WRITE, len(work.base)))
