@@ -115,11 +115,14 @@ def measure(
 def show(pairs: list[Pair], console: Console) -> None:
     """Print the mean of all pairs, and the dearest and the worst of them."""
     table = Table("pairs", "recall", "times", "in batches")
-    for name, of in (("mean", np.mean), ("median", np.median), ("largest", np.max)):
-        recall = min(p.recall for p in pairs) if of is np.max else of([p.recall for p in pairs])
-        figures = (of([p.times for p in pairs]), of([p.batch_times for p in pairs]))
-        table.add_row(name, f"{recall:.4f}", *(f"{times:.2f}" for times in figures))
-    console.print(table, "(largest: the smallest recall)")
+    recall, times, batch = np.array([(p.recall, p.times, p.batch_times) for p in pairs]).T
+    for name, each in (
+        ("mean", [column.mean() for column in (recall, times, batch)]),
+        ("median", [np.median(column) for column in (recall, times, batch)]),
+        ("worst of each", [recall.min(), times.max(), batch.max()]),
+    ):
+        table.add_row(name, f"{each[0]:.4f}", *(f"{ratio:.2f}" for ratio in each[1:]))
+    console.print(table)
 
 
 if __name__ == "__main__":
