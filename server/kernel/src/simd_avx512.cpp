@@ -52,8 +52,8 @@ const Simd simd_avx512 = {
     code_keys<four_keys<FourAsking>, four_keys<FourRecords>, one_key>,
     1.5, 0.02,  // 8,000 to 200,000 rows, AMD EPYC
     // By the time a row is compared the CPU has read it, unless it comes from afar. Walks that ask
-    // took 1.14 times as long where all codes are 3.6 MB, as long with 19 and 50 MB, and 0.8 to 0.9
-    // with 192 MB; scans 1.02 to 1.3 and 1.0 (2 MiB of second-level cache, Emerald Rapids; ADR 29).
+    // took 1.14 times as long where all codes are 3.6 MB, 0.98 to 1.14 with 19 and 50 MB, and 0.84
+    // to 0.92 with 192 MB; scans 1.0 to 1.3 (2 MiB of second-level cache, Emerald Rapids; ADR 29).
     8 << 20, kNeverAsk,
 };
 
